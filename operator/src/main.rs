@@ -1,2 +1,3 @@
-//! Placeholder.
+//! The operator's binary.
+
 fn main() {}

@@ -1,0 +1,1 @@
+//! The HTTPS API of runner pods and readers.

@@ -1,0 +1,1 @@
+//! Gates: what the journal asks people, as resources.

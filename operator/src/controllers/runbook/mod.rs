@@ -1,0 +1,1 @@
+//! Runbooks: a version becomes a digest, its bundle is fetched and kept.

@@ -1,0 +1,1 @@
+//! Workflows: schedules become runs.

@@ -1,0 +1,266 @@
+//! What a failed pass over an object means for it: when to look again, which condition it gets and whether to tell.
+//!
+//! Every controller has its own error type. It joins the others here by its [`Class`] and a bounded [`reason`].
+//!
+//! [`reason`]: Classified::reason
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+
+/// When an object is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// When it, or something it depends on, changes.
+    OnChange,
+    /// After this time at the latest.
+    After(Duration),
+}
+
+impl Next {
+    /// The earlier of two.
+    #[must_use]
+    pub fn sooner(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::After(a), Self::After(b)) => Self::After(a.min(b)),
+            (Self::OnChange, next) | (next, Self::OnChange) => next,
+        }
+    }
+}
+
+impl From<Next> for Action {
+    fn from(next: Next) -> Self {
+        match next {
+            Next::OnChange => Self::await_change(),
+            Next::After(delay) => Self::requeue(delay),
+        }
+    }
+}
+
+/// Error classes by the reaction they ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The object is wrong: nothing is tried again before it, or something it refers to, changes.
+    Invalid,
+    /// Something outside has to happen first. Not a failure: look again after this time, or when woken.
+    Waiting {
+        /// Time until the next look.
+        after: Duration,
+    },
+    /// Likely to go away by itself: retry with back-off.
+    Transient,
+    /// A defect of this program: retry slowly.
+    Bug,
+}
+
+/// An error that knows its class.
+pub trait Classified: std::error::Error {
+    /// The reaction it asks for.
+    fn class(&self) -> Class;
+    /// Name for conditions, events and metric labels: `PascalCase`, one of a fixed set, never data.
+    fn reason(&self) -> &'static str;
+
+    /// The error as data.
+    fn problem(&self) -> Problem {
+        Problem { class: self.class(), reason: self.reason(), message: chain(self) }
+    }
+}
+
+/// A classified error as data. Its message is fit for conditions and events: it holds no payload.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// The reaction it asks for.
+    pub class: Class,
+    /// Name from a fixed set.
+    pub reason: &'static str,
+    /// One line for a person.
+    pub message: String,
+}
+
+impl Classified for Problem {
+    fn class(&self) -> Class {
+        self.class
+    }
+
+    fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+impl From<kube::Error> for Problem {
+    fn from(error: kube::Error) -> Self {
+        error.problem()
+    }
+}
+
+impl Classified for kube::Error {
+    fn class(&self) -> Class {
+        match self {
+            // A precondition that failed or an object that is gone was read from a cache that lags.
+            Self::Api(status) if matches!(status.code, 404 | 409) => Class::Transient,
+            Self::Api(status) if status.code == 403 => Class::Waiting { after: FORBIDDEN_RETRY },
+            Self::Api(status) if matches!(status.code, 400 | 405 | 415 | 422) => Class::Bug,
+            _ => Class::Transient,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(status) => match status.code {
+                403 => "KubernetesForbidden",
+                404 => "KubernetesNotFound",
+                409 => "KubernetesConflict",
+                400 | 405 | 415 | 422 => "KubernetesRefused",
+                _ => "KubernetesUnavailable",
+            },
+            _ => "KubernetesUnavailable",
+        }
+    }
+}
+
+/// Rights are granted by people: asking more often than this would not help.
+const FORBIDDEN_RETRY: Duration = Duration::from_secs(30);
+
+/// The message of an error and of everything that caused it, as one line.
+pub fn chain<E: std::error::Error + ?Sized>(error: &E) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    truncate(&text.replace(['\n', '\r'], " "), MAX_MESSAGE)
+}
+
+/// Longest message of a condition or an event, bytes. Events allow 1 KiB.
+pub const MAX_MESSAGE: usize = 1000;
+
+/// Cuts a text at a character boundary.
+pub fn truncate(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let end = (0..=max.saturating_sub(3)).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    format!("{}...", &text[..end])
+}
+
+/// What a [`Problem`] does to the object it befell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaction {
+    /// When to look again.
+    pub next: Next,
+    /// `Stalled=True` rather than `Reconciling=True`: nothing will happen by itself.
+    pub stalled: bool,
+    /// The event it is worth, if any.
+    pub event: Option<EventType>,
+}
+
+/// Maps a class to its reaction. `delay` is the back-off of this object, see [`Backoff::delay`].
+pub fn react(class: Class, delay: Duration) -> Reaction {
+    match class {
+        Class::Invalid => Reaction { next: Next::OnChange, stalled: true, event: Some(EventType::Warning) },
+        Class::Waiting { after } => Reaction { next: Next::After(after), stalled: false, event: None },
+        Class::Transient => Reaction { next: Next::After(delay), stalled: false, event: Some(EventType::Warning) },
+        Class::Bug => Reaction {
+            next: Next::After(delay.max(Backoff::DEFAULT.cap / 2)),
+            stalled: false,
+            event: Some(EventType::Warning),
+        },
+    }
+}
+
+/// Exponential back-off with a cap and jitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Delay after the first failure.
+    pub base: Duration,
+    /// Longest delay, before jitter.
+    pub cap: Duration,
+}
+
+impl Backoff {
+    /// One second, doubling to five minutes.
+    pub const DEFAULT: Self = Self { base: Duration::from_secs(1), cap: Duration::from_secs(300) };
+
+    /// Delay after `failures` failures in a row (from 1). `jitter` in 0..1 spreads it over 80 % to 120 %.
+    pub fn delay(self, failures: u32, jitter: f64) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        let plain = self.base.saturating_mul(1_u32 << doublings).min(self.cap);
+        plain.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+    }
+}
+
+/// Failures in a row, per object.
+#[derive(Debug)]
+pub struct Failures<K> {
+    counts: Mutex<HashMap<K, u32>>,
+}
+
+impl<K> Default for Failures<K> {
+    fn default() -> Self {
+        Self { counts: Mutex::new(HashMap::new()) }
+    }
+}
+
+impl<K: Eq + Hash> Failures<K> {
+    /// Counts one more failure and says how many there were in a row.
+    pub fn record(&self, key: K) -> u32 {
+        let mut counts = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let count = counts.entry(key).or_insert(0);
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// Forgets an object, because it succeeded or is gone. Says whether it had failed before.
+    pub fn forget(&self, key: &K) -> bool {
+        self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(key).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_cap_and_stay_within_their_jitter() {
+        let backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
+        let plain: Vec<u64> = (1..=8).map(|n| backoff.delay(n, 0.5).as_secs()).collect();
+        assert_eq!(plain, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(backoff.delay(1, 0.0), Duration::from_millis(800));
+        assert_eq!(backoff.delay(u32::MAX, 1.0), Duration::from_secs(72));
+    }
+
+    #[test]
+    fn failures_are_counted_per_object_until_forgotten() {
+        let failures = Failures::default();
+        assert_eq!([failures.record("a"), failures.record("a"), failures.record("b")], [1, 2, 1]);
+        assert!(failures.forget(&"a"));
+        assert!(!failures.forget(&"a"));
+        assert_eq!(failures.record("a"), 1);
+    }
+
+    #[test]
+    fn an_invalid_object_waits_for_its_change_and_is_told_about() {
+        let reaction = react(Class::Invalid, Duration::from_secs(5));
+        assert_eq!(reaction.next, Next::OnChange);
+        assert!(reaction.stalled && reaction.event.is_some());
+        let waiting = react(Class::Waiting { after: Duration::from_secs(7) }, Duration::from_secs(5));
+        assert_eq!(waiting.next, Next::After(Duration::from_secs(7)));
+        assert!(!waiting.stalled && waiting.event.is_none());
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        assert_eq!(truncate("ääää", 8), "ääää");
+        assert_eq!(truncate("äääää", 8), "ää...");
+    }
+}

@@ -1,0 +1,18 @@
+//! The operator of ntro: turns Runbooks, Workflows and WorkflowRuns into Jobs, asks people through Gates, and serves the
+//! HTTPS API of runner pods and readers.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod api;
+pub mod app;
+pub mod args;
+pub mod bundles;
+pub mod clock;
+pub mod context;
+pub mod controllers;
+pub mod error;
+pub mod kube_ext;
+pub mod metrics;
+pub mod queue;
+pub mod telemetry;
+pub mod tenants;
+pub mod tls;

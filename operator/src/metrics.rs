@@ -1,0 +1,261 @@
+//! Metric families with closed label sets. No label ever holds the name of an object.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// The controllers of this operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum ControllerName {
+    /// Runbooks.
+    Runbook,
+    /// Workflows.
+    Workflow,
+    /// Runs.
+    Run,
+    /// Gates.
+    Gate,
+    /// Acts of people.
+    Act,
+    /// Tenant namespaces.
+    Tenant,
+}
+
+impl ControllerName {
+    /// Name in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Runbook => "runbook",
+            Self::Workflow => "workflow",
+            Self::Run => "run",
+            Self::Gate => "gate",
+            Self::Act => "act",
+            Self::Tenant => "tenant",
+        }
+    }
+}
+
+/// How a pass or a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// As it should.
+    Success,
+    /// Something outside has to happen first.
+    Waiting,
+    /// The input is wrong.
+    Invalid,
+    /// Failed, will be retried.
+    Transient,
+    /// A defect.
+    Bug,
+}
+
+/// Phases of runs.
+#[expect(missing_docs, reason = "the phases are described with the resource")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum PhaseLabel {
+    Pending,
+    Queued,
+    Running,
+    Waiting,
+    Blocked,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+/// What was asked of a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum RegistryOp {
+    /// The list of tags.
+    Tags,
+    /// What a tag or digest stands for.
+    Resolve,
+    /// The content.
+    Pull,
+}
+
+/// Labels of passes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PassLabels {
+    controller: ControllerName,
+    result: Outcome,
+    reason: &'static str,
+}
+
+/// Labels with only a controller.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ControllerLabels {
+    controller: ControllerName,
+}
+
+/// Labels with only a phase.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PhaseLabels {
+    phase: PhaseLabel,
+}
+
+/// Labels with an outcome from a fixed set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+/// Labels of API requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    op: &'static str,
+    code: &'static str,
+}
+
+/// Labels with only an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OpLabels {
+    op: &'static str,
+}
+
+/// Labels of registry requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RegistryLabels {
+    op: RegistryOp,
+    result: Outcome,
+}
+
+/// All metrics of the operator.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    passes: Family<PassLabels, Counter>,
+    pass_duration: Family<ControllerLabels, Histogram>,
+    runs: Family<PhaseLabels, Gauge>,
+    gates_open: Gauge<i64, AtomicI64>,
+    acts: Family<OutcomeLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    request_duration: Family<OpLabels, Histogram>,
+    registry_requests: Family<RegistryLabels, Counter>,
+    tenants: Gauge<i64, AtomicI64>,
+    crds_missing: Gauge<i64, AtomicI64>,
+}
+
+fn latency() -> Histogram {
+    Histogram::new(exponential_buckets(0.002, 2.5, 10))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All families, registered.
+    pub fn new() -> Self {
+        let mut this = Self {
+            registry: Registry::with_prefix("ntro"),
+            passes: Family::default(),
+            pass_duration: Family::new_with_constructor(latency),
+            runs: Family::default(),
+            gates_open: Gauge::default(),
+            acts: Family::default(),
+            requests: Family::default(),
+            request_duration: Family::new_with_constructor(latency),
+            registry_requests: Family::default(),
+            tenants: Gauge::default(),
+            crds_missing: Gauge::default(),
+        };
+        let r = &mut this.registry;
+        r.register("reconciles", "Passes over objects, by result", this.passes.clone());
+        let seconds = Unit::Seconds;
+        r.register_with_unit("reconcile_duration", "Time of a pass", seconds.clone(), this.pass_duration.clone());
+        r.register("runs", "Runs that are kept, by phase", this.runs.clone());
+        r.register("gates_open", "Gates that wait for a person", this.gates_open.clone());
+        r.register("acts", "Acts of people, by outcome", this.acts.clone());
+        r.register("api_requests", "Requests of pods and readers, by answer", this.requests.clone());
+        r.register_with_unit("api_request_duration", "Time of a request", seconds, this.request_duration.clone());
+        r.register("registry_requests", "Requests to registries, by result", this.registry_requests.clone());
+        r.register("tenants", "Tenant namespaces", this.tenants.clone());
+        r.register("crds_missing", "Custom resource definitions not yet installed", this.crds_missing.clone());
+        this
+    }
+
+    /// The text a scraper reads.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Counts a pass. `reason` is from a fixed set, empty on success.
+    pub fn pass(&self, controller: ControllerName, result: Outcome, reason: &'static str, took: Duration) {
+        self.passes.get_or_create(&PassLabels { controller, result, reason }).inc();
+        self.pass_duration.get_or_create(&ControllerLabels { controller }).observe(took.as_secs_f64());
+    }
+
+    /// Sets how many runs are in a phase.
+    pub fn set_runs(&self, phase: PhaseLabel, count: i64) {
+        self.runs.get_or_create(&PhaseLabels { phase }).set(count);
+    }
+
+    /// Sets how many gates are open.
+    pub fn set_gates_open(&self, count: i64) {
+        self.gates_open.set(count);
+    }
+
+    /// Counts an act of a person. `outcome` is from a fixed set.
+    pub fn act(&self, outcome: &'static str) {
+        self.acts.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts a request to the API: `op` and `code` are from fixed sets.
+    pub fn request(&self, op: &'static str, code: &'static str, since: Instant) {
+        self.requests.get_or_create(&RequestLabels { op, code }).inc();
+        self.request_duration.get_or_create(&OpLabels { op }).observe(since.elapsed().as_secs_f64());
+    }
+
+    /// Counts a request to a registry.
+    pub fn registry_request(&self, op: RegistryOp, result: Outcome) {
+        self.registry_requests.get_or_create(&RegistryLabels { op, result }).inc();
+    }
+
+    /// Sets how many tenants there are.
+    pub fn set_tenants(&self, count: usize) {
+        self.tenants.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many custom resource definitions are missing.
+    pub fn set_crds_missing(&self, count: usize) {
+        self.crds_missing.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+/// Shared metrics.
+pub type SharedMetrics = Arc<Metrics>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_can_be_scraped() {
+        let metrics = Metrics::new();
+        metrics.pass(ControllerName::Runbook, Outcome::Transient, "RegistryUnavailable", Duration::from_millis(3));
+        metrics.set_runs(PhaseLabel::Waiting, 2);
+        metrics.request("append", "ok", Instant::now());
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"ntro_reconciles_total{controller="Runbook",result="Transient",reason="RegistryUnavailable"} 1"#,
+            r#"ntro_runs{phase="Waiting"} 2"#,
+            r#"ntro_api_requests_total{op="append",code="ok"} 1"#,
+            r#"ntro_reconcile_duration_seconds_count{controller="Runbook"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} not in:\n{text}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! A keyed, delayed work queue.

@@ -1,0 +1,190 @@
+//! The tenants: namespaces with the tenant label, or only the operator's own when that is its scope.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Scope, Settings};
+
+/// The label that makes a namespace a tenant. Its value is the tenant's slug.
+pub const TENANT_LABEL: &str = "ntro.dev/tenant";
+/// The annotation with the registry that `ntro` pushes the tenant's bundles to.
+pub const REGISTRY_ANNOTATION: &str = "ntro.dev/registry";
+
+/// A tenant as its namespace describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Name of the namespace.
+    pub namespace: String,
+    /// UID of the namespace: a namespace of the same name made later is another tenant.
+    pub uid: String,
+    /// The tenant's slug, unique by agreement only: what counts for isolation is the namespace.
+    pub slug: String,
+    /// Where its bundles are pushed by default.
+    pub registry: Option<String>,
+    /// The namespace is being deleted: nothing may be created in it.
+    pub terminating: bool,
+}
+
+/// All tenants by namespace.
+pub type TenantMap = Arc<BTreeMap<String, Tenant>>;
+
+/// The current tenants, and a way to hear of changes.
+#[derive(Debug)]
+pub struct Tenants {
+    current: watch::Sender<TenantMap>,
+}
+
+impl Default for Tenants {
+    fn default() -> Self {
+        Self { current: watch::Sender::new(TenantMap::default()) }
+    }
+}
+
+impl Tenants {
+    /// The tenant of a namespace, if that is one.
+    pub fn get(&self, namespace: &str) -> Option<Tenant> {
+        self.current.borrow().get(namespace).cloned()
+    }
+
+    /// All tenants now.
+    pub fn all(&self) -> TenantMap {
+        self.current.borrow().clone()
+    }
+
+    /// Sees the current tenants at once and then every change.
+    pub fn subscribe(&self) -> watch::Receiver<TenantMap> {
+        let mut receiver = self.current.subscribe();
+        receiver.mark_changed();
+        receiver
+    }
+
+    /// Replaces what is known of one namespace. `None` means it is no tenant.
+    pub fn set(&self, namespace: &str, tenant: Option<Tenant>) {
+        self.current.send_if_modified(|map| {
+            if map.get(namespace) == tenant.as_ref() {
+                return false;
+            }
+            let map = Arc::make_mut(map);
+            match tenant {
+                Some(tenant) => map.insert(namespace.to_owned(), tenant),
+                None => map.remove(namespace),
+            };
+            true
+        });
+    }
+
+    fn replace(&self, next: BTreeMap<String, Tenant>) {
+        self.current.send_if_modified(|map| {
+            let changed = **map != next;
+            if changed {
+                *map = Arc::new(next);
+            }
+            changed
+        });
+    }
+}
+
+/// What a namespace says about its tenant.
+pub fn tenant_of(namespace: &Namespace) -> Option<Tenant> {
+    let slug = namespace.labels().get(TENANT_LABEL).filter(|slug| !slug.is_empty())?;
+    Some(Tenant {
+        namespace: namespace.name_any(),
+        uid: namespace.uid().unwrap_or_default(),
+        slug: slug.clone(),
+        registry: namespace.annotations().get(REGISTRY_ANNOTATION).cloned(),
+        terminating: namespace.metadata.deletion_timestamp.is_some(),
+    })
+}
+
+/// Keeps [`Tenants`] up to date until told to stop.
+pub async fn run(client: Client, settings: Arc<Settings>, tenants: Arc<Tenants>, shutdown: CancellationToken) {
+    let mut config = watcher::Config::default().labels(TENANT_LABEL);
+    if settings.scope == Scope::Namespace {
+        config = config.fields(&format!("metadata.name={}", settings.namespace));
+    }
+    let follow = async {
+        let stream = watcher(Api::<Namespace>::all(client), config).default_backoff();
+        let mut stream = std::pin::pin!(stream);
+        let mut listed = BTreeMap::new();
+        loop {
+            match stream.try_next().await {
+                Ok(Some(event)) => observe(&tenants, &mut listed, event),
+                Ok(None) => return,
+                Err(error) => tracing::warn!(error = %crate::error::chain(&error), "watching namespaces failed"),
+            }
+        }
+    };
+    tokio::select! {
+        () = follow => {}
+        () = shutdown.cancelled() => {}
+    }
+}
+
+fn observe(tenants: &Tenants, listed: &mut BTreeMap<String, Tenant>, event: watcher::Event<Namespace>) {
+    match event {
+        watcher::Event::Init => listed.clear(),
+        watcher::Event::InitApply(namespace) => {
+            if let Some(tenant) = tenant_of(&namespace) {
+                listed.insert(tenant.namespace.clone(), tenant);
+            }
+        }
+        watcher::Event::InitDone => tenants.replace(std::mem::take(listed)),
+        watcher::Event::Apply(namespace) => tenants.set(&namespace.name_any(), tenant_of(&namespace)),
+        watcher::Event::Delete(namespace) => tenants.set(&namespace.name_any(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(name: &str, slug: Option<&str>) -> Namespace {
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.to_owned());
+        namespace.metadata.uid = Some(format!("uid-{name}"));
+        namespace.metadata.labels = slug.map(|s| [(TENANT_LABEL.to_owned(), s.to_owned())].into());
+        namespace
+    }
+
+    #[test]
+    fn tenants_come_and_go_with_the_label() {
+        let tenants = Tenants::default();
+        let mut listed = BTreeMap::new();
+        for event in [
+            watcher::Event::Init,
+            watcher::Event::InitApply(namespace("acme", Some("acme"))),
+            watcher::Event::InitApply(namespace("other", None)),
+            watcher::Event::InitDone,
+        ] {
+            observe(&tenants, &mut listed, event);
+        }
+        assert_eq!(tenants.all().keys().collect::<Vec<_>>(), ["acme"]);
+
+        let mut changes = tenants.subscribe();
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        observe(&tenants, &mut listed, watcher::Event::Apply(namespace("acme", Some("acme"))));
+        assert!(!changes.has_changed().unwrap(), "nothing changed");
+        observe(&tenants, &mut listed, watcher::Event::Apply(namespace("beta", Some("beta"))));
+        assert!(changes.has_changed().unwrap());
+        observe(&tenants, &mut listed, watcher::Event::Delete(namespace("acme", Some("acme"))));
+        assert_eq!(tenants.all().keys().collect::<Vec<_>>(), ["beta"]);
+    }
+
+    #[test]
+    fn a_relist_forgets_what_was_missed() {
+        let tenants = Tenants::default();
+        tenants.set("gone", tenant_of(&namespace("gone", Some("gone"))));
+        let mut listed = BTreeMap::new();
+        observe(&tenants, &mut listed, watcher::Event::Init);
+        observe(&tenants, &mut listed, watcher::Event::InitDone);
+        assert!(tenants.get("gone").is_none());
+    }
+}
