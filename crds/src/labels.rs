@@ -1,0 +1,52 @@
+//! Labels, annotations and field managers. What is written here is API: others select by it.
+
+/// Namespace label: the slug of the tenant the namespace belongs to.
+pub const TENANT: &str = "ntro.dev/tenant";
+/// Namespace annotation: where `ntro` pushes the tenant's runbooks, as `<host>/<path>`.
+pub const REGISTRY: &str = "ntro.dev/registry";
+
+/// Label of runs, Jobs, pods and gates: name of the Workflow.
+pub const WORKFLOW: &str = "ntro.dev/workflow";
+/// Label of runs: UID of the Workflow that made them. Tells our run from a foreign one of the same name.
+pub const WORKFLOW_UID: &str = "ntro.dev/workflow-uid";
+/// Label of Jobs, pods, gates and acts: name of the run.
+pub const RUN: &str = "ntro.dev/run";
+/// Label of runs, Jobs, pods and gates: identity of the run.
+pub const RUN_ID: &str = "ntro.dev/run-id";
+/// Label of Jobs and pods: number of the segment.
+pub const SEGMENT: &str = "ntro.dev/segment";
+/// Annotation of runs: the scheduled slot, RFC 3339 in UTC.
+pub const SCHEDULED_AT: &str = "ntro.dev/scheduled-at";
+/// Annotation of Jobs: hash of the template they were made from; decides about adoption.
+pub const TEMPLATE_HASH: &str = "ntro.dev/template-hash";
+/// Annotation of runs: hash of the request; decides whether an existing run is the one meant.
+pub const REQUEST_HASH: &str = "ntro.dev/request-hash";
+
+/// Annotation a person sets on a Runbook or Workflow to have it looked at now; any new value counts.
+pub const RECONCILE_REQUESTED_AT: &str = "reconcile.ntro.dev/requestedAt";
+/// Under this prefix, and only there, users may put labels of their own on the pods of their runs.
+pub const USER_LABEL_PREFIX: &str = "labels.ntro.dev/";
+
+/// Label `app.kubernetes.io/managed-by` of everything the operator creates.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY`].
+pub const MANAGED_BY_OPERATOR: &str = "ntro";
+
+/// Field manager of the operator, for all it applies.
+pub const OPERATOR_FIELD_MANAGER: &str = "ntro-operator";
+/// Field manager of the command line.
+pub const CLI_FIELD_MANAGER: &str = "ntro-cli";
+
+/// ServiceAccount of runner pods in a tenant namespace.
+pub const RUNNER_SERVICE_ACCOUNT: &str = "ntro-runner";
+/// ConfigMap in every tenant namespace that holds the operator's CA bundle.
+pub const CA_CONFIG_MAP: &str = "ntro-ca";
+/// Key in [`CA_CONFIG_MAP`].
+pub const CA_KEY: &str = "ca.crt";
+/// Verb nobody is meant to hold by name; who holds it does so by a wildcard.
+pub const CANARY_VERB: &str = "ntro-canary";
+
+/// Audience of the tokens with which runner pods of a namespace identify themselves.
+pub fn audience(namespace: &str) -> String {
+    format!("ntro.{namespace}")
+}

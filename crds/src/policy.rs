@@ -1,0 +1,93 @@
+//! Who may decide a gate: the policy of a Workflow, frozen into each of its runs.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::schema;
+
+/// What happens to a gate nobody decided in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnExpiry {
+    /// As if a person had rejected.
+    Reject,
+    /// The gate stays open and the run says that it is overdue.
+    Escalate,
+    /// The run fails.
+    Fail,
+}
+
+/// Who decides the gates of a workflow's runs, beyond the right to approve that RBAC gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatePolicy {
+    /// Name of the user who wrote this policy. Admission demands that it is the user who sends it, on creation and on
+    /// every change of the policy. Under GitOps that is the account of the GitOps tool.
+    #[schemars(length(min = 1, max = 253))]
+    pub author: String,
+    /// Rules per step. A step named here twice is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["step".to_string()]))]
+    pub gates: Option<Vec<GateRule>>,
+    /// Rule of every step that `gates` does not name. Without it, whoever RBAC lets approve the gate may decide it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Deciders>,
+}
+
+/// Who decides the gates of one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GateRule {
+    /// Identifier of the step in `runbook.md`.
+    #[schemars(length(max = 63), regex(pattern = schema::STEP))]
+    pub step: String,
+    /// Who decides.
+    #[serde(flatten)]
+    pub deciders: Deciders,
+}
+
+/// Who may decide a gate. With neither `users` nor `groups`, whoever RBAC lets approve the gate.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deciders {
+    /// User names as the API server knows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 253)))]
+    pub users: Option<Vec<String>>,
+    /// Groups as the API server knows them; a member of one of them may decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 253)))]
+    pub groups: Option<Vec<String>>,
+    /// How many different people must approve. 1 if absent, and nothing else yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1))]
+    pub quorum: Option<i32>,
+    /// Who may not decide although named above: `initiator` (who started the run), `policyAuthor`, `otherDeciders` (who
+    /// decided another gate of the run), `gate:<step>` (who decided the gate of that step).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 16),
+        inner(
+            length(max = 80),
+            regex(pattern = "^(initiator|policyAuthor|otherDeciders|gate:[A-Za-z0-9]([-_A-Za-z0-9]*[A-Za-z0-9])?)$")
+        )
+    )]
+    pub distinct_from: Option<Vec<String>>,
+    /// How long the gate may wait, for example `72h` or `5d`. Without it the runbook's own limit holds, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = schema::DURATION))]
+    pub due: Option<String>,
+    /// What happens when that time is over: `reject`, `escalate` or `fail`. `reject` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_expiry: Option<OnExpiry>,
+}
+
+impl GatePolicy {
+    /// The rule that holds for the gates of `step`, if any does.
+    pub fn rule_for(&self, step: &str) -> Option<&Deciders> {
+        let named = self.gates.iter().flatten().find(|rule| rule.step == step).map(|rule| &rule.deciders);
+        named.or(self.default.as_ref())
+    }
+}

@@ -1,0 +1,404 @@
+//! `WorkflowRun`: one execution.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::policy::GatePolicy;
+use crate::runbook::{DeclaredActivity, LocalRef};
+use crate::schema::{self, Object};
+use crate::workflow::RunTemplate;
+
+/// One execution of a workflow.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "ntro.dev",
+    version = "v1alpha1",
+    kind = "WorkflowRun",
+    namespaced,
+    status = "WorkflowRunStatus",
+    derive = "PartialEq",
+    shortname = "nrun",
+    category = "ntro",
+    category = "all",
+    doc = "One execution of a workflow. The spec is the request, wholly immutable; the status is what the run's journal says. Deleting a run does not cancel it: create a UserAction with verb cancel, or use `ntro run cancel`.",
+    selectable = ".spec.request.workflowRef.name",
+    selectable = ".status.phase",
+    validation = Rule::new("self.spec == oldSelf.spec").message("the request of a run is immutable: create another run"),
+    validation = Rule::new("self.metadata.name.startsWith(self.spec.request.workflowRef.name + '-') && self.metadata.name.substring(size(self.spec.request.workflowRef.name) + 1).matches('^[a-z0-9]{1,15}$')").message("the name of a run is <workflow>-<suffix>, the suffix being 1 to 15 lower-case letters or digits"),
+    validation = Rule::new("!has(oldSelf.status) || has(self.status)").message("the status cannot be removed"),
+    printcolumn(name = "Workflow", type_ = "string", json_path = ".spec.request.workflowRef.name"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Segment", type_ = "integer", json_path = ".status.segment", description = "Number of Jobs so far"),
+    printcolumn(name = "Waiting", type_ = "string", json_path = ".status.waitingFor[*].step", description = "Steps whose gates wait for a person"),
+    printcolumn(name = "Period", type_ = "string", json_path = ".spec.request.context.period"),
+    printcolumn(name = "Trigger", type_ = "string", json_path = ".spec.request.trigger.kind", priority = 1),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.pin.runbook.version", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1),
+    printcolumn(name = "Run ID", type_ = "string", json_path = ".status.runId", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkflowRunSpec {
+    /// What was asked for, by whom. Immutable.
+    pub request: Request,
+}
+
+/// What was asked for, by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// The workflow to run.
+    pub workflow_ref: WorkflowRef,
+    /// What the run is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Context>,
+    /// What started the run.
+    pub trigger: Trigger,
+}
+
+/// A Workflow of this namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkflowRef {
+    /// Name of the Workflow.
+    #[schemars(length(min = 1, max = 30), regex(pattern = schema::SLUG))]
+    pub name: String,
+}
+
+/// What the run is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Context {
+    /// The accounting period, for example `2026-10`, `2026-Q4`, `2026`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = "^[0-9]{4}(-(Q[1-4]|[0-9]{2}(-[0-9]{2})?))?$"))]
+    pub period: Option<String>,
+}
+
+/// What started a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("(self.kind in ['Schedule', 'Backfill']) == has(self.scheduledTime)", "scheduledTime belongs to the kinds Schedule and Backfill, and only to them"),
+    validation = ("(self.kind == 'Child') == has(self.parent)", "parent belongs to the kind Child, and only to it")
+)]
+pub struct Trigger {
+    /// `Manual` (a person), `Schedule`, `Backfill` or `Child`. Only the operator creates runs of the last three.
+    pub kind: TriggerKind,
+    /// Name of the user who started the run; admission demands that it is the user who sends it.
+    #[schemars(length(min = 1, max = 253))]
+    pub initiator: String,
+    /// The slot of the schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_time: Option<Time>,
+    /// The run that started this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentRun>,
+}
+
+/// Kind of a trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TriggerKind {
+    /// A person.
+    Manual,
+    /// The workflow's schedule.
+    Schedule,
+    /// A slot of the past, at a person's request.
+    Backfill,
+    /// Another run.
+    Child,
+}
+
+/// The run that started a child.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentRun {
+    /// Name of the WorkflowRun.
+    #[schemars(length(max = 63))]
+    pub run: String,
+    /// Its identity.
+    #[schemars(length(max = 36), regex(pattern = schema::UUID))]
+    pub run_id: String,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// No Job yet.
+    Pending,
+    /// The Job exists, its pod has not reported yet.
+    Queued,
+    /// A pod executes the run.
+    Running,
+    /// The run waits for a person, a time or a signal; no pod runs.
+    Waiting,
+    /// Stopped by something a person must look at; `blocked` says what. Retry or cancel.
+    Blocked,
+    /// Done.
+    Succeeded,
+    /// The runbook said that it failed.
+    Failed,
+    /// Cancelled by a person.
+    Cancelled,
+}
+
+impl Phase {
+    /// Whether the run is over for ever.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// What the run's journal says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(oldSelf.runId) || (has(self.runId) && self.runId == oldSelf.runId)", "runId is set once"),
+    validation = ("!has(oldSelf.pin) || (has(self.pin) && self.pin == oldSelf.pin)", "pin is set once"),
+    validation = ("!has(oldSelf.phase) || has(self.phase)", "phase cannot be removed"),
+    validation = ("!has(oldSelf.phase) || !(oldSelf.phase in ['Succeeded', 'Failed', 'Cancelled']) || (has(self.phase) && self.phase == oldSelf.phase)", "a terminal phase never changes"),
+    validation = ("!has(oldSelf.segment) || (has(self.segment) && self.segment >= oldSelf.segment)", "segment never decreases"),
+    validation = ("!has(oldSelf.journal) || (has(self.journal) && self.journal.length >= oldSelf.journal.length)", "the journal's length never decreases")
+)]
+pub struct WorkflowRunStatus {
+    /// The generation of the spec this status speaks of; -1 until the operator has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Identity of the run: a UUID that no other run ever has, whatever its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36), regex(pattern = schema::UUID))]
+    pub run_id: Option<String>,
+    /// What the run was bound to when it started. Never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
+    /// `Pending`, `Queued`, `Running`, `Waiting`, `Blocked`, `Succeeded`, `Failed` or `Cancelled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Number of Jobs so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub segment: Option<i64>,
+    /// The latest Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobRef>,
+    /// The run's steps in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub steps: Option<Vec<StepState>>,
+    /// What a waiting run waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub waiting_for: Option<Vec<WaitingFor>>,
+    /// Why the run is blocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<Blocked>,
+    /// Why the run failed: the class of the error, never its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub error_type: Option<String>,
+    /// Attempts since the last progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub attempts: Option<i64>,
+    /// Length and head of the journal when they were last published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalHead>,
+    /// Outputs the runbook declares, as far as they are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub outputs: Option<Vec<Output>>,
+    /// When the run was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the run reached a terminal phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// Ready, Succeeded, Failed (for `kubectl wait`); Reconciling and Stalled appear while true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Option<Vec<Condition>>,
+}
+
+/// What a run was bound to when it started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pin {
+    /// The runbook's code.
+    pub runbook: PinnedRunbook,
+    /// UID of the Workflow.
+    #[schemars(length(max = 64))]
+    pub workflow_uid: String,
+    /// Slug of the tenant.
+    #[schemars(length(max = 63))]
+    pub tenant: String,
+    /// Slug of the entity.
+    #[schemars(length(max = 63))]
+    pub entity: String,
+    /// Image of the runner, by digest.
+    #[schemars(length(max = 512), regex(pattern = "@sha256:[0-9a-f]{64}$"))]
+    pub image: String,
+    /// Account of the pods.
+    #[schemars(length(max = 253))]
+    pub service_account_name: String,
+    /// Configuration with the schema's defaults merged in.
+    #[schemars(schema_with = "schema::object")]
+    pub config: Object,
+    /// Who decides the gates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_policy: Option<GatePolicy>,
+    /// What the pods look like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_template: Option<RunTemplate>,
+    /// Secrets activities may read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub secret_refs: Option<Vec<LocalRef>>,
+    /// What activities do outside and which gates they require.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub activities: Option<Vec<DeclaredActivity>>,
+    /// Names of the outputs the status may tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 256)))]
+    pub outputs: Option<Vec<String>>,
+}
+
+/// The code a run executes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PinnedRunbook {
+    /// Name of the Runbook.
+    #[schemars(length(max = 30))]
+    pub name: String,
+    /// Version.
+    #[schemars(length(max = 128))]
+    pub version: String,
+    /// The manifest's digest.
+    #[schemars(length(max = 71), regex(pattern = schema::DIGEST))]
+    pub digest: String,
+    /// The digest of the layer that holds the files.
+    #[schemars(length(max = 71), regex(pattern = schema::DIGEST))]
+    pub layer_digest: String,
+    /// The repository it came from.
+    #[schemars(length(max = 512))]
+    pub repository: String,
+}
+
+/// A Job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobRef {
+    /// Name of the Job.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// UID of the Job.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StepStatus {
+    /// Not begun.
+    Pending,
+    /// Under way.
+    Active,
+    /// Done.
+    Completed,
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepState {
+    /// Identifier of the step.
+    #[schemars(length(max = 63))]
+    pub id: String,
+    /// Title, from the runbook's manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub title: Option<String>,
+    /// `pending`, `active` or `completed`.
+    pub status: StepStatus,
+}
+
+/// What a waiting run waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitKind {
+    /// The decision of a person.
+    Gate,
+    /// A time.
+    Timer,
+    /// A signal.
+    Signal,
+}
+
+/// One thing a run waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingFor {
+    /// `gate`, `timer` or `signal`.
+    pub kind: WaitKind,
+    /// The gate's step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub step: Option<String>,
+    /// Name of the Gate, or of the signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub name: Option<String>,
+    /// When the wait ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+/// Why a run is blocked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocked {
+    /// One word, for example `CodeError`, `Divergence`, `EffectUnknown`, `AlreadyRan`, `JournalBehind`.
+    #[schemars(length(max = 63))]
+    pub code: String,
+    /// Place in the bundle, `<file>:<line>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub site: Option<String>,
+    /// The activity concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub activity: Option<String>,
+}
+
+/// Length and head of a journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JournalHead {
+    /// Number of entries.
+    #[schemars(range(min = 0))]
+    pub length: i64,
+    /// Keyed hash of the last entry.
+    #[schemars(length(max = 76), regex(pattern = schema::KEYED_DIGEST))]
+    pub head: String,
+}
+
+/// An output of a run. The bytes are read with `ntro run output`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    /// Name, as the runbook declares it.
+    #[schemars(length(max = 256))]
+    pub name: String,
+    /// Number of bytes.
+    #[schemars(range(min = 0))]
+    pub size: i64,
+    /// Digest keyed with the run's key.
+    #[schemars(length(max = 76), regex(pattern = schema::KEYED_DIGEST))]
+    pub digest: String,
+}
