@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# A real single-node Kubernetes on a bare Debian host, for tests and the demo: control plane and kubelet built from Go
+# modules; containerd, runc and CNI plugins from Debian; a registry; Helm. No container engine.
+#   cluster.sh build                  install and build what is missing (cached)
+#   cluster.sh packages               only install the missing Debian packages
+#   cluster.sh up                     bring everything up, or heal what is not running
+#   cluster.sh env                    print the shell lines that make kubectl, helm and the registry usable
+#   cluster.sh load IMAGE.tar...      import image archives into the node (such images run by tag only)
+#   cluster.sh registry [start|stop|restart|status] [main|auth]
+#   cluster.sh push-images            build the operator's and the runner's image, push both (images/build.sh)
+#   cluster.sh status
+#   cluster.sh down                   remove the cluster and everything in it; what was built stays cached
+set -euo pipefail
+
+self=$(realpath "${BASH_SOURCE[0]}")
+here=$(dirname "$self")
+for part in common binaries control_plane node addons registry; do
+  # shellcheck source=/dev/null
+  . "$here/lib/$part.sh"
+done
+
+up() {
+  if ! own_cluster; then
+    "$kubernetes_bin/kubectl" get --raw /readyz >/dev/null || die "the cluster of KUBECONFIG=${KUBECONFIG:-} does not answer"
+    [ -n "${NTRO_REGISTRY:-}" ] || die "with NTRO_USE_KUBECONFIG, NTRO_REGISTRY must name a registry that the cluster can pull from"
+    return
+  fi
+  ip=$(node_ip)
+  if [ -f "$run/node-ip" ] && [ "$(cat "$run/node-ip")" != "$ip" ]; then
+    say "the host's address changed from $(cat "$run/node-ip") to $ip: starting afresh"
+    down
+  fi
+  mkdir -p "$run"/{pki,log,pid,etcd,registry}
+  echo "$ip" >"$run/node-ip"
+  cp "$here/audit-policy.yaml" "$run/audit-policy.yaml"
+  certificates
+  registry_start main
+  control_plane
+  node
+  dns
+  storage
+  wait_for 60 node_ready || { tail -n 20 "$run/log/kubelet.log" >&2; die "the node does not get ready"; }
+  wait_for 30 kubectl get serviceaccount default
+  if [ -n "${started:-}" ]; then say "up; started:$started"; else say "up; everything was running"; fi
+}
+
+print_env() {
+  cat <<X
+export PATH=$kubernetes_bin:$helm_bin:\$PATH
+export NTRO_REGISTRY=$(registry_address)
+X
+  own_cluster || return 0
+  cat <<X
+export KUBECONFIG=$run/admin.conf
+export NTRO_AUDIT_LOG=$run/log/audit.log
+export NTRO_AUTH_REGISTRY=$ip:$auth_registry_port NTRO_AUTH_USER=$auth_user NTRO_AUTH_PASSWORD=$auth_password
+X
+}
+
+status() {
+  if own_cluster; then
+    local name
+    for name in etcd apiserver controller-manager scheduler containerd kubelet kube-proxy coredns registry-main registry-auth; do
+      printf '%-20s %s\n' "$name" "$(if alive $name; then echo running; else echo stopped; fi)"
+    done
+  fi
+  kubectl get nodes,pods -A -o wide
+}
+
+down() {
+  own_cluster || die "this cluster is yours: remove it yourself"
+  # The API server before etcd, or it hangs in its drain.
+  for name in registry-auth registry-main kubelet kube-proxy coredns scheduler controller-manager apiserver etcd; do stop $name; done
+  remove_node
+  rm -rf "$run" "$containerd_state"
+}
+
+command=${1:-}
+shift || true
+case $command in
+  build | packages | push-images | env) ;; # as the caller: caches stay the caller's
+  up | load | registry | status | down) as_root "$self" "$command" "$@" ;;
+  *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$self" >&2; exit 2 ;;
+esac
+ip=$(node_ip)
+case $command in
+  build) lock build && build ;;
+  packages) lock build && install_packages ;;
+  up) lock up && timed "bringing the cluster up" up ;;
+  load) for image in "$@"; do ctr images import "$image" >/dev/null; done ;;
+  registry) mkdir -p "$run"/{log,pid,registry} && registry "$@" ;;
+  push-images) exec "$here/../../images/build.sh" "$@" ;;
+  env) print_env ;;
+  status) status ;;
+  down) lock up && timed "removing the cluster" down ;;
+esac

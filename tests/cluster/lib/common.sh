@@ -1,0 +1,129 @@
+# Paths, progress, packages and processes. Sourced by cluster.sh and images/build.sh.
+# shellcheck shell=bash
+
+cache=${NTRO_CACHE:-$HOME/.cache/ntro}
+run=${NTRO_CLUSTER_DIR:-/var/lib/ntro-cluster}
+containerd_state=/run/ntro-containerd
+containerd_socket=$containerd_state/containerd.sock
+node_name=node0
+registry_port=5000
+auth_registry_port=5001
+auth_user=ntro
+auth_password=ntro-test
+
+own_cluster() { [ -z "${NTRO_USE_KUBECONFIG:-}" ]; }
+
+say() { printf '[%5ds] %s\n' "$SECONDS" "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+timed() { # label command...: runs the command, with a sign of life every 20 s, and says how long it took
+  local label=$1 began=$SECONDS ticker status
+  shift
+  say "$label ..."
+  (trap 'exit 0' TERM; while :; do sleep 20 & wait $!; say "$label ... still going, $((SECONDS - began)) s"; done) 9>&- &
+  ticker=$!
+  set +e # a command in "||" would run with errexit off, so it runs alone, in a shell of its own that has it on
+  (set -e; "$@")
+  status=$?
+  set -e
+  kill "$ticker" 2>/dev/null || true
+  wait "$ticker" 2>/dev/null || true
+  [ "$status" = 0 ] || { say "$label: FAILED after $((SECONDS - began)) s"; return "$status"; }
+  say "$label: done in $((SECONDS - began)) s"
+}
+
+content_hash() { # directory, path in it...: one short name for what is there, wherever the directory lies
+  (cd "$1" && shift && find "${@:-.}" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
+}
+
+wait_for() { # seconds command...
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ "$SECONDS" -lt "$deadline" ] || { say "timed out waiting for: $*"; return 1; }
+    sleep 0.1
+  done
+}
+
+as_root() { # the re-executed script keeps the caller's HOME (one cache) and PATH (go, python)
+  [ "$(id -u)" = 0 ] && return
+  command -v sudo >/dev/null || die "this needs root, and there is no sudo"
+  exec sudo -- env "HOME=$HOME" "PATH=$PATH" "NTRO_CACHE=$cache" "NTRO_CLUSTER_DIR=$run" \
+    "NTRO_REGISTRY=${NTRO_REGISTRY:-}" "NTRO_USE_KUBECONFIG=${NTRO_USE_KUBECONFIG:-}" ${KUBECONFIG:+"KUBECONFIG=$KUBECONFIG"} "$@"
+}
+
+# One build, up or down at a time. Whatever is started to stay must close descriptor 9, or it keeps the lock.
+lock() {
+  mkdir -p "$cache"
+  exec 9>"$cache/$1.lock"
+  flock -n 9 || { say "waiting for another run to finish"; flock 9; }
+}
+
+# Packages are installed only where the command or file is missing: a host with another packaging of containerd keeps it.
+install_packages() {
+  local need=() sudo=()
+  [ "$(id -u)" = 0 ] || sudo=(sudo)
+  while read -r what package; do
+    case $what in
+      /*) [ -e "$what" ] || need+=("$package") ;;
+      *) command -v "$what" >/dev/null || [ -x "/usr/sbin/$what" ] || need+=("$package") ;;
+    esac
+  done <<'X'
+containerd containerd
+runc runc
+/usr/lib/cni/bridge containernetworking-plugins
+iptables iptables
+ip iproute2
+openssl openssl
+gcc gcc
+/usr/include/stdlib.h libc6-dev
+buildah buildah
+skopeo skopeo
+mmdebstrap mmdebstrap
+curl curl
+jq jq
+X
+  [ ${#need[@]} = 0 ] && return
+  command -v apt-get >/dev/null || die "missing, and no apt-get to install them: ${need[*]}"
+  timed "installing packages: ${need[*]}" install_with_apt "${need[@]}"
+}
+
+install_with_apt() {
+  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends)
+  "${apt[@]}" install "$@" >/dev/null 2>&1 && return # most often the lists are there and fresh
+  "${apt[@]}" update >/dev/null && "${apt[@]}" install "$@" >/dev/null
+}
+
+# A process is known by its id and start time: an id alone may have gone to somebody else since.
+process_identity() { sed -n 's/^[0-9]* (.*) //p' "/proc/$1/stat" 2>/dev/null | awk -v pid="$1" '{print pid, $20}'; }
+
+alive() { # name
+  local recorded
+  recorded=$(cat "$run/pid/$1" 2>/dev/null) && [ -n "$recorded" ] && [ "$(process_identity "${recorded% *}")" = "$recorded" ]
+}
+
+ensure() { # name configuration-file|- command...: running, with this command and this configuration
+  local name=$1 config=$2 wanted pid
+  shift 2
+  wanted="$* $([ "$config" = - ] || sha256sum <"$config")"
+  if alive "$name"; then
+    [ "$(cat "$run/pid/$name.command")" = "$wanted" ] && return
+    say "$name: configuration changed, restarting"
+    stop "$name"
+  fi
+  setsid nohup "$@" >>"$run/log/$name.log" 2>&1 </dev/null 9>&- &
+  pid=$!
+  process_identity "$pid" >"$run/pid/$name"
+  printf '%s\n' "$wanted" >"$run/pid/$name.command"
+  started="${started:-} $name"
+}
+
+stop() { # name: ends one of our own processes
+  local pid
+  alive "$1" || { rm -f "$run/pid/$1"; return 0; }
+  pid=$(cut -d' ' -f1 "$run/pid/$1")
+  kill "$pid" 2>/dev/null || true
+  for _ in $(seq 50); do alive "$1" || break; sleep 0.1; done
+  ! alive "$1" || kill -9 "$pid" 2>/dev/null || true
+  rm -f "$run/pid/$1"
+}
