@@ -1,0 +1,1 @@
+"""Month-end NAV of a UK property SPV."""
