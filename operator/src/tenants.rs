@@ -1,6 +1,6 @@
 //! The tenants: namespaces with the tenant label, or only the operator's own when that is its scope.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -39,11 +39,12 @@ pub type TenantMap = Arc<BTreeMap<String, Tenant>>;
 #[derive(Debug)]
 pub struct Tenants {
     current: watch::Sender<TenantMap>,
+    unprepared: watch::Sender<BTreeSet<String>>,
 }
 
 impl Default for Tenants {
     fn default() -> Self {
-        Self { current: watch::Sender::new(TenantMap::default()) }
+        Self { current: watch::Sender::new(TenantMap::default()), unprepared: watch::Sender::default() }
     }
 }
 
@@ -63,6 +64,22 @@ impl Tenants {
         let mut receiver = self.current.subscribe();
         receiver.mark_changed();
         receiver
+    }
+
+    /// Whether the operator lacks the rights that preparing a tenant gives it in this namespace.
+    pub fn is_unprepared(&self, namespace: &str) -> bool {
+        self.unprepared.borrow().contains(namespace)
+    }
+
+    /// Sees every change of what [`Self::is_unprepared`] answers.
+    pub fn subscribe_prepared(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.unprepared.subscribe()
+    }
+
+    /// Notes whether the operator has its rights in a namespace.
+    pub fn set_prepared(&self, namespace: &str, prepared: bool) {
+        self.unprepared
+            .send_if_modified(|set| if prepared { set.remove(namespace) } else { set.insert(namespace.to_owned()) });
     }
 
     /// Replaces what is known of one namespace. `None` means it is no tenant.
