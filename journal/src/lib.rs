@@ -1,1 +1,7 @@
-//! Placeholder.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+//! The durable protocol of ntro: one append-only journal per run decides what the run is.
+//!
+//! [`protocol`] holds the types on the wire, [`machine`] the rules as pure functions over a fold of the entries, [`store`] and
+//! [`blobs`] what is kept, and [`Journal`] puts them together. `docs/protocol.md` is the contract all of them follow.
+
+pub mod protocol;

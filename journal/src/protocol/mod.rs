@@ -1,0 +1,35 @@
+//! The durable protocol's types, exactly as they stand on the wire. `docs/protocol.md` is the contract.
+
+mod canonical;
+mod digest;
+mod entry;
+mod kinds;
+mod parts;
+mod payload;
+mod request;
+mod session;
+pub mod time;
+
+pub use canonical::{NotPlain, canonical, check_plain};
+pub use digest::{BadDigest, ChainHash, RunKey, Sha256Digest};
+pub use entry::{Entry, EntryBody};
+pub(crate) use entry::{said_digest, unsealed_text, value_of};
+pub use kinds::{
+    BlockCode, Effect, GateCloseCause, GateKind, Phase, ReleaseCause, RetryCause, SegmentCause,
+    StepStatus, Verb, WaitKind,
+};
+pub use parts::{
+    ActivityPolicy, ErrorClass, FinalError, Output, Pin, Site, Step, Trigger, Versions, WaitingFor,
+    WorkflowRef,
+};
+pub use payload::{INLINE_MAX, Payload};
+pub use request::{
+    AppendRequest, AttachReply, AttachRequest, EntriesReply, ErrorCode, LogLine, LogRequest,
+    LogStream, PodEntry, PodSettings, PollRequest, RunnerVersions, WireError,
+};
+pub use session::{Session, SessionKey};
+
+/// Oldest version of the protocol this crate speaks.
+pub const PROTOCOL_MIN: u32 = 1;
+/// Newest version of the protocol this crate speaks.
+pub const PROTOCOL_MAX: u32 = 1;

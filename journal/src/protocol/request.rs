@@ -1,0 +1,376 @@
+//! What pods ask and what they are answered.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::digest::Sha256Digest;
+use super::entry::Entry;
+use super::kinds::{BlockCode, GateCloseCause, GateKind, ReleaseCause, RetryCause};
+use super::parts::{ErrorClass, FinalError, Output, Pin, Site, Step, WaitingFor};
+use super::payload::Payload;
+
+/// The versions a runner has and understands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunnerVersions {
+    /// Version of the runner.
+    pub runtime: String,
+    /// Oldest protocol it speaks.
+    pub protocol_min: u32,
+    /// Newest protocol it speaks.
+    pub protocol_max: u32,
+    /// Version of Python.
+    pub python: String,
+    /// Version of the SDK.
+    pub sdk: String,
+}
+
+/// Body of `attach`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttachRequest {
+    /// What the runner is.
+    pub versions: RunnerVersions,
+}
+
+/// The times a pod must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSettings {
+    /// How long a silent holder keeps its lease.
+    pub lease_ms: u64,
+    /// How long a parked pod stays.
+    pub linger_ms: u64,
+    /// How long a pod waits for an operator that does not answer.
+    pub outage_wait_ms: u64,
+    /// How long a cancelled run may go on.
+    pub cancel_grace_ms: u64,
+    /// Largest payload that stands in an entry, in bytes.
+    pub inline_max: u64,
+}
+
+/// Reply to `attach`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttachReply {
+    /// Bearer token of all further requests.
+    pub session: String,
+    /// The run.
+    pub run_id: Uuid,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Which Job of the run this is.
+    pub segment: u32,
+    /// The pod's epoch.
+    pub epoch: u64,
+    /// The whole journal.
+    pub entries: Vec<Entry>,
+    /// What the run is fixed to.
+    pub pin: Pin,
+    /// The times.
+    pub settings: PodSettings,
+}
+
+/// Body of `append`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AppendRequest {
+    /// The pod's epoch.
+    pub epoch: u64,
+    /// The last `seq` the pod knows.
+    pub head: u64,
+    /// What is to be written, all or nothing.
+    pub entries: Vec<PodEntry>,
+}
+
+/// Body of `poll`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PollRequest {
+    /// The pod's epoch.
+    pub epoch: u64,
+    /// The last `seq` the pod knows.
+    pub head: u64,
+    /// How long to wait for something new, at most 20,000.
+    pub wait_ms: u64,
+}
+
+/// Reply to `append` and `poll`: everything after the request's `head`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EntriesReply {
+    /// The entries, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// Where a log line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LogStream {
+    /// Standard output of the bundle's process.
+    Stdout,
+    /// Its standard error.
+    Stderr,
+    /// Its logging module.
+    Logging,
+}
+
+impl LogStream {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Logging => "logging",
+        }
+    }
+}
+
+/// A line of a run's log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Its number within the epoch, from 0.
+    pub n: u64,
+    /// Where it came from.
+    pub stream: LogStream,
+    /// When, as the pod says.
+    pub time: String,
+    /// The line, payload.
+    pub text: String,
+}
+
+impl std::fmt::Debug for LogLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogLine({}, {:?}, {} bytes)", self.n, self.stream, self.text.len())
+    }
+}
+
+/// Body of `log`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogRequest {
+    /// The pod's epoch.
+    pub epoch: u64,
+    /// The lines; those already there are ignored.
+    pub lines: Vec<LogLine>,
+}
+
+/// What a pod may write: the entries of its rows in the protocol's table, without what the operator stamps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the table in docs/protocol.md")]
+pub enum PodEntry {
+    /// See [`super::EntryBody::Released`]; `epoch`, if given, must be the request's.
+    Released {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
+        cause: ReleaseCause,
+    },
+    /// See [`super::EntryBody::ActivityScheduled`].
+    ActivityScheduled {
+        command: u64,
+        seen_upto: u64,
+        activity: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<String>,
+        args: Payload,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    /// See [`super::EntryBody::ActivityRetried`].
+    ActivityRetried { target: u64, attempt: u32, cause: RetryCause },
+    /// See [`super::EntryBody::ActivityAttemptFailed`].
+    ActivityAttemptFailed {
+        target: u64,
+        attempt: u32,
+        error: ErrorClass,
+        detail: Payload,
+        retry_after_ms: u64,
+    },
+    /// See [`super::EntryBody::ActivityCompleted`].
+    ActivityCompleted {
+        target: u64,
+        attempt: u32,
+        result: Payload,
+        #[serde(default)]
+        outputs: Vec<Output>,
+    },
+    /// See [`super::EntryBody::ActivityFailed`].
+    ActivityFailed { target: u64, attempt: u32, error: FinalError, detail: Payload },
+    /// See [`super::EntryBody::ActivityCancelRequested`].
+    ActivityCancelRequested { command: u64, seen_upto: u64, target: u64 },
+    /// See [`super::EntryBody::TimerStarted`].
+    TimerStarted { command: u64, seen_upto: u64, duration_ms: u64 },
+    /// See [`super::EntryBody::TimerCancelled`].
+    TimerCancelled { command: u64, seen_upto: u64, target: u64 },
+    /// See [`super::EntryBody::GateOpened`].
+    GateOpened {
+        command: u64,
+        seen_upto: u64,
+        step: String,
+        kind: GateKind,
+        component: String,
+        actions: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due_ms: Option<u64>,
+        content: Payload,
+    },
+    /// See [`super::EntryBody::GateRevised`].
+    GateRevised { command: u64, seen_upto: u64, target: u64, content: Payload },
+    /// See [`super::EntryBody::GateClosed`].
+    GateClosed { command: u64, seen_upto: u64, target: u64, cause: GateCloseCause },
+    /// See [`super::EntryBody::StepsChanged`].
+    StepsChanged { command: u64, seen_upto: u64, steps: Vec<Step> },
+    /// See [`super::EntryBody::Parked`].
+    Parked { seen_upto: u64, waiting_for: Vec<WaitingFor> },
+    /// See [`super::EntryBody::Blocked`].
+    Blocked {
+        code: BlockCode,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        site: Option<Site>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        activity: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<Payload>,
+    },
+    /// See [`super::EntryBody::RunCompleted`].
+    RunCompleted { command: u64, seen_upto: u64, result: Payload },
+    /// See [`super::EntryBody::RunFailed`].
+    RunFailed { command: u64, seen_upto: u64, error: ErrorClass, detail: Payload },
+}
+
+impl PodEntry {
+    /// The number and `seen_upto` of the command, if it is one.
+    pub fn command(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::ActivityScheduled { command, seen_upto, .. }
+            | Self::ActivityCancelRequested { command, seen_upto, .. }
+            | Self::TimerStarted { command, seen_upto, .. }
+            | Self::TimerCancelled { command, seen_upto, .. }
+            | Self::GateOpened { command, seen_upto, .. }
+            | Self::GateRevised { command, seen_upto, .. }
+            | Self::GateClosed { command, seen_upto, .. }
+            | Self::StepsChanged { command, seen_upto, .. }
+            | Self::RunCompleted { command, seen_upto, .. }
+            | Self::RunFailed { command, seen_upto, .. } => Some((*command, *seen_upto)),
+            _ => None,
+        }
+    }
+
+    /// The target and attempt it reports the end of, if it does.
+    pub fn completion(&self) -> Option<(u64, u32)> {
+        match self {
+            Self::ActivityCompleted { target, attempt, .. }
+            | Self::ActivityFailed { target, attempt, .. }
+            | Self::ActivityAttemptFailed { target, attempt, .. } => Some((*target, *attempt)),
+            _ => None,
+        }
+    }
+
+    /// The payloads it carries.
+    pub fn payloads(&self) -> impl Iterator<Item = &Payload> {
+        let payload = match self {
+            Self::ActivityScheduled { args: payload, .. }
+            | Self::ActivityAttemptFailed { detail: payload, .. }
+            | Self::ActivityCompleted { result: payload, .. }
+            | Self::ActivityFailed { detail: payload, .. }
+            | Self::GateOpened { content: payload, .. }
+            | Self::GateRevised { content: payload, .. }
+            | Self::RunCompleted { result: payload, .. }
+            | Self::RunFailed { detail: payload, .. } => Some(payload),
+            Self::Blocked { detail, .. } => detail.as_ref(),
+            _ => None,
+        };
+        payload.into_iter()
+    }
+
+    /// The blobs it names, outputs included.
+    pub fn blobs(&self) -> impl Iterator<Item = Sha256Digest> {
+        let outputs: &[Output] = match self {
+            Self::ActivityCompleted { outputs, .. } => outputs,
+            _ => &[],
+        };
+        self.payloads().filter_map(Payload::blob).chain(outputs.iter().map(|output| output.digest))
+    }
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ErrorCode {
+    /// Not now: the Job is not recorded, or the holder before is not released.
+    NotYet,
+    /// Never again: a newer holder exists or the segment is over.
+    Fenced,
+    /// The run has ended.
+    Sealed,
+    /// The same thing was said before with other content.
+    Diverged,
+    /// Deliveries must be handed over first; they are in the error's `entries`.
+    Unread,
+    /// The activity's gate was not approved.
+    RequirementNotMet,
+    /// The effect may not be repeated without a person.
+    NotAllowedToRepeat,
+    /// A blob that is named was not uploaded.
+    BlobMissing,
+    /// Over a limit.
+    TooLarge,
+    /// No common version of the protocol.
+    Version,
+    /// Not a request of this protocol.
+    Invalid,
+    /// No more is said.
+    Forbidden,
+}
+
+impl ErrorCode {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotYet => "NotYet",
+            Self::Fenced => "Fenced",
+            Self::Sealed => "Sealed",
+            Self::Diverged => "Diverged",
+            Self::Unread => "Unread",
+            Self::RequirementNotMet => "RequirementNotMet",
+            Self::NotAllowedToRepeat => "NotAllowedToRepeat",
+            Self::BlobMissing => "BlobMissing",
+            Self::TooLarge => "TooLarge",
+            Self::Version => "Version",
+            Self::Invalid => "Invalid",
+            Self::Forbidden => "Forbidden",
+        }
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::NotYet => 503,
+            Self::Fenced => 412,
+            Self::Sealed => 410,
+            Self::Diverged
+            | Self::Unread
+            | Self::RequirementNotMet
+            | Self::NotAllowedToRepeat
+            | Self::BlobMissing => 409,
+            Self::TooLarge => 413,
+            Self::Version => 426,
+            Self::Invalid => 400,
+            Self::Forbidden => 403,
+        }
+    }
+}
+
+/// A refusal as it stands on the wire.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WireError {
+    /// Why.
+    pub code: ErrorCode,
+    /// For people; without payload.
+    pub message: String,
+    /// When to ask again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// With `Unread`: everything after the request's `head`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<Entry>,
+}
