@@ -1,1 +1,110 @@
 //! Starts everything and stops it in order.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Settings;
+use crate::clock::{Clock, SystemClock};
+use crate::context::Context;
+use crate::crd_wait::wait_for_crds;
+use crate::health::{self, Health, Readiness};
+use crate::kube_ext::Events;
+use crate::metrics::Metrics;
+use crate::tenants::{self, Tenants};
+use crate::tls::{self, Authority, ServerCertificate};
+
+/// How long tasks may take to finish once they were told to.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The tasks of the operator. None of them ends by itself: one that does takes the others with it.
+struct Tasks {
+    set: JoinSet<&'static str>,
+    shutdown: CancellationToken,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.set.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// Waits for the signal to stop, or for a task that died.
+    async fn supervise(mut self) -> anyhow::Result<()> {
+        let shutdown = self.shutdown.clone();
+        let died = tokio::select! {
+            () = shutdown.cancelled() => None,
+            Some(ended) = self.set.join_next() => (!shutdown.is_cancelled()).then_some(ended),
+        };
+        shutdown.cancel();
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async { while self.set.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            tracing::warn!("gave up on tasks that do not end");
+        }
+        match died {
+            None => Ok(()),
+            Some(Ok(name)) => Err(anyhow::anyhow!("task `{name}` ended")),
+            Some(Err(error)) => Err(anyhow::Error::new(error).context("a task failed")),
+        }
+    }
+}
+
+/// Runs the operator until SIGTERM or SIGINT, or until a part of it dies, which is an error.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let settings = Arc::new(settings);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let shutdown = CancellationToken::new();
+    stop_on_signals(&shutdown)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?settings.scope, "starting");
+
+    let authority = Authority::load_or_create(&settings.data_dir.join("tls"), clock.now())?;
+    let names = tls::server_names(&settings.service_name, &settings.namespace);
+    let certificate = ServerCertificate::new(authority, names, clock.as_ref())?;
+    let client = Client::try_default().await?;
+    let metrics = Arc::new(Metrics::new());
+    let readiness = Arc::new(Readiness::waiting_for(["crds"]));
+
+    let mut tasks = Tasks { set: JoinSet::new(), shutdown: shutdown.clone() };
+    tasks.spawn("certificate", Arc::clone(&certificate).keep_fresh(Arc::clone(&clock), shutdown.clone()));
+    let health = Health { client: client.clone(), metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) };
+    let listener = TcpListener::bind(settings.health_addr).await?;
+    let tls = certificate.server_config()?;
+    tasks.spawn("health", tls::serve(listener, Arc::clone(&tls), health::router(health), shutdown.clone()));
+
+    let context = Context {
+        client: client.clone(),
+        events: Events::new(client.clone(), settings.pod_name.clone()),
+        metrics: Arc::clone(&metrics),
+        clock,
+        settings: Arc::clone(&settings),
+        tenants: Arc::new(Tenants::default()),
+    };
+    let start = shutdown.clone();
+    tasks.spawn("controllers", async move {
+        wait_for_crds(&context.client, &context.metrics, &start).await;
+        readiness.done("crds");
+    });
+    tasks.supervise().await
+}
+
+fn stop_on_signals(shutdown: &CancellationToken) -> std::io::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("stopping");
+        shutdown.cancel();
+    });
+    Ok(())
+}

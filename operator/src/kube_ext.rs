@@ -13,8 +13,7 @@ use serde_json::Value;
 
 use crate::error::{MAX_MESSAGE, truncate};
 
-/// The field manager of everything this operator applies.
-pub const FIELD_MANAGER: &str = "ntro-operator";
+pub use ntro_crds::labels::OPERATOR_FIELD_MANAGER as FIELD_MANAGER;
 
 /// What this operator may handle: a namespaced kind known at compile time.
 pub trait Kind:

@@ -7,15 +7,11 @@ use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
+use ntro_crds::labels;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Scope, Settings};
-
-/// The label that makes a namespace a tenant. Its value is the tenant's slug.
-pub const TENANT_LABEL: &str = "ntro.dev/tenant";
-/// The annotation with the registry that `ntro` pushes the tenant's bundles to.
-pub const REGISTRY_ANNOTATION: &str = "ntro.dev/registry";
 
 /// A tenant as its namespace describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,19 +106,19 @@ impl Tenants {
 
 /// What a namespace says about its tenant.
 pub fn tenant_of(namespace: &Namespace) -> Option<Tenant> {
-    let slug = namespace.labels().get(TENANT_LABEL).filter(|slug| !slug.is_empty())?;
+    let slug = namespace.labels().get(labels::TENANT).filter(|slug| !slug.is_empty())?;
     Some(Tenant {
         namespace: namespace.name_any(),
         uid: namespace.uid().unwrap_or_default(),
         slug: slug.clone(),
-        registry: namespace.annotations().get(REGISTRY_ANNOTATION).cloned(),
+        registry: namespace.annotations().get(labels::REGISTRY).cloned(),
         terminating: namespace.metadata.deletion_timestamp.is_some(),
     })
 }
 
 /// Keeps [`Tenants`] up to date until told to stop.
 pub async fn run(client: Client, settings: Arc<Settings>, tenants: Arc<Tenants>, shutdown: CancellationToken) {
-    let mut config = watcher::Config::default().labels(TENANT_LABEL);
+    let mut config = watcher::Config::default().labels(labels::TENANT);
     if settings.scope == Scope::Namespace {
         config = config.fields(&format!("metadata.name={}", settings.namespace));
     }
@@ -166,7 +162,7 @@ mod tests {
         let mut namespace = Namespace::default();
         namespace.metadata.name = Some(name.to_owned());
         namespace.metadata.uid = Some(format!("uid-{name}"));
-        namespace.metadata.labels = slug.map(|s| [(TENANT_LABEL.to_owned(), s.to_owned())].into());
+        namespace.metadata.labels = slug.map(|s| [(labels::TENANT.to_owned(), s.to_owned())].into());
         namespace
     }
 

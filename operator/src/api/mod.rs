@@ -1,1 +1,3 @@
 //! The HTTPS API of runner pods and readers.
+
+pub mod identity;

@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
 pub use authority::{Authority, TlsError};
-pub use publish::{CA_CONFIG_MAP, CA_KEY, run as publish_ca};
+pub use publish::run as publish_ca;
 pub use serve::serve;
 
 use crate::clock::Clock;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ObjectMeta;
+use ntro_crds::labels::{self, CA_CONFIG_MAP, CA_KEY};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
@@ -13,11 +14,6 @@ use crate::controllers::Driver;
 use crate::error::{Class, Next, Problem};
 use crate::kube_ext::apply;
 use crate::metrics::ControllerName;
-
-/// Name of the ConfigMap in every tenant namespace.
-pub const CA_CONFIG_MAP: &str = "ntro-ca";
-/// Its key with the certificate.
-pub const CA_KEY: &str = "ca.crt";
 
 /// How often it is checked that nobody removed or changed what was published. A check is a read.
 const RECHECK: Duration = Duration::from_mins(5);
@@ -84,10 +80,7 @@ fn config_map(namespace: &str, ca_pem: &str) -> ConfigMap {
         metadata: ObjectMeta {
             name: Some(CA_CONFIG_MAP.to_owned()),
             namespace: Some(namespace.to_owned()),
-            labels: Some(BTreeMap::from([(
-                "app.kubernetes.io/managed-by".to_owned(),
-                crate::kube_ext::FIELD_MANAGER.to_owned(),
-            )])),
+            labels: Some(BTreeMap::from([(labels::MANAGED_BY.to_owned(), labels::MANAGED_BY_OPERATOR.to_owned())])),
             ..ObjectMeta::default()
         },
         data: Some(BTreeMap::from([(CA_KEY.to_owned(), ca_pem.to_owned())])),

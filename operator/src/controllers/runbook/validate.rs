@@ -1,0 +1,101 @@
+//! The spec of a Runbook as checked values, and which other versions its namespace needs. Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ntro_bundle::reference::{Digest, Repository};
+use ntro_bundle::version::VersionSelector;
+use ntro_crds::runbook::RunbookSpec;
+use ntro_crds::{Workflow, WorkflowRun, duration};
+use semver::Version;
+
+use super::error::RunbookError;
+
+/// How often to look for newer versions unless the spec says it.
+const DEFAULT_INTERVAL: Duration = Duration::from_mins(10);
+/// The shortest interval: registries are shared.
+const MIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Which bundle is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// Exactly these bytes, which must be of that version if one is given.
+    Digest(Digest, Option<Version>),
+    /// A version by its tag, or the newest.
+    Version(VersionSelector),
+}
+
+/// A checked spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where bundles are.
+    pub repository: Repository,
+    /// Plain HTTP.
+    pub insecure: bool,
+    /// Name of the Secret with credentials.
+    pub secret: Option<String>,
+    /// Which bundle is current.
+    pub selector: Selector,
+    /// How often to look.
+    pub interval: Duration,
+}
+
+/// Checks a spec.
+pub fn wanted(spec: &RunbookSpec) -> Result<Wanted, RunbookError> {
+    let version = spec.version.as_deref();
+    let selector = match &spec.digest {
+        Some(digest) => {
+            let version = match VersionSelector::parse(version)? {
+                VersionSelector::Newest => None,
+                VersionSelector::Exact(version) => Some(version),
+            };
+            Selector::Digest(digest.parse()?, version)
+        }
+        None => Selector::Version(VersionSelector::parse(version)?),
+    };
+    let interval = match &spec.interval {
+        Some(text) => duration::parse(text)?.max(MIN_INTERVAL),
+        None => DEFAULT_INTERVAL,
+    };
+    Ok(Wanted {
+        repository: spec.source.url.parse()?,
+        insecure: spec.source.insecure.unwrap_or(false),
+        secret: spec.source.secret_ref.as_ref().map(|secret| secret.name.clone()),
+        selector,
+        interval,
+    })
+}
+
+/// A version somebody in the namespace holds on to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pin {
+    /// By its bytes.
+    Digest(Digest),
+    /// By its number.
+    Version(Version),
+}
+
+/// The versions of this runbook that Workflows pin and unfinished runs execute. What cannot be read as a version or
+/// a digest is left to the controllers of those objects to complain about.
+pub fn pins<'a>(
+    runbook: &str,
+    workflows: impl IntoIterator<Item = &'a Workflow>,
+    runs: impl IntoIterator<Item = &'a WorkflowRun>,
+) -> BTreeSet<Pin> {
+    let by_workflows = workflows
+        .into_iter()
+        .filter(|workflow| workflow.spec.runbook_ref.name == runbook)
+        .filter_map(|workflow| workflow.spec.runbook_ref.version.as_deref())
+        .filter_map(|text| match text.parse::<Digest>() {
+            Ok(digest) => Some(Pin::Digest(digest)),
+            Err(_) => text.parse().ok().map(Pin::Version),
+        });
+    let by_runs = runs
+        .into_iter()
+        .filter_map(|run| run.status.as_ref())
+        .filter(|status| !status.phase.is_some_and(ntro_crds::workflow_run::Phase::is_terminal))
+        .filter_map(|status| status.pin.as_ref())
+        .filter(|pin| pin.runbook.name == runbook)
+        .filter_map(|pin| pin.runbook.digest.parse().ok().map(Pin::Digest));
+    by_workflows.chain(by_runs).collect()
+}

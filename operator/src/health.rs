@@ -1,0 +1,101 @@
+//! `/live`, `/ready` and `/metrics`, over TLS like every port of the operator.
+//!
+//! The first two are open and say nothing but their status. Metrics need a token for the audience `ntro-metrics`.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use crate::metrics::SharedMetrics;
+
+/// Audience of tokens that may read metrics.
+pub const METRICS_AUDIENCE: &str = "ntro-metrics";
+
+/// What the operator still waits for before it is ready.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    pending: Mutex<BTreeSet<&'static str>>,
+}
+
+impl Readiness {
+    /// Not ready before all of these are done.
+    pub fn waiting_for(parts: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { pending: Mutex::new(parts.into_iter().collect()) }
+    }
+
+    /// One part is done.
+    pub fn done(&self, part: &'static str) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
+    }
+
+    /// Whether nothing is pending.
+    pub fn is_ready(&self) -> bool {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Health {
+    /// The Kubernetes API, for token reviews.
+    pub client: Client,
+    /// What to show.
+    pub metrics: SharedMetrics,
+    /// Whether the operator is ready.
+    pub readiness: Arc<Readiness>,
+}
+
+/// The routes of the health port.
+pub fn router(health: Health) -> Router {
+    Router::new()
+        .route("/live", get(|| async { StatusCode::NO_CONTENT }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(health)
+}
+
+async fn ready(State(health): State<Health>) -> StatusCode {
+    if health.readiness.is_ready() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
+    let Some(token) = bearer(&headers) else { return StatusCode::UNAUTHORIZED.into_response() };
+    match is_scraper(&health.client, token).await {
+        Ok(true) => {}
+        Ok(false) => return StatusCode::FORBIDDEN.into_response(),
+        Err(_) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+    match health.metrics.encode() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn is_scraper(client: &Client, token: &str) -> kube::Result<bool> {
+    let audience = vec![METRICS_AUDIENCE.to_owned()];
+    let review = TokenReview {
+        spec: TokenReviewSpec { token: Some(token.to_owned()), audiences: Some(audience.clone()) },
+        ..TokenReview::default()
+    };
+    let reviewed = Api::<TokenReview>::all(client.clone()).create(&PostParams::default(), &review).await?;
+    let status = reviewed.status.unwrap_or_default();
+    Ok(status.authenticated == Some(true) && status.audiences == Some(audience))
+}
+
+/// The token of an `Authorization: Bearer` header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
+}
