@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 dns() { # CoreDNS on the host behind the usual Service address
-  cat >"$run/Corefile" <<X
+  put "$run/Corefile" <<X
 .:5353 {
   errors
   ready

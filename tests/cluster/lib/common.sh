@@ -20,7 +20,7 @@ timed() { # label command...: runs the command, with a sign of life every 20 s, 
   local label=$1 began=$SECONDS ticker status
   shift
   say "$label ..."
-  (trap 'exit 0' TERM; while :; do sleep 20 & wait $!; say "$label ... still going, $((SECONDS - began)) s"; done) 9>&- &
+  (trap 'kill $! 2>/dev/null; exit 0' TERM; while :; do sleep 20 >/dev/null 2>&1 & wait $!; say "$label ... still going, $((SECONDS - began)) s"; done) 9>&- &
   ticker=$!
   set +e # a command in "||" would run with errexit off, so it runs alone, in a shell of its own that has it on
   (set -e; "$@")
@@ -94,8 +94,13 @@ install_with_apt() {
   "${apt[@]}" update >/dev/null && "${apt[@]}" install "$@" >/dev/null
 }
 
-# A process is known by its id and start time: an id alone may have gone to somebody else since.
-process_identity() { sed -n 's/^[0-9]* (.*) //p' "/proc/$1/stat" 2>/dev/null | awk -v pid="$1" '{print pid, $20}'; }
+put() { # file: takes standard input, and leaves the file alone if it says so already (kube-proxy ends when its file is touched)
+  cat >"$1.new"
+  if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
+}
+
+# A process is known by its id and start time: an id alone may have gone to somebody else since. A zombie is none.
+process_identity() { sed -n 's/^[0-9]* (.*) //p' "/proc/$1/stat" 2>/dev/null | awk -v pid="$1" '$1 != "Z" {print pid, $20}'; }
 
 alive() { # name
   local recorded

@@ -97,10 +97,10 @@ node_ready() { kubectl wait --for=condition=Ready "node/$node_name" --timeout=1s
 
 node() {
   mkdir -p "$run/cni" "$run/kubelet"
-  containerd_configuration >"$run/containerd.toml"
-  cni_configuration >"$run/cni/10-bridge.conflist"
-  kubelet_configuration >"$run/kubelet.yaml"
-  proxy_configuration >"$run/proxy.yaml"
+  containerd_configuration | put "$run/containerd.toml"
+  cni_configuration | put "$run/cni/10-bridge.conflist"
+  kubelet_configuration | put "$run/kubelet.yaml"
+  proxy_configuration | put "$run/proxy.yaml"
   sysctl -qw net.ipv4.ip_forward=1
   ensure containerd "$run/containerd.toml" containerd --config "$run/containerd.toml"
   wait_for 30 ctr version || { tail -n 20 "$run/log/containerd.log" >&2; die "containerd does not answer"; }

@@ -27,7 +27,7 @@ registry_start() { # main|auth
     password_file >"$passwords"
   fi
   mkdir -p "$run/registry/$name"
-  registry_configuration "$name" "$port" $passwords >"$run/registry/$name.yaml"
+  registry_configuration "$name" "$port" $passwords | put "$run/registry/$name.yaml"
   ensure "registry-$name" "$run/registry/$name.yaml" "$registry_bin/docker-registry" serve "$run/registry/$name.yaml"
   wait_for 20 registry_answers "$port" || { tail -n 5 "$run/log/registry-$name.log" >&2; die "the registry does not answer on $ip:$port"; }
 }
