@@ -21,8 +21,8 @@ done
 
 up() {
   if ! own_cluster; then
-    "$kubernetes_bin/kubectl" get --raw /readyz >/dev/null || die "the cluster of KUBECONFIG=${KUBECONFIG:-} does not answer"
-    [ -n "${NTRO_REGISTRY:-}" ] || die "with NTRO_USE_KUBECONFIG, NTRO_REGISTRY must name a registry that the cluster can pull from"
+    kubectl get --raw /readyz >/dev/null || die "the cluster of KUBECONFIG=${KUBECONFIG:-} does not answer"
+    registry_address >/dev/null
     return
   fi
   ip=$(node_ip)
@@ -45,12 +45,13 @@ up() {
 }
 
 print_env() {
+  if ! own_cluster; then
+    echo "export PATH=$helm_bin:\$PATH NTRO_REGISTRY=$(registry_address)"
+    return
+  fi
   cat <<X
 export PATH=$kubernetes_bin:$helm_bin:\$PATH
 export NTRO_REGISTRY=$(registry_address)
-X
-  own_cluster || return 0
-  cat <<X
 export KUBECONFIG=$run/admin.conf
 export NTRO_AUDIT_LOG=$run/log/audit.log
 export NTRO_AUTH_REGISTRY=$ip:$auth_registry_port NTRO_AUTH_USER=$auth_user NTRO_AUTH_PASSWORD=$auth_password
@@ -68,7 +69,7 @@ status() {
 }
 
 down() {
-  own_cluster || die "this cluster is yours: remove it yourself"
+  own_cluster || die "the cluster of KUBECONFIG was not made here and is left alone"
   # The API server before etcd, or it hangs in its drain.
   for name in registry-auth registry-main kubelet kube-proxy coredns scheduler controller-manager apiserver etcd; do stop $name; done
   remove_node
@@ -79,7 +80,7 @@ command=${1:-}
 shift || true
 case $command in
   build | packages | push-images | env) ;; # as the caller: caches stay the caller's
-  up | load | registry | status | down) as_root "$self" "$command" "$@" ;;
+  up | load | registry | status | down) ! own_cluster || as_root "$self" "$command" "$@" ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$self" >&2; exit 2 ;;
 esac
 ip=$(node_ip)

@@ -33,7 +33,7 @@ X
 # There is no provisioner: twenty volumes of the default class lie ready. "local" ones, because fsGroup is not applied to
 # hostPath. A volume whose claim is gone is emptied and offered again.
 storage() {
-  local n
+  local n known
   for n in $(kubectl get pv -o jsonpath='{.items[?(@.status.phase=="Released")].metadata.name}'); do
     case $n in
       local-*)
@@ -42,6 +42,7 @@ storage() {
         ;;
     esac
   done
+  known=$(kubectl get pv -o name)
   {
     cat <<X
 apiVersion: storage.k8s.io/v1
@@ -51,20 +52,24 @@ provisioner: kubernetes.io/no-provisioner
 volumeBindingMode: WaitForFirstConsumer
 X
     for n in $(seq 0 19); do
-      mkdir -p "$run/volumes/$n"
-      cat <<X
+      grep -qx "persistentvolume/local-$n" <<<"$known" || volume "$n"
+    done
+  } | kubectl apply -f - >/dev/null
+}
+
+volume() { # number
+  mkdir -p "$run/volumes/$1"
+  cat <<X
 ---
 apiVersion: v1
 kind: PersistentVolume
-metadata: {name: local-$n}
+metadata: {name: local-$1}
 spec:
   capacity: {storage: 10Gi}
   accessModes: [ReadWriteOnce]
   storageClassName: standard
   persistentVolumeReclaimPolicy: Retain
-  local: {path: "$run/volumes/$n"}
+  local: {path: "$run/volumes/$1"}
   nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [$node_name]}]}]}}
 X
-    done
-  } | kubectl apply -f - >/dev/null
 }

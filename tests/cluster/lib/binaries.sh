@@ -10,7 +10,7 @@ helm_bin=$cache/bin/helm-$(content_hash "$modules/helm")
 registry_bin=$cache/bin/registry
 
 kubectl() {
-  if own_cluster; then "$kubernetes_bin/kubectl" --kubeconfig "$run/admin.conf" "$@"; else "$kubernetes_bin/kubectl" "$@"; fi
+  if own_cluster; then "$kubernetes_bin/kubectl" --kubeconfig "$run/admin.conf" "$@"; else command kubectl "$@"; fi
 }
 
 go_build() { # module directory, destination, linker flags, package...
@@ -59,8 +59,9 @@ sudo_apt_update() { if [ "$(id -u)" = 0 ]; then apt-get update -qq; else sudo ap
 build() {
   install_packages
   mkdir -p "$cache/bin"
+  build_into "$helm_bin" build_helm
+  own_cluster || return 0
   build_into "$kubernetes_bin" build_kubernetes
   build_into "$coredns_bin" build_coredns
-  build_into "$helm_bin" build_helm
   build_into "$registry_bin" unpack_registry
 }

@@ -45,11 +45,12 @@ wait_for() { # seconds command...
   done
 }
 
-as_root() { # the re-executed script keeps the caller's HOME (one cache) and PATH (go, python)
+as_root() { # runs the script again as root, with the caller's HOME (one cache), PATH (go, python) and settings
   [ "$(id -u)" = 0 ] && return
   command -v sudo >/dev/null || die "this needs root, and there is no sudo"
-  exec sudo -- env "HOME=$HOME" "PATH=$PATH" "NTRO_CACHE=$cache" "NTRO_CLUSTER_DIR=$run" \
-    "NTRO_REGISTRY=${NTRO_REGISTRY:-}" "NTRO_USE_KUBECONFIG=${NTRO_USE_KUBECONFIG:-}" ${KUBECONFIG:+"KUBECONFIG=$KUBECONFIG"} "$@"
+  local name settings=()
+  for name in $(compgen -e | grep -E '^(HOME|PATH|KUBECONFIG|(NTRO|PIP|CARGO|RUSTUP)_.*|.*_(proxy|PROXY))$'); do settings+=("$name=${!name}"); done
+  exec sudo -- env "${settings[@]}" "$@"
 }
 
 # One build, up or down at a time. Whatever is started to stay must close descriptor 9, or it keeps the lock.
@@ -60,29 +61,34 @@ lock() {
 }
 
 # Packages are installed only where the command or file is missing: a host with another packaging of containerd keeps it.
-install_packages() {
-  local need=() sudo=()
-  [ "$(id -u)" = 0 ] || sudo=(sudo)
-  while read -r what package; do
-    case $what in
-      /*) [ -e "$what" ] || need+=("$package") ;;
-      *) command -v "$what" >/dev/null || [ -x "/usr/sbin/$what" ] || need+=("$package") ;;
-    esac
-  done <<'X'
-containerd containerd
+packages_node='containerd containerd
 runc runc
 /usr/lib/cni/bridge containernetworking-plugins
 iptables iptables
 ip iproute2
 openssl openssl
-gcc gcc
-/usr/include/stdlib.h libc6-dev
-buildah buildah
+perl perl-base'
+packages_images='buildah buildah
 skopeo skopeo
 mmdebstrap mmdebstrap
 curl curl
 jq jq
-X
+gcc gcc
+strip binutils
+/usr/include/stdlib.h libc6-dev
+/etc/ssl/certs/ca-certificates.crt ca-certificates'
+
+install_packages() {
+  local need=() sudo=() list=$packages_images what package
+  [ "$(id -u)" = 0 ] || sudo=(sudo)
+  if own_cluster; then list+=$'\n'$packages_node; fi
+  while read -r what package; do
+    case $what in
+      /*) [ -e "$what" ] || need+=("$package") ;;
+      *) command -v "$what" >/dev/null || [ -x "/usr/sbin/$what" ] || need+=("$package") ;;
+    esac
+  done <<<"$list"
+  python3 -m pip --version >/dev/null 2>&1 || need+=(python3-pip)
   [ ${#need[@]} = 0 ] && return
   command -v apt-get >/dev/null || die "missing, and no apt-get to install them: ${need[*]}"
   timed "installing packages: ${need[*]}" install_with_apt "${need[@]}"

@@ -12,9 +12,9 @@ node_ip() { # kept as long as the host has it: certificates and the registry's n
 certificates() {
   mkdir -p "$run/pki"
   [ -f "$run/pki/complete" ] && return
+  local ec=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
   (
-    cd "$run/pki"
-    ec=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
+    cd "$run/pki" || exit
     openssl req -x509 "${ec[@]}" -keyout ca.key -out ca.crt -subj /CN=kubernetes -days 3650 2>/dev/null
     openssl ecparam -name prime256v1 -genkey -noout -out sa.key
     openssl ec -in sa.key -pubout -out sa.pub 2>/dev/null

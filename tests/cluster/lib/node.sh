@@ -107,7 +107,7 @@ node() {
   pause_image
   ctr images ls -q name==localhost/pause:1 | grep -q . || ctr images import "$run/pause.tar" >/dev/null
   ensure kubelet "$run/kubelet.yaml" "$kubernetes_bin/kubelet" --config "$run/kubelet.yaml" --kubeconfig "$run/kubelet.conf" \
-    --hostname-override $node_name --node-ip "$ip" --root-dir "$run/kubelet"
+    --hostname-override "$node_name" --node-ip "$ip" --root-dir "$run/kubelet"
   ensure kube-proxy "$run/proxy.yaml" "$kubernetes_bin/kube-proxy" --config "$run/proxy.yaml"
 }
 

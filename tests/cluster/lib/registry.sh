@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # Where images and bundles go. Pods, the node and the host all reach our own registry under this name, by plain http.
-registry_address() { if own_cluster; then echo "$ip:$registry_port"; else echo "$NTRO_REGISTRY"; fi; }
+registry_address() { if own_cluster; then echo "$ip:$registry_port"; else echo "${NTRO_REGISTRY:?must name a registry that the cluster can pull from}"; fi; }
 
 registry_configuration() { # name, port, [password file]
   cat <<X
@@ -27,7 +27,7 @@ registry_start() { # main|auth
     password_file >"$passwords"
   fi
   mkdir -p "$run/registry/$name"
-  registry_configuration "$name" "$port" $passwords | put "$run/registry/$name.yaml"
+  registry_configuration "$name" "$port" "$passwords" | put "$run/registry/$name.yaml"
   ensure "registry-$name" "$run/registry/$name.yaml" "$registry_bin/docker-registry" serve "$run/registry/$name.yaml"
   wait_for 20 registry_answers "$port" || { tail -n 5 "$run/log/registry-$name.log" >&2; die "the registry does not answer on $ip:$port"; }
 }
