@@ -10,6 +10,7 @@ from typing import Any
 from ntro.workflow import WorkflowError
 
 PENNY = Decimal("0.01")
+NOISE = 1e-6
 _AMOUNT = re.compile(r"^(?P<neg>-?)(?P<digits>\d{1,3}(,\d{3})+|\d+)(?P<pence>\.\d{1,2})?$")
 _DATE_FORMATS = ("%d/%m/%Y", "%d %b %Y", "%d %B %Y", "%Y-%m-%d")
 
@@ -27,8 +28,10 @@ def text(value: Any) -> str:
 def money(value: Any, where: str) -> Decimal:
     """Pounds to two places. Empty and `-` are zero; `(1,250.00)` is minus 1250.00; `£` is allowed.
 
-    Spreadsheet numbers are binary floats with at most two decimal places; their shortest text is exact.
+    Spreadsheet numbers are binary floats; the noise that formulas leave in them is rounded away.
     """
+    if isinstance(value, float) and abs(value - round(value, 2)) < NOISE:
+        return Decimal(str(round(value, 2))).quantize(PENNY)
     raw = text(value).replace("£", "").replace(" ", "")
     if raw in ("", "-"):
         return Decimal("0.00")
