@@ -7,6 +7,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed assumption is a failed test")
 )]
 
+pub mod admission;
 pub mod conditions;
 pub mod duration;
 pub mod gate;

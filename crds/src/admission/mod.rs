@@ -1,0 +1,233 @@
+//! The admission policies approvals and isolation rest on: who may write what, said where the API server itself judges it.
+//!
+//! One source for two users: the chart `ntro` installs what [`policies`] says, and the operator compares what it finds in
+//! the cluster with the same, every field spelled as the API server stores it.
+
+mod acts;
+mod pods;
+mod runs;
+mod tenants;
+mod writes;
+
+use serde_json::{Value, json};
+
+/// ServiceAccount of the operator, in the namespace it runs in.
+pub const OPERATOR_SERVICE_ACCOUNT: &str = "ntro-operator";
+
+/// What of an installation the policies depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Install {
+    /// Namespace the operator runs in.
+    pub namespace: String,
+    /// Where the policies hold.
+    pub scope: Scope,
+    /// Whether who holds all rights by a wildcard may decide gates.
+    pub admins_may_decide: bool,
+}
+
+/// Where an installation's policies hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In every namespace of the cluster.
+    Cluster,
+    /// In the operator's own namespace only.
+    Namespace,
+}
+
+/// A `ValidatingAdmissionPolicy` and its binding, as objects to apply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Name of both.
+    pub name: String,
+    /// The policy.
+    pub policy: Value,
+    /// Its binding.
+    pub binding: Value,
+}
+
+/// All policies of an installation.
+pub fn policies(install: &Install) -> Vec<Policy> {
+    let namespace = &install.namespace;
+    let words = match install.scope {
+        Scope::Cluster => Words {
+            prefix: "ntro".to_owned(),
+            operator_namespace: namespace.clone(),
+            in_scope: "true".to_owned(),
+            namespace_in_scope: "true".to_owned(),
+            admins_may_decide: install.admins_may_decide.to_string(),
+        },
+        Scope::Namespace => Words {
+            prefix: format!("ntro-{namespace}"),
+            operator_namespace: namespace.clone(),
+            in_scope: format!("request.namespace == '{namespace}'"),
+            namespace_in_scope: format!("object.metadata.name == '{namespace}'"),
+            admins_may_decide: install.admins_may_decide.to_string(),
+        },
+    };
+    build(&words)
+}
+
+/// The texts an installation puts into the policies. With Helm expressions in their place, what comes out is a template.
+#[derive(Clone, Debug)]
+pub struct Words {
+    /// What the policies' names begin with.
+    pub prefix: String,
+    /// Namespace the operator runs in.
+    pub operator_namespace: String,
+    /// CEL: the request is for a namespace the policies hold in.
+    pub in_scope: String,
+    /// CEL: the same for a request for a Namespace.
+    pub namespace_in_scope: String,
+    /// CEL: who holds all rights by a wildcard may decide gates.
+    pub admins_may_decide: String,
+}
+
+/// All policies with the given words.
+pub fn build(words: &Words) -> Vec<Policy> {
+    [
+        acts::acts(words),
+        runs::runs(words),
+        runs::gate_policies(words),
+        writes::writes(words),
+        pods::jobs(words),
+        pods::pods(words),
+        pods::tokens(words),
+        tenants::tenants(words),
+    ]
+    .into_iter()
+    .map(|draft| draft.finish(words))
+    .collect()
+}
+
+impl Words {
+    fn operator(&self) -> String {
+        format!("system:serviceaccount:{}:{OPERATOR_SERVICE_ACCOUNT}", self.operator_namespace)
+    }
+}
+
+/// A policy without what all have in common.
+struct Draft {
+    name: &'static str,
+    resources: Vec<Value>,
+    /// CEL, by name: all must hold for the policy to apply.
+    conditions: Vec<(&'static str, String)>,
+    /// CEL, by name.
+    variables: Vec<(&'static str, String)>,
+    rules: Vec<Rule>,
+}
+
+/// CEL that must hold, else the request is refused with a message.
+struct Rule {
+    expression: String,
+    message: Message,
+}
+
+enum Message {
+    Text(String),
+    /// CEL that gives the text.
+    Cel(String),
+}
+
+impl Rule {
+    fn text(expression: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { expression: expression.into(), message: Message::Text(message.into()) }
+    }
+
+    fn cel(expression: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { expression: expression.into(), message: Message::Cel(message.into()) }
+    }
+
+    fn render(self) -> Value {
+        // Forbidden, not Invalid: these rules are about who, and clients tell the two apart.
+        let mut rule = json!({ "expression": self.expression, "reason": "Forbidden" });
+        let (key, message) = match self.message {
+            Message::Text(text) => ("message", text),
+            Message::Cel(cel) => ("messageExpression", cel),
+        };
+        rule[key] = Value::String(message);
+        rule
+    }
+}
+
+/// What a policy applies to.
+fn resources(group: &str, version: &str, operations: &[&str], resources: &[&str]) -> Value {
+    json!({
+        "apiGroups": [group], "apiVersions": [version], "operations": operations, "resources": resources, "scope": "*"
+    })
+}
+
+impl Draft {
+    fn finish(self, words: &Words) -> Policy {
+        let name = format!("{}-{}", words.prefix, self.name);
+        let named = |list: Vec<(&str, String)>| -> Vec<Value> {
+            list.into_iter().map(|(name, cel)| json!({ "name": name, "expression": cel })).collect()
+        };
+        let mut spec = json!({
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "matchPolicy": "Equivalent",
+                "namespaceSelector": {},
+                "objectSelector": {},
+                "resourceRules": self.resources,
+            },
+            "matchConditions": named(self.conditions),
+            "validations": self.rules.into_iter().map(Rule::render).collect::<Vec<_>>(),
+        });
+        if !self.variables.is_empty() {
+            spec["variables"] = Value::Array(named(self.variables));
+        }
+        let labels = json!({ "app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/part-of": "ntro" });
+        let object = |kind: &str, spec: Value| {
+            json!({
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": kind,
+                "metadata": { "name": name, "labels": labels },
+                "spec": spec,
+            })
+        };
+        Policy {
+            policy: object("ValidatingAdmissionPolicy", spec),
+            binding: object(
+                "ValidatingAdmissionPolicyBinding",
+                json!({ "policyName": name, "validationActions": ["Deny"] }),
+            ),
+            name,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn install(scope: Scope) -> Install {
+        Install { namespace: "acme".to_owned(), scope, admins_may_decide: false }
+    }
+
+    #[test]
+    fn two_installations_never_share_a_policy() {
+        let cluster = policies(&install(Scope::Cluster));
+        let own = policies(&install(Scope::Namespace));
+        let names: HashSet<_> = cluster.iter().chain(&own).map(|policy| policy.name.clone()).collect();
+        assert_eq!(names.len(), cluster.len() + own.len());
+    }
+
+    #[test]
+    fn every_policy_fails_closed_and_denies() {
+        for policy in policies(&install(Scope::Cluster)) {
+            assert_eq!(policy.policy["spec"]["failurePolicy"], "Fail", "{}", policy.name);
+            assert_eq!(policy.binding["spec"]["validationActions"], json!(["Deny"]), "{}", policy.name);
+            assert_eq!(policy.binding["spec"]["policyName"], Value::String(policy.name.clone()));
+        }
+    }
+
+    #[test]
+    fn a_namespaced_installation_binds_nobody_else() {
+        for policy in policies(&install(Scope::Namespace)) {
+            let condition = policy.policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap();
+            assert!(condition.contains("== 'acme'"), "{}: {condition}", policy.name);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Who may start runs, and who a gate policy's author is.
+
+use super::{Draft, Rule, Words, resources};
+
+pub(super) fn runs(words: &Words) -> Draft {
+    let operator = words.operator();
+    Draft {
+        name: "runs",
+        resources: vec![resources("ntro.dev", "*", &["CREATE"], &["workflowruns"])],
+        conditions: vec![
+            ("scope", words.in_scope.clone()),
+            ("not-the-operator", format!("request.userInfo.username != '{operator}'")),
+        ],
+        variables: vec![("request", "object.spec.request".to_owned())],
+        rules: vec![
+            Rule::text(
+                "variables.request.trigger.kind == 'Manual'",
+                "only the operator creates runs of the kinds Schedule, Backfill and Child: create one of the kind Manual",
+            ),
+            Rule::text(
+                "!object.metadata.name.matches('-[0-9]{8}t[0-9]{4}z$')",
+                "names that end in a slot of a schedule are the operator's: choose another suffix",
+            ),
+            Rule::cel(
+                "variables.request.trigger.initiator == request.userInfo.username",
+                "'trigger.initiator must be the user who starts the run: this is ' + request.userInfo.username",
+            ),
+            Rule::cel(
+                "authorizer.group('ntro.dev').resource('workflows').namespace(request.namespace)\
+                 .name(variables.request.workflowRef.name).check('run').allowed()",
+                "request.userInfo.username + ' may not start runs of ' + variables.request.workflowRef.name \
+                 + ': bind the role ntro-runner in namespace ' + request.namespace \
+                 + ', or a role with the verb run on workflows.ntro.dev, resource name ' + variables.request.workflowRef.name",
+            ),
+        ],
+    }
+}
+
+pub(super) fn gate_policies(words: &Words) -> Draft {
+    Draft {
+        name: "gate-policies",
+        resources: vec![resources("ntro.dev", "*", &["CREATE", "UPDATE"], &["workflows"])],
+        conditions: vec![("scope", words.in_scope.clone())],
+        variables: vec![
+            ("had", "request.operation == 'UPDATE' && has(oldObject.spec.gatePolicy)".to_owned()),
+            ("has", "has(object.spec.gatePolicy)".to_owned()),
+        ],
+        rules: vec![
+            Rule::text(
+                "!variables.had || variables.has",
+                "a gate policy cannot be removed, as nobody would be its author: replace it by one that holds only your \
+                 name as author",
+            ),
+            Rule::cel(
+                "!variables.has || (variables.had && object.spec.gatePolicy == oldObject.spec.gatePolicy) \
+                 || object.spec.gatePolicy.author == request.userInfo.username",
+                "'gatePolicy.author must be the user who writes the policy: this is ' + request.userInfo.username",
+            ),
+        ],
+    }
+}
