@@ -16,6 +16,7 @@ pub mod names;
 pub mod policy;
 pub mod runbook;
 pub mod schema;
+pub mod tenant;
 pub mod user_action;
 pub mod workflow;
 pub mod workflow_run;

@@ -21,9 +21,7 @@ pub(super) fn tenants(words: &Words) -> Draft {
             ("new", format!("object.metadata.?labels[?'{TENANT}'].orValue('')")),
             (
                 "old",
-                format!(
-                    "request.operation == 'UPDATE' ? oldObject.metadata.?labels[?'{TENANT}'].orValue('') : ''"
-                ),
+                format!("request.operation == 'UPDATE' ? oldObject.metadata.?labels[?'{TENANT}'].orValue('') : ''"),
             ),
         ],
         rules: vec![

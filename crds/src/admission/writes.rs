@@ -6,8 +6,7 @@ use super::{Draft, Rule, Words, resources};
 use crate::labels::CA_CONFIG_MAP;
 
 /// Accounts of Kubernetes itself that clean up.
-const CLEANERS: &str =
-    "['system:serviceaccount:kube-system:namespace-controller', 'system:serviceaccount:kube-system:generic-garbage-collector']";
+const CLEANERS: &str = "['system:serviceaccount:kube-system:namespace-controller', 'system:serviceaccount:kube-system:generic-garbage-collector']";
 
 pub(super) fn writes(words: &Words) -> Draft {
     let operator = words.operator();

@@ -1,0 +1,106 @@
+//! Roles of a tenant: of the operator, and of people.
+
+use serde_json::{Value, json};
+
+use super::{Words, object};
+use crate::admission::OPERATOR_SERVICE_ACCOUNT;
+use crate::labels::CA_CONFIG_MAP;
+
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
+/// Name of the operator's pod, which people reach through the API server's port-forward.
+const OPERATOR_POD: &str = "ntro-0";
+
+pub(super) fn roles(words: &Words) -> Vec<Value> {
+    let ns = &words.namespace;
+    let operator = json!([{
+        "kind": "ServiceAccount", "name": OPERATOR_SERVICE_ACCOUNT, "namespace": words.operator_namespace
+    }]);
+    let reader = format!("ntro-reader-{ns}");
+    [
+        bound(ns, "ntro-operator", &operator_rules(words), &operator),
+        bound(ns, "ntro-viewer", &viewer_rules(), &words.viewers),
+        bound(ns, "ntro-approver", &approver_rules(), &words.approvers),
+        bound(ns, "ntro-runner", &runner_rules(), &words.runners),
+        bound(&words.operator_namespace, &reader, &port_forward_rules(), &words.everyone),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A role and the binding of the same name.
+fn bound(namespace: &str, name: &str, rules: &Value, subjects: &Value) -> [Value; 2] {
+    let role_ref = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name });
+    [
+        object(RBAC, "Role", namespace, name, json!({ "rules": rules })),
+        object(RBAC, "RoleBinding", namespace, name, json!({ "roleRef": role_ref, "subjects": subjects })),
+    ]
+}
+
+/// What the operator may do here beyond its own kinds.
+fn operator_rules(words: &Words) -> Value {
+    json!([
+        { "apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
+        { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "delete"] },
+        { "apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"] },
+        { "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CA_CONFIG_MAP], "verbs": ["get", "patch", "update"] },
+        { "apiGroups": [""], "resources": ["secrets"], "resourceNames": words.registry_secrets, "verbs": ["get"] },
+        { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
+    ])
+}
+
+/// Seeing everything of the tenant, and reading what runs hold.
+fn viewer_rules() -> Value {
+    json!([
+        {
+            "apiGroups": ["ntro.dev"],
+            "resources": ["runbooks", "workflows", "workflowruns", "gates", "useractions"],
+            "verbs": ["get", "list", "watch"]
+        },
+        { "apiGroups": ["ntro.dev"], "resources": ["useractions"], "verbs": ["create"] },
+        { "apiGroups": ["ntro.dev"], "resources": ["workflowruns"], "verbs": ["view"] },
+        { "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["get", "list", "watch"] },
+        { "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"] },
+        { "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CA_CONFIG_MAP], "verbs": ["get"] },
+    ])
+}
+
+/// What a viewer may, and deciding every gate. Without resource names on purpose: it means every gate of this tenant.
+fn approver_rules() -> Value {
+    with(viewer_rules(), json!([{ "apiGroups": ["ntro.dev"], "resources": ["gates"], "verbs": ["approve"] }]))
+}
+
+/// What a viewer may, and making workflows and having them run.
+fn runner_rules() -> Value {
+    with(
+        viewer_rules(),
+        json!([
+            {
+                "apiGroups": ["ntro.dev"],
+                "resources": ["runbooks", "workflows"],
+                "verbs": ["create", "update", "patch", "delete"]
+            },
+            { "apiGroups": ["ntro.dev"], "resources": ["workflows"], "verbs": ["run"] },
+            {
+                "apiGroups": ["ntro.dev"],
+                "resources": ["workflowruns"],
+                "verbs": ["create", "delete", "cancel", "retry", "signal"]
+            },
+        ]),
+    )
+}
+
+/// Reaching the operator's API; who may read what is the operator's to say.
+fn port_forward_rules() -> Value {
+    json!([
+        { "apiGroups": [""], "resources": ["pods"], "resourceNames": [OPERATOR_POD], "verbs": ["get"] },
+        { "apiGroups": [""], "resources": ["pods/portforward"], "resourceNames": [OPERATOR_POD], "verbs": ["get", "create"] },
+    ])
+}
+
+fn with(mut rules: Value, more: Value) -> Value {
+    if let (Value::Array(rules), Value::Array(more)) = (&mut rules, more) {
+        rules.extend(more);
+    }
+    rules
+}
