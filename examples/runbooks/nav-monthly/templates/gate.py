@@ -25,13 +25,13 @@ class Answer(BaseModel):
 
 
 def answer_of(action: Any) -> Answer:
-    """The person's answer. `kind` and `type` may both be given and must then agree; an approval that
-    carries corrections is a correction, since nobody has seen the corrected journal yet. In doubt nothing is
-    approved.
+    """The person's answer. `kind`, `type` and `action` are spellings of the same and must agree. An approval
+    that carries corrections is a correction, since nobody has seen the corrected journal yet. In doubt,
+    nothing is approved.
     """
     if not isinstance(action, dict):
         return Answer(kind="unclear")
-    given = [str(action[name]).strip().lower() for name in ("kind", "type") if action.get(name)]
+    given = [str(action[name]).strip().lower() for name in ("kind", "type", "action") if action.get(name)]
     kinds = {_KINDS.get(word, "unclear") for word in given}
     corrections = action.get("corrections") or []
     if not isinstance(corrections, list) or len(kinds) != 1:

@@ -41,7 +41,13 @@ def test_waits_at_the_gate_and_writes_nothing(drive) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [APPROVE, {"type": "approved"}, {"kind": "approve", "type": "approved", "corrections": []}]
+    "answer",
+    [
+        APPROVE,
+        {"type": "approved"},
+        {"action": "approve"},
+        {"kind": "approve", "type": "approved", "action": "approve", "actor": "ann", "corrections": []},
+    ],
 )
 def test_approve_writes_the_pack_once(drive, answer) -> None:
     run = drive("2026-09", answer)
@@ -157,6 +163,7 @@ def test_moving_bank_money_shows_that_the_bank_is_no_longer_proved(drive) -> Non
         {"kind": "maybe"},
         {"kind": "approve", "type": "rejected"},
         {"kind": "reject", "type": "approved"},
+        {"action": "reject", "type": "approved"},
         {"kind": "approve", "corrections": "all"},
         {"comments": "looks good"},
     ],
