@@ -1,0 +1,115 @@
+"""A slot and a name execute once, whatever is deleted, re-applied or restored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+
+from harness import BUNDLES, Operator, Outside, Run, Tenant, kubectl, wait_for
+
+
+def reapply(tenant: Tenant, *objects: dict) -> None:
+    for thing in objects:
+        thing.pop("status", None)
+        for key in ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "ownerReferences"):
+            thing["metadata"].pop(key, None)
+        # By the person who started it, as the admission policy wants the initiator to be.
+        initiator = thing["spec"].get("request", {}).get("trigger", {}).get("initiator")
+        flags = ["--as", initiator, "--as-group", "system:authenticated"] if initiator else []
+        kubectl("create", "-f", "-", *flags, stdin=json.dumps(thing)).ok()
+
+
+def probe(tenant: Tenant, outside: Outside, key: str) -> Run:
+    flags = [f for pair in (f"url={outside.url}", f"key={key}") for f in ("--set", pair)]
+    tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *flags).ok()
+    return tenant.start(key)
+
+
+def test_delete_everything_at_rest_and_reapply(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
+    key = fresh_name("k")
+    run = probe(tenant, outside, key)
+    run.reach("Waiting")
+    run.approve()
+    run.reach("Succeeded")
+    workflow, old = tenant.get("nwf", key), run.object()
+    tenant.kubectl("delete", "job", "-l", f"ntro.dev/run={run.name}").ok()
+    tenant.kubectl("delete", "nrun", run.name).ok()
+    tenant.kubectl("delete", "nwf", key).ok()
+    reapply(tenant, workflow, old)
+    wait_for("the run says that it ran already", lambda: already_ran(run))
+    assert run.jobs() == []
+    assert sorted(outside.effects(key)) == [f"{key}/post", f"{key}/prepare"]
+
+
+def already_ran(run: Run) -> bool:
+    status = run.status()
+    reasons = [c["reason"] for c in status.get("conditions", [])] + [status.get("blocked", {}).get("code")]
+    return "AlreadyRan" in reasons
+
+
+def test_yesterdays_store_is_refused(tenant: Tenant, operator: Operator, outside: Outside, fresh_name: Callable[[str], str], tmp_path) -> None:
+    """The copy is taken before the approval: replaying from it would post a second time."""
+    key = fresh_name("k")
+    run = probe(tenant, outside, key)
+    run.reach("Waiting")
+    wait_for("no pod runs", lambda: not run.running_pods())
+    volume = operator.volume()
+    operator.away()
+    shutil.copytree(volume, tmp_path / "yesterday", symlinks=True)
+    operator.back()
+    run.approve()
+    wait_for("the effect", lambda: outside.effects(f"{key}/post"))
+    run.reach("Succeeded")
+    operator.away()
+    shutil.move(volume, tmp_path / "today")
+    shutil.copytree(tmp_path / "yesterday", volume, symlinks=True)
+    copy_owner(tmp_path / "today", volume)
+    operator.back()
+    try:
+        wait_for("the run is blocked", lambda: "JournalBehind" in json.dumps(run.status()))
+        assert run.phase() == "Succeeded", "a terminal phase never changes"
+        assert len(outside.effects(f"{key}/post")) == 1
+    finally:
+        operator.away()
+        shutil.rmtree(volume)
+        shutil.move(tmp_path / "today", volume)
+        operator.back()
+
+
+def test_a_store_behind_an_open_run_is_refused(tenant: Tenant, operator: Operator, outside: Outside, fresh_name: Callable[[str], str], tmp_path) -> None:
+    key, hold = fresh_name("k"), fresh_name("h")
+    flags = [f for pair in (f"url={outside.url}", f"key={key}", f"hold_post={hold}") for f in ("--set", pair)]
+    tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *flags).ok()
+    volume = operator.volume()
+    operator.away()
+    shutil.copytree(volume, tmp_path / "yesterday", symlinks=True)
+    operator.back()
+    run = tenant.start(key)
+    run.reach("Waiting")
+    wait_for("no pod runs", lambda: not run.running_pods())
+    operator.away()
+    shutil.move(volume, tmp_path / "today")
+    shutil.copytree(tmp_path / "yesterday", volume, symlinks=True)
+    copy_owner(tmp_path / "today", volume)
+    operator.back()
+    try:
+        wait_for("the run is blocked", lambda: "JournalBehind" in json.dumps(run.status()))
+        assert run.running_pods() == []
+        assert outside.effects(f"{key}/prepare") == [f"{key}/prepare"]
+    finally:
+        operator.away()
+        shutil.rmtree(volume)
+        shutil.move(tmp_path / "today", volume)
+        operator.back()
+    outside.release(hold)
+
+
+def copy_owner(source, target) -> None:
+    import os
+
+    for path in [target, *target.rglob("*")]:
+        original = source / path.relative_to(target)
+        stat = (original if original.exists() else source).stat()
+        os.chown(path, stat.st_uid, stat.st_gid)
+    os.chmod(target, source.stat().st_mode)
