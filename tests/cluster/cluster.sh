@@ -20,12 +20,13 @@ for part in common binaries control_plane node addons registry; do
 done
 
 up() {
+  local name
   if ! own_cluster; then
     kubectl get --raw /readyz >/dev/null || die "the cluster of KUBECONFIG=${KUBECONFIG:-} does not answer"
     registry_address >/dev/null
     return
   fi
-  ip=$(node_ip)
+  for name in "$kubernetes_bin" "$coredns_bin" "$registry_bin"; do [ -d "$name" ] || die "run \"cluster.sh build\" first"; done
   if [ -f "$run/node-ip" ] && [ "$(cat "$run/node-ip")" != "$ip" ]; then
     say "the host's address changed from $(cat "$run/node-ip") to $ip: starting afresh"
     down
@@ -59,8 +60,8 @@ X
 }
 
 status() {
+  local name
   if own_cluster; then
-    local name
     for name in etcd apiserver controller-manager scheduler containerd kubelet kube-proxy coredns registry-main registry-auth; do
       printf '%-20s %s\n' "$name" "$(if alive $name; then echo running; else echo stopped; fi)"
     done
@@ -69,9 +70,10 @@ status() {
 }
 
 down() {
+  local name
   own_cluster || die "the cluster of KUBECONFIG was not made here and is left alone"
   # The API server before etcd, or it hangs in its drain.
-  for name in registry-auth registry-main kubelet kube-proxy coredns scheduler controller-manager apiserver etcd; do stop $name; done
+  for name in registry-auth registry-main kubelet kube-proxy coredns scheduler controller-manager apiserver etcd; do stop "$name"; done
   remove_node
   rm -rf "$run" "$containerd_state"
 }

@@ -94,10 +94,14 @@ install_packages() {
   timed "installing packages: ${need[*]}" install_with_apt "${need[@]}"
 }
 
-install_with_apt() {
+install_with_apt() { # one at a time: apt does not wait for another one's lists
   local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends)
-  "${apt[@]}" install "$@" >/dev/null 2>&1 && return # most often the lists are there and fresh
-  "${apt[@]}" update >/dev/null && "${apt[@]}" install "$@" >/dev/null
+  mkdir -p "$cache"
+  (
+    flock 8
+    "${apt[@]}" install "$@" >/dev/null 2>&1 || # most often the lists are there and fresh
+      { "${apt[@]}" update >/dev/null && "${apt[@]}" install "$@" >/dev/null; }
+  ) 8>"$cache/apt.lock"
 }
 
 put() { # file: takes standard input, and leaves the file alone if it says so already (kube-proxy ends when its file is touched)
