@@ -1,0 +1,55 @@
+"""Nothing is written while nothing happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import BUNDLES, SYSTEM, Outside, Tenant, wait_for
+
+IDLE_SECONDS = 120
+
+
+def test_two_idle_minutes(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
+    flags = [f for pair in (f"url={outside.url}", f"key={fresh_name('k')}") for f in ("--set", pair)]
+    tenant.workflow(BUNDLES / "probe", "probe", "--name", "idle", "--schedule", "0 8 5 * *", *flags).ok()
+    run = tenant.start("idle")
+    run.reach("Waiting")
+    wait_for("no pod runs", lambda: not run.running_pods())
+    run.approve()
+    run.reach("Succeeded")
+    waiting = tenant.start("idle")
+    waiting.reach("Waiting")
+    wait_for("no pod runs", lambda: not waiting.running_pods())
+    settled = quiet_since(20)
+    time.sleep(IDLE_SECONDS)  # the two minutes are what is tested
+    assert [w for w in writes() if w["requestReceivedTimestamp"] > settled] == []
+
+
+def writes() -> list[dict]:
+    """Writes of the operator's account, but for Leases, from the API server's audit log."""
+    account = f"system:serviceaccount:{SYSTEM}:ntro"
+    found = []
+    for line in Path(os.environ["NTRO_AUDIT_LOG"]).read_text().splitlines():
+        if account not in line:
+            continue
+        event = json.loads(line)
+        written = event["verb"] in ("create", "update", "patch", "delete", "deletecollection")
+        about = event.get("objectRef", {}).get("resource")
+        if event["user"]["username"] == account and written and about not in ("leases", "tokenreviews"):
+            found.append(event)
+    return found
+
+
+def quiet_since(seconds: float) -> str:
+    """Waits until nothing was written for so long: projections of what has just happened are through."""
+
+    def last() -> str | None:
+        stamp = max((w["requestReceivedTimestamp"] for w in writes()), default="")
+        limit = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - seconds))
+        return stamp if stamp and stamp < limit else None
+
+    return wait_for("the operator has nothing more to write", last, timeout=180)
