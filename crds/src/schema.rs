@@ -74,6 +74,14 @@ fn clean(schema: &mut JSONSchemaProps) {
     };
     schema.nullable = None;
     schema.default = None;
+    // Types of Kubernetes bound nothing; what they mean is no longer than a name.
+    if schema.type_.as_deref() == Some("string")
+        && schema.enum_.is_none()
+        && schema.max_length.is_none()
+        && schema.format.as_deref() != Some("date-time")
+    {
+        schema.max_length = Some(253);
+    }
     // Formats other than these are unknown to the API server and only make it warn.
     if schema.format.as_deref().is_some_and(|f| !matches!(f, "int32" | "int64" | "date-time")) {
         schema.format = None;

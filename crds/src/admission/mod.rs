@@ -176,7 +176,7 @@ impl Draft {
         if !self.variables.is_empty() {
             spec["variables"] = Value::Array(named(self.variables));
         }
-        let labels = json!({ "app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/part-of": "ntro" });
+        let labels = json!({ "app.kubernetes.io/part-of": "ntro" });
         let object = |kind: &str, spec: Value| {
             json!({
                 "apiVersion": "admissionregistration.k8s.io/v1",
