@@ -4,4 +4,9 @@
 //! [`protocol`] holds the types on the wire, [`machine`] the rules as pure functions over a fold of the entries, [`store`] and
 //! [`blobs`] what is kept, and [`Journal`] puts them together. `docs/protocol.md` is the contract all of them follow.
 
+pub mod blobs;
+pub mod clock;
+pub mod failpoint;
+pub mod machine;
 pub mod protocol;
+pub mod store;

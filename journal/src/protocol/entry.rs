@@ -240,19 +240,19 @@ pub enum EntryBody {
 }
 
 impl EntryBody {
-    /// The number of the command, if it is one.
-    pub fn command(&self) -> Option<u64> {
+    /// The number and `seen_upto` of the command, if it is one.
+    pub fn command(&self) -> Option<(u64, u64)> {
         match self {
-            Self::ActivityScheduled { command, .. }
-            | Self::ActivityCancelRequested { command, .. }
-            | Self::TimerStarted { command, .. }
-            | Self::TimerCancelled { command, .. }
-            | Self::GateOpened { command, .. }
-            | Self::GateRevised { command, .. }
-            | Self::GateClosed { command, .. }
-            | Self::StepsChanged { command, .. }
-            | Self::RunCompleted { command, .. }
-            | Self::RunFailed { command, .. } => Some(*command),
+            Self::ActivityScheduled { command, seen_upto, .. }
+            | Self::ActivityCancelRequested { command, seen_upto, .. }
+            | Self::TimerStarted { command, seen_upto, .. }
+            | Self::TimerCancelled { command, seen_upto, .. }
+            | Self::GateOpened { command, seen_upto, .. }
+            | Self::GateRevised { command, seen_upto, .. }
+            | Self::GateClosed { command, seen_upto, .. }
+            | Self::StepsChanged { command, seen_upto, .. }
+            | Self::RunCompleted { command, seen_upto, .. }
+            | Self::RunFailed { command, seen_upto, .. } => Some((*command, *seen_upto)),
             _ => None,
         }
     }

@@ -1,0 +1,246 @@
+//! The holder writes.
+
+use jiff::Timestamp;
+
+use super::state::{ActivityState, RunState};
+use super::{Draft, Outcome, Refusal};
+use crate::protocol::{
+    AppendRequest, BlockCode, EntryBody, ErrorCode, Payload, PodEntry, ReleaseCause, Sha256Digest, canonical,
+    said_digest, value_of,
+};
+
+/// The longest timer, timeout or deadline: a hundred years.
+const DURATION_MAX_MS: u64 = 100 * 366 * 24 * 3600 * 1000;
+
+/// Bounds of what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendLimits {
+    /// Largest payload in an entry, in bytes.
+    pub inline_max: usize,
+    /// Largest entry, in bytes of its canonical text.
+    pub entry_max: usize,
+    /// Number of entries from which no further command is accepted.
+    pub entries_hard: u64,
+}
+
+/// An append of a pod whose session was checked.
+pub struct Append<'a> {
+    /// The pod of the session.
+    pub pod_uid: &'a str,
+    /// What it asks.
+    pub request: &'a AppendRequest,
+    /// True for a blob that was uploaded.
+    pub has_blob: &'a dyn Fn(Sha256Digest) -> bool,
+    /// Bounds.
+    pub limits: AppendLimits,
+}
+
+/// Why an entry was not written, and what is written instead.
+pub(super) enum Stop {
+    /// Nothing of the request.
+    Refuse(Refusal),
+    /// What came before in the request, and a block.
+    Block(BlockCode, Option<String>, Refusal),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+pub(super) fn invalid<T>(message: impl Into<String>) -> Result<T, Stop> {
+    Err(Refusal::new(ErrorCode::Invalid, message).into())
+}
+
+/// Writes the request's entries, all or none; what is already there is accepted as done. Completions of a fenced pod, or of one whose
+/// run has ended, are kept as evidence. A requirement that is not met and a full journal block the run; what the request said before
+/// that stands.
+pub fn append(state: &RunState, append: &Append<'_>, now: Timestamp) -> Outcome<()> {
+    let mut draft = Draft::of(state, now);
+    let stop = match standing(state, append.pod_uid, append.request) {
+        Ok(()) => append.request.entries.iter().try_for_each(|entry| draft.accept(entry, append)),
+        Err(refusal) => Err(Stop::from(refusal)),
+    };
+    match stop {
+        Ok(()) => draft.done(Ok(())),
+        Err(Stop::Block(code, activity, refusal)) => {
+            draft.block(code, activity);
+            draft.done(Err(refusal))
+        }
+        Err(Stop::Refuse(refusal)) => {
+            let mut evidence = Draft::of(state, now);
+            if matches!(refusal.code, ErrorCode::Fenced | ErrorCode::Sealed) && append.request.epoch <= state.epoch {
+                evidence.keep_late(append.request);
+            }
+            evidence.done(Err(refusal))
+        }
+    }
+}
+
+/// Checks that the pod is, or was last, the holder it says it is.
+pub(crate) fn standing(state: &RunState, pod_uid: &str, request: &AppendRequest) -> Result<(), Refusal> {
+    let fenced = |message: &str| Err(Refusal::new(ErrorCode::Fenced, message));
+    if request.epoch < state.epoch {
+        return fenced("a newer holder exists");
+    }
+    if request.epoch > state.epoch || state.last_pod != pod_uid {
+        return fenced("the journal does not know this holder");
+    }
+    if request.head >= state.length {
+        return fenced("the journal is shorter than the pod knows");
+    }
+    Ok(())
+}
+
+impl Draft {
+    fn accept(&mut self, entry: &PodEntry, append: &Append<'_>) -> Result<(), Stop> {
+        if self.said_before(entry)? {
+            return Ok(());
+        }
+        let released = matches!(entry, PodEntry::Released { .. });
+        if self.state.terminal.is_some() && !released {
+            return Err(Refusal::new(ErrorCode::Sealed, "the run has ended").into());
+        }
+        if self.state.holder().is_none() {
+            return Err(Refusal::new(ErrorCode::Fenced, "the segment is over").into());
+        }
+        let completion = entry.completion().is_some();
+        if self.state.blocked.is_some() && !completion && !released {
+            return invalid("the run is blocked");
+        }
+        self.check_size(entry, append)?;
+        self.check_command(entry, append)?;
+        self.check_rule(entry)?;
+        let body = self.stamp(entry.clone());
+        self.write(body);
+        if let PodEntry::Released { cause, .. } = entry {
+            self.settle(*cause != ReleaseCause::Parked);
+        }
+        Ok(())
+    }
+
+    /// Keeps what a holder that is none any more reports about effects; each report once.
+    fn keep_late(&mut self, request: &AppendRequest) {
+        for entry in request.entries.iter().filter(|entry| entry.completion().is_some()) {
+            let said = value_of(entry);
+            if !self.state.late.contains(&(request.epoch, said_digest(said.clone()))) {
+                self.write(EntryBody::LateCompletion { epoch: request.epoch, entry: said });
+            }
+        }
+    }
+
+    /// True if the entry stands in the journal already, said by this holder.
+    fn said_before(&self, entry: &PodEntry) -> Result<bool, Stop> {
+        let diverged = |what: &str| {
+            Err(Refusal::new(ErrorCode::Diverged, format!("{what} was written with other content")).into())
+        };
+        let said = || said_digest(value_of(entry));
+        if let Some((command, _)) = entry.command() {
+            if command >= self.state.next_command {
+                return Ok(false);
+            }
+            let mark = self.state.marks.iter().find(|mark| mark.command == command);
+            return match mark {
+                Some(mark) if mark.said == said() => Ok(true),
+                _ => diverged(&format!("command {command}")),
+            };
+        }
+        if let Some((target, attempt)) = entry.completion() {
+            let Some(activity) = self.state.activities.get(&target) else { return Ok(false) };
+            if attempt < activity.attempt {
+                return Ok(activity.attempt_epoch == self.state.epoch);
+            }
+            return match activity.state {
+                ActivityState::Running => Ok(false),
+                _ if activity.ended == Some(said()) => Ok(true),
+                ActivityState::AttemptFailed if matches!(entry, PodEntry::ActivityFailed { .. }) => Ok(false),
+                _ => diverged(&format!("the end of attempt {attempt} of {target}")),
+            };
+        }
+        Ok(match entry {
+            PodEntry::ActivityRetried { target, attempt, .. } => self.state.activities.get(target).is_some_and(|it| {
+                it.attempt == *attempt && *attempt > 1 && it.attempt_epoch == self.state.epoch
+            }),
+            PodEntry::Parked { seen_upto, waiting_for } => self.state.parked.as_ref().is_some_and(|parked| {
+                parked.seen_upto == *seen_upto && parked.waiting_for == *waiting_for
+            }),
+            PodEntry::Blocked { code, site, .. } => self.state.blocked.as_ref().is_some_and(|blocked| {
+                blocked.code == *code && blocked.site == *site
+            }),
+            PodEntry::Released { cause, .. } => {
+                self.state.holder().is_none() && self.state.last_release == Some(*cause)
+            }
+            _ => false,
+        })
+    }
+
+    fn check_size(&self, entry: &PodEntry, append: &Append<'_>) -> Result<(), Stop> {
+        let too_large = |message: &str| Err(Refusal::new(ErrorCode::TooLarge, message).into());
+        for payload in entry.payloads() {
+            if let Payload::Inline { inline } = payload {
+                if inline.len() > append.limits.inline_max {
+                    return too_large("a payload is too large for an entry; upload it as a blob");
+                }
+                if serde_json::from_str::<serde::de::IgnoredAny>(inline).is_err() {
+                    return invalid("a payload is no JSON text");
+                }
+            }
+        }
+        if canonical(&value_of(entry)).len() > append.limits.entry_max {
+            return too_large("the entry is too large");
+        }
+        if let Some(missing) = entry.blobs().find(|blob| !(append.has_blob)(*blob)) {
+            return Err(Refusal::new(ErrorCode::BlobMissing, format!("blob {missing} was not uploaded")).into());
+        }
+        if self.state.length >= append.limits.entries_hard && entry.command().is_some() {
+            let refusal = Refusal::new(ErrorCode::TooLarge, "the journal is full");
+            return Err(Stop::Block(BlockCode::TooLarge, None, refusal));
+        }
+        Ok(())
+    }
+
+    /// What holds for every command: its number, what it has seen, and that its target is there.
+    fn check_command(&self, entry: &PodEntry, append: &Append<'_>) -> Result<(), Stop> {
+        let seen = match entry {
+            PodEntry::Parked { seen_upto, .. } => Some(*seen_upto),
+            _ => entry.command().map(|(_, seen)| seen),
+        };
+        if let Some(seen) = seen
+            && (seen < self.state.seen_upto || (seen > 0 && self.state.deliveries.binary_search(&seen).is_err()))
+        {
+            return invalid(format!("seenUpto {seen} is no delivery, or before an earlier one"));
+        }
+        if let Some((command, _)) = entry.command()
+            && command != self.state.next_command
+        {
+            return invalid(format!("the next command is {}", self.state.next_command));
+        }
+        let known = match entry {
+            PodEntry::ActivityCancelRequested { target, .. } => self.state.activities.contains_key(target),
+            PodEntry::TimerCancelled { target, .. } => self.state.timers.contains_key(target),
+            PodEntry::GateRevised { target, .. } | PodEntry::GateClosed { target, .. } => {
+                self.state.gates.contains_key(target)
+            }
+            _ => true,
+        };
+        if !known {
+            return invalid("the target is not there");
+        }
+        let duration = match entry {
+            PodEntry::TimerStarted { duration_ms, .. } => *duration_ms,
+            PodEntry::ActivityScheduled { timeout_ms, .. } => timeout_ms.unwrap_or(0),
+            PodEntry::GateOpened { due_ms, .. } => due_ms.unwrap_or(0),
+            _ => 0,
+        };
+        if duration > DURATION_MAX_MS {
+            return invalid("the duration is longer than a hundred years");
+        }
+        if let PodEntry::Released { epoch: Some(epoch), .. } = entry
+            && *epoch != append.request.epoch
+        {
+            return invalid("epoch differs from the request's");
+        }
+        Ok(())
+    }
+}

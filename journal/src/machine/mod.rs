@@ -1,0 +1,88 @@
+//! The rules of the protocol as pure functions: a state, a request and the time in, entries and a reply out. No I/O.
+
+mod act;
+mod append;
+mod attach;
+mod fold;
+mod observe;
+mod rules;
+mod settle;
+mod stamp;
+mod state;
+
+use jiff::Timestamp;
+
+pub use act::{Decide, Retry, SignalIn, cancel, decide, read, reason, refuse, retry, signal, view};
+pub use append::{Append, AppendLimits, append};
+pub use attach::{Attach, Attached, attach};
+pub use observe::{
+    NewRun, block, cancel_overdue, create, fire_timers, job_gone, job_recorded, lease_silent,
+};
+pub use settle::{ATTEMPTS_MAX, backoff};
+pub use state::{
+    ActOutcome, Activity, ActivityState, Blocked, Corrupt, Decision, Gate, GateState, Holder, JobRef,
+    Parked, RunState, SegmentState, Terminal, Timer, TimerState, WantedSegment,
+};
+
+use crate::protocol::{Entry, EntryBody, ErrorCode};
+
+/// Why a request was refused. The message is for people and holds no payload.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", code.as_str())]
+pub struct Refusal {
+    /// The class.
+    pub code: ErrorCode,
+    /// What is wrong.
+    pub message: String,
+    /// When to ask again, in milliseconds.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    /// A refusal of this class.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), retry_after_ms: None }
+    }
+
+    fn not_yet(message: impl Into<String>) -> Self {
+        Self { retry_after_ms: Some(500), ..Self::new(ErrorCode::NotYet, message) }
+    }
+}
+
+/// What follows from a request: the entries to be written, all or none, the state with them, and the reply once they are durable. A
+/// refusal may have entries too, e.g. a fenced pod's late completion.
+#[derive(Debug, Clone)]
+pub struct Outcome<R> {
+    /// The new entries, sealed.
+    pub entries: Vec<Entry>,
+    /// The state with them.
+    pub state: RunState,
+    /// The reply.
+    pub reply: Result<R, Refusal>,
+}
+
+/// A state being continued.
+struct Draft {
+    state: RunState,
+    entries: Vec<Entry>,
+    now: Timestamp,
+}
+
+impl Draft {
+    fn of(state: &RunState, now: Timestamp) -> Self {
+        Self { state: state.clone(), entries: Vec::new(), now: now.max(state.head_time) }
+    }
+
+    /// Seals and applies one more entry; gives its `seq`.
+    fn write(&mut self, body: EntryBody) -> u64 {
+        let entry = Entry::seal(self.state.head, self.state.length, self.now, body);
+        self.state.apply(&entry);
+        let seq = entry.seq;
+        self.entries.push(entry);
+        seq
+    }
+
+    fn done<R>(self, reply: Result<R, Refusal>) -> Outcome<R> {
+        Outcome { entries: self.entries, state: self.state, reply }
+    }
+}

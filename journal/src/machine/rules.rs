@@ -1,0 +1,99 @@
+//! What must hold before a holder's entry is written, beyond its form.
+
+use super::append::{Stop, invalid};
+use super::state::{ActivityState, Gate};
+use super::{Draft, Refusal};
+use crate::protocol::{BlockCode, ErrorCode, PodEntry, ReleaseCause, RetryCause, Verb};
+
+impl Draft {
+    pub(super) fn check_rule(&self, entry: &PodEntry) -> Result<(), Stop> {
+        match entry {
+            PodEntry::Released { cause, .. } => self.check_release(*cause),
+            PodEntry::Parked { seen_upto, .. } => self.check_quiet(*seen_upto),
+            PodEntry::ActivityScheduled { activity, .. } => {
+                let requires = self.state.pin.policy(activity).requires;
+                self.check_requirement(activity, requires.as_deref())
+            }
+            PodEntry::ActivityRetried { target, attempt, cause } => self.check_retry(*target, *attempt, *cause),
+            PodEntry::ActivityCompleted { target, attempt, .. }
+            | PodEntry::ActivityAttemptFailed { target, attempt, .. } => self.check_end(*target, *attempt, false),
+            PodEntry::ActivityFailed { target, attempt, .. } => self.check_end(*target, *attempt, true),
+            _ => Ok(()),
+        }
+    }
+
+    /// The newest gate of the required step must have been approved.
+    fn check_requirement(&self, activity: &str, requires: Option<&str>) -> Result<(), Stop> {
+        let Some(step) = requires else { return Ok(()) };
+        // Commands are numbered in the order of opening, so the last gate of the step is the newest.
+        let newest = self.state.gates.values().rfind(|gate| gate.step == step);
+        let approved = newest.and_then(|gate: &Gate| gate.decision.as_ref()).map(|decision| decision.verb);
+        if approved == Some(Verb::Approve) {
+            return Ok(());
+        }
+        let message = format!("{activity} requires the gate of step {step} to be approved");
+        let refusal = Refusal::new(ErrorCode::RequirementNotMet, message);
+        Err(Stop::Block(BlockCode::RequirementNotMet, Some(activity.to_owned()), refusal))
+    }
+
+    fn check_retry(&self, target: u64, attempt: u32, cause: RetryCause) -> Result<(), Stop> {
+        let Some(activity) = self.state.activities.get(&target) else {
+            return invalid("the target is no activity");
+        };
+        let open = matches!(activity.state, ActivityState::Running | ActivityState::AttemptFailed);
+        if !open || activity.cancel_requested {
+            return invalid("the activity has ended");
+        }
+        if attempt != activity.attempt + 1 {
+            return invalid(format!("the next attempt is {}", activity.attempt + 1));
+        }
+        let reported = activity.state == ActivityState::AttemptFailed;
+        if cause == RetryCause::Failure && !reported {
+            return invalid("no failure was reported");
+        }
+        if !reported && !activity.effect.repeatable() && !activity.repeat_allowed {
+            let message = "nobody knows whether the effect happened, and no person allowed to repeat it";
+            return Err(Refusal::new(ErrorCode::NotAllowedToRepeat, message).into());
+        }
+        self.check_requirement(&activity.name, activity.requires.as_deref())
+    }
+
+    /// An attempt that was begun may end; `after_failure` allows the end of one already reported as failed.
+    fn check_end(&self, target: u64, attempt: u32, after_failure: bool) -> Result<(), Stop> {
+        let Some(activity) = self.state.activities.get(&target) else {
+            return invalid("the target is no activity");
+        };
+        let open = activity.state == ActivityState::Running
+            || (after_failure && activity.state == ActivityState::AttemptFailed);
+        if attempt != activity.attempt || !open {
+            return invalid(format!("attempt {attempt} of {target} is not under way"));
+        }
+        Ok(())
+    }
+
+    /// A run may rest when it was told everything and no activity is under way.
+    fn check_quiet(&self, seen_upto: u64) -> Result<(), Stop> {
+        if seen_upto < self.state.last_delivery() {
+            return unread();
+        }
+        let busy = self.state.activities.values().any(|activity| {
+            !activity.cancel_requested
+                && matches!(activity.state, ActivityState::Running | ActivityState::AttemptFailed)
+        });
+        if busy { invalid("an activity is under way") } else { Ok(()) }
+    }
+
+    fn check_release(&self, cause: ReleaseCause) -> Result<(), Stop> {
+        match cause {
+            ReleaseCause::Parked if self.state.parked.is_none() => invalid("the run is not parked"),
+            ReleaseCause::Parked if !self.state.resting() => unread(),
+            ReleaseCause::Finished if self.state.terminal.is_none() => invalid("the run has not ended"),
+            ReleaseCause::PodGone | ReleaseCause::LeaseExpired => invalid("a pod cannot say that of itself"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn unread() -> Result<(), Stop> {
+    Err(Refusal::new(ErrorCode::Unread, "entries must be delivered first").into())
+}

@@ -1,0 +1,533 @@
+//! SQLite: one file, one process, every commit synced to disk.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteRow, SqliteSynchronous};
+use sqlx::{Connection, Row, SqliteConnection};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::{
+    Commit, Draft, Inserted, LedgerKey, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey,
+};
+use crate::protocol::{ChainHash, Entry, LogLine, LogStream, RunKey};
+
+/// The steps from one format of the store to the next; `user_version` counts those taken.
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE runs (
+    run_id TEXT PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    key BLOB NOT NULL,
+    length INTEGER NOT NULL,
+    head BLOB NOT NULL,
+    terminal INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX open_runs ON runs (run_id) WHERE terminal = 0;
+CREATE TABLE entries (
+    run_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    entry TEXT NOT NULL,
+    PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE ledger (
+    namespace TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    PRIMARY KEY (namespace, kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE log_lines (
+    run_id TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    time TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (run_id, epoch, n)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE drafts (
+    run_id TEXT NOT NULL,
+    key_hash TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    text TEXT NOT NULL,
+    expires INTEGER NOT NULL,
+    PRIMARY KEY (run_id, key_hash, digest)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE view_keys (
+    namespace TEXT NOT NULL,
+    key_hash TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    PRIMARY KEY (namespace, key_hash)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE facts (
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (namespace, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE settings (
+    key TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+"];
+
+/// A store in a directory of its own.
+pub struct SqliteStore {
+    connection: Mutex<SqliteConnection>,
+    /// Held as long as the store: the lock of the directory goes with the process, however it ends.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens the store in `dir`, making it if it is not there. A second process is refused, and so is a network file system.
+    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(dir)?;
+        local_file_system(dir)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("journal.lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(dir.display().to_string())),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(dir.join("journal.sqlite"))
+            .create_if_missing(true)
+            .locking_mode(SqliteLockingMode::Exclusive)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full);
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        migrate(&mut connection).await?;
+        Ok(Self { connection: Mutex::new(connection), _lock: lock })
+    }
+}
+
+/// Refuses file systems whose locks and syncs hold only sometimes.
+fn local_file_system(dir: &Path) -> Result<(), StoreError> {
+    let kind = match rustix::fs::statfs(dir).map_err(std::io::Error::from)?.f_type {
+        0x6969 => "NFS",
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
+        0x00c3_6400 => "CephFS",
+        0x0102_1997 => "9P",
+        0x6573_5546 => "FUSE",
+        _ => return Ok(()),
+    };
+    Err(StoreError::NetworkFileSystem { dir: dir.display().to_string(), kind })
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let found: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut *connection).await?.try_get(0)?;
+    let known = signed(MIGRATIONS.len() as u64);
+    if found > known {
+        return Err(StoreError::TooNew { found, known });
+    }
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
+        let mut transaction = connection.begin().await?;
+        sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
+        // A pragma takes no parameters; the number is ours.
+        let version = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {}", step + 1));
+        sqlx::raw_sql(version).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
+/// Numbers of ours never reach the sign bit.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(row: &SqliteRow, column: usize) -> Result<u64, StoreError> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| StoreError::Unreadable("a number"))
+}
+
+fn run_id(row: &SqliteRow, column: usize) -> Result<Uuid, StoreError> {
+    row.try_get::<String, _>(column)?.parse().map_err(|_| StoreError::Unreadable("a run id"))
+}
+
+fn bytes32(row: &SqliteRow, column: usize) -> Result<[u8; 32], StoreError> {
+    row.try_get::<Vec<u8>, _>(column)?.try_into().map_err(|_| StoreError::Unreadable("a key"))
+}
+
+fn instant(row: &SqliteRow, column: usize) -> Result<Timestamp, StoreError> {
+    Timestamp::from_microsecond(row.try_get(column)?).map_err(|_| StoreError::Unreadable("a time"))
+}
+
+fn slot_key(workflow_uid: &str, slot: &str) -> String {
+    format!("{workflow_uid}/{slot}")
+}
+
+async fn ledger_row(
+    connection: &mut SqliteConnection,
+    namespace: &str,
+    key: LedgerKey<'_>,
+) -> Result<Option<Uuid>, StoreError> {
+    let (kind, key) = match key {
+        LedgerKey::Name(name) => ("name", name.to_owned()),
+        LedgerKey::Slot { workflow_uid, slot } => ("slot", slot_key(workflow_uid, slot)),
+    };
+    let row = sqlx::query("SELECT run_id FROM ledger WHERE namespace = ? AND kind = ? AND key = ?")
+        .bind(namespace)
+        .bind(kind)
+        .bind(key)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| run_id(&row, 0)).transpose()
+}
+
+/// Whose the name and slot are: the run of either, the name first.
+async fn owner(
+    connection: &mut SqliteConnection,
+    namespace: &str,
+    name: &str,
+    slot: Option<(&str, &str)>,
+) -> Result<Option<Uuid>, StoreError> {
+    if let Some(owner) = ledger_row(connection, namespace, LedgerKey::Name(name)).await? {
+        return Ok(Some(owner));
+    }
+    match slot {
+        Some((workflow_uid, slot)) => {
+            ledger_row(connection, namespace, LedgerKey::Slot { workflow_uid, slot }).await
+        }
+        None => Ok(None),
+    }
+}
+
+async fn enter_ledger(
+    connection: &mut SqliteConnection,
+    namespace: &str,
+    name: &str,
+    slot: Option<(&str, &str)>,
+    run: Uuid,
+) -> Result<(), StoreError> {
+    let slot = slot.map(|(uid, slot)| ("slot", slot_key(uid, slot)));
+    for (kind, key) in [("name", name.to_owned())].into_iter().chain(slot) {
+        sqlx::query("INSERT INTO ledger (namespace, kind, key, run_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(namespace)
+            .bind(kind)
+            .bind(key)
+            .bind(run.to_string())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn run_row(connection: &mut SqliteConnection, run: Uuid) -> Result<Option<RunRow>, StoreError> {
+    let row = sqlx::query("SELECT request_hash, key, length, head, terminal FROM runs WHERE run_id = ?")
+        .bind(run.to_string())
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(RunRow {
+        run_id: run,
+        request_hash: row.try_get(0)?,
+        key: RunKey::from_bytes(bytes32(&row, 1)?),
+        length: unsigned(&row, 2)?,
+        head: ChainHash(bytes32(&row, 3)?),
+        terminal: row.try_get::<i64, _>(4)? != 0,
+    }))
+}
+
+async fn insert_entries(
+    connection: &mut SqliteConnection,
+    run: Uuid,
+    entries: &[Entry],
+) -> Result<(), StoreError> {
+    for entry in entries {
+        sqlx::query("INSERT INTO entries (run_id, seq, entry) VALUES (?, ?, ?)")
+            .bind(run.to_string())
+            .bind(signed(entry.seq))
+            .bind(entry.text())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn claim(
+        &self,
+        namespace: &str,
+        name: &str,
+        slot: Option<(&str, &str)>,
+        run_id: Uuid,
+    ) -> Result<Uuid, StoreError> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin().await?;
+        if let Some(owner) = owner(&mut transaction, namespace, name, slot).await? {
+            return Ok(owner);
+        }
+        enter_ledger(&mut transaction, namespace, name, slot, run_id).await?;
+        transaction.commit().await?;
+        Ok(run_id)
+    }
+
+    async fn ledger(&self, namespace: &str, key: LedgerKey<'_>) -> Result<Option<Uuid>, StoreError> {
+        ledger_row(&mut *self.connection.lock().await, namespace, key).await
+    }
+
+    async fn create(&self, run: RunInsert<'_>) -> Result<Inserted, StoreError> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin().await?;
+        if let Some(owner) = owner(&mut transaction, run.namespace, run.name, run.slot).await? {
+            match run_row(&mut transaction, owner).await? {
+                Some(row) if row.request_hash != run.row.request_hash => {
+                    return Ok(Inserted::Conflict { run_id: owner, terminal: row.terminal });
+                }
+                Some(row) if row.terminal => return Ok(Inserted::AlreadyRan(owner)),
+                Some(_) => return Ok(Inserted::Existing(owner)),
+                None if owner == run.row.run_id => {}
+                None => return Ok(Inserted::Conflict { run_id: owner, terminal: false }),
+            }
+        }
+        enter_ledger(&mut transaction, run.namespace, run.name, run.slot, run.row.run_id).await?;
+        sqlx::query(
+            "INSERT INTO runs (run_id, namespace, name, request_hash, key, length, head, terminal) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(run.row.run_id.to_string())
+        .bind(run.namespace)
+        .bind(run.name)
+        .bind(&run.row.request_hash)
+        .bind(run.row.key.to_bytes().as_slice())
+        .bind(signed(run.row.length))
+        .bind(run.row.head.0.as_slice())
+        .bind(run.row.terminal)
+        .execute(&mut *transaction)
+        .await?;
+        insert_entries(&mut transaction, run.row.run_id, run.entries).await?;
+        transaction.commit().await?;
+        Ok(Inserted::Created(run.row.run_id))
+    }
+
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
+        let Some(last) = commit.entries.last() else { return Ok(()) };
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin().await?;
+        let changed =
+            sqlx::query("UPDATE runs SET length = ?, head = ?, terminal = ? WHERE run_id = ? AND length = ?")
+                .bind(signed(last.seq + 1))
+                .bind(last.hash.0.as_slice())
+                .bind(commit.terminal)
+                .bind(commit.run_id.to_string())
+                .bind(signed(commit.expected))
+                .execute(&mut *transaction)
+                .await?;
+        if changed.rows_affected() != 1 {
+            return Err(StoreError::Raced(commit.run_id));
+        }
+        insert_entries(&mut transaction, commit.run_id, commit.entries).await?;
+        if let Some(view) = commit.view {
+            sqlx::query(
+                "INSERT OR REPLACE INTO view_keys (namespace, key_hash, run_id, actor, until) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(&view.namespace)
+            .bind(&view.key_hash)
+            .bind(view.run_id.to_string())
+            .bind(&view.actor)
+            .bind(view.until.as_microsecond())
+            .execute(&mut *transaction)
+            .await?;
+        }
+        for digest in commit.drafts {
+            sqlx::query("DELETE FROM drafts WHERE run_id = ? AND digest = ?")
+                .bind(commit.run_id.to_string())
+                .bind(digest)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn run(&self, run_id: Uuid) -> Result<Option<RunRow>, StoreError> {
+        run_row(&mut *self.connection.lock().await, run_id).await
+    }
+
+    async fn open_runs(&self) -> Result<Vec<Uuid>, StoreError> {
+        let rows = sqlx::query("SELECT run_id FROM runs WHERE terminal = 0 ORDER BY run_id")
+            .fetch_all(&mut *self.connection.lock().await)
+            .await?;
+        rows.iter().map(|row| run_id(row, 0)).collect()
+    }
+
+    async fn entries(&self, run_id: Uuid, from: u64) -> Result<Vec<Entry>, StoreError> {
+        let rows = sqlx::query("SELECT entry FROM entries WHERE run_id = ? AND seq >= ? ORDER BY seq")
+            .bind(run_id.to_string())
+            .bind(signed(from))
+            .fetch_all(&mut *self.connection.lock().await)
+            .await?;
+        let parse = |row: &SqliteRow| {
+            serde_json::from_str(row.try_get(0)?).map_err(|_| StoreError::Unreadable("an entry"))
+        };
+        rows.iter().map(parse).collect()
+    }
+
+    async fn append_log(&self, run_id: Uuid, epoch: u64, lines: &[LogLine]) -> Result<(), StoreError> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin().await?;
+        for line in lines {
+            sqlx::query(
+                "INSERT INTO log_lines (run_id, epoch, n, stream, time, text) VALUES (?, ?, ?, ?, ?, ?) \
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(run_id.to_string())
+            .bind(signed(epoch))
+            .bind(signed(line.n))
+            .bind(line.stream.as_str())
+            .bind(&line.time)
+            .bind(&line.text)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn read_log(
+        &self,
+        run_id: Uuid,
+        after: Option<(u64, u64)>,
+        limit: u32,
+    ) -> Result<Vec<StoredLine>, StoreError> {
+        let (epoch, n) = after.map_or((-1, -1), |(epoch, n)| (signed(epoch), signed(n)));
+        let rows = sqlx::query(
+            "SELECT epoch, n, stream, time, text FROM log_lines WHERE run_id = ? AND (epoch, n) > (?, ?) \
+             ORDER BY epoch, n LIMIT ?",
+        )
+        .bind(run_id.to_string())
+        .bind(epoch)
+        .bind(n)
+        .bind(i64::from(limit))
+        .fetch_all(&mut *self.connection.lock().await)
+        .await?;
+        let parse = |row: &SqliteRow| {
+            let stream = match row.try_get(2)? {
+                "stdout" => LogStream::Stdout,
+                "stderr" => LogStream::Stderr,
+                _ => LogStream::Logging,
+            };
+            let line = LogLine { n: unsigned(row, 1)?, stream, time: row.try_get(3)?, text: row.try_get(4)? };
+            Ok(StoredLine { epoch: unsigned(row, 0)?, line })
+        };
+        rows.iter().map(parse).collect()
+    }
+
+    async fn log_bytes(&self, run_id: Uuid) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT coalesce(sum(length(CAST(text AS BLOB))), 0) FROM log_lines WHERE run_id = ?")
+            .bind(run_id.to_string())
+            .fetch_one(&mut *self.connection.lock().await)
+            .await?;
+        unsigned(&row, 0)
+    }
+
+    async fn put_draft(&self, draft: &Draft) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT OR REPLACE INTO drafts (run_id, key_hash, digest, namespace, text, expires) \
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(draft.run_id.to_string())
+        .bind(&draft.key_hash)
+        .bind(&draft.digest)
+        .bind(&draft.namespace)
+        .bind(&draft.text)
+        .bind(draft.expires.as_microsecond())
+        .execute(&mut *self.connection.lock().await)
+        .await?;
+        Ok(())
+    }
+
+    async fn draft(&self, run_id: Uuid, key_hash: &str, digest: &str) -> Result<Option<Draft>, StoreError> {
+        let row = sqlx::query(
+            "SELECT namespace, text, expires FROM drafts WHERE run_id = ? AND key_hash = ? AND digest = ?",
+        )
+        .bind(run_id.to_string())
+        .bind(key_hash)
+        .bind(digest)
+        .fetch_optional(&mut *self.connection.lock().await)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Draft {
+            namespace: row.try_get(0)?,
+            run_id,
+            key_hash: key_hash.to_owned(),
+            digest: digest.to_owned(),
+            text: row.try_get(1)?,
+            expires: instant(&row, 2)?,
+        }))
+    }
+
+    async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError> {
+        let row = sqlx::query("SELECT run_id, actor, until FROM view_keys WHERE namespace = ? AND key_hash = ?")
+            .bind(namespace)
+            .bind(key_hash)
+            .fetch_optional(&mut *self.connection.lock().await)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(ViewKey {
+            key_hash: key_hash.to_owned(),
+            namespace: namespace.to_owned(),
+            run_id: run_id(&row, 0)?,
+            actor: row.try_get(1)?,
+            until: instant(&row, 2)?,
+        }))
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut connection = self.connection.lock().await;
+        for sql in ["DELETE FROM drafts WHERE expires <= ?", "DELETE FROM view_keys WHERE until <= ?"] {
+            sqlx::query(sql).bind(now.as_microsecond()).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_fact(&self, namespace: &str, key: &str, value: &str) -> Result<(), StoreError> {
+        sqlx::query("INSERT OR REPLACE INTO facts (namespace, key, value) VALUES (?, ?, ?)")
+            .bind(namespace)
+            .bind(key)
+            .bind(value)
+            .execute(&mut *self.connection.lock().await)
+            .await?;
+        Ok(())
+    }
+
+    async fn fact(&self, namespace: &str, key: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT value FROM facts WHERE namespace = ? AND key = ?")
+            .bind(namespace)
+            .bind(key)
+            .fetch_optional(&mut *self.connection.lock().await)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    async fn facts(&self, namespace: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = sqlx::query("SELECT key, value FROM facts WHERE namespace = ? ORDER BY key")
+            .bind(namespace)
+            .fetch_all(&mut *self.connection.lock().await)
+            .await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+
+    async fn setting_or(&self, key: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let mut connection = self.connection.lock().await;
+        sqlx::query("INSERT INTO settings (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(key)
+            .bind(value)
+            .execute(&mut *connection)
+            .await?;
+        let row = sqlx::query("SELECT value FROM settings WHERE key = ?")
+            .bind(key)
+            .fetch_one(&mut *connection)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+}
