@@ -1,0 +1,134 @@
+"""The one place that knows private names of the `ntro` SDK (0.1.2), and replaces what cannot be durable there.
+
+Call `install()` before any bundle is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from .errors import SdkMisuse
+from .runtime import DurableRuntime
+from .scope import WorkflowScope
+from .sites import Site
+
+SDK_VERSION = "0.1.2"
+
+
+class ChildRunbook:
+    """Stands for the workflow class of another runbook, which lives in its own run and is never imported here."""
+
+    def __init__(self, slug: str) -> None:
+        self.slug = slug
+        self.__name__ = slug
+
+
+def _sdk(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def install(runtime: DurableRuntime) -> None:
+    """Make the SDK run on `runtime`."""
+    _exceptions()
+    os.environ.pop("TEMPORAL_HOST", None)
+    _sdk("ntro.workflow.runtime").set_runtime(runtime)
+    _gates(runtime)
+    _children()
+    _history()
+    _agents()
+    _storage()
+
+
+def _exceptions() -> None:
+    """`WorkflowError` becomes an `ApplicationError`, and `ActivityError` a class of its own instead of `Exception`.
+
+    The SDK decides by this variable when its module is first imported.
+    """
+    os.environ["TEMPORAL_HOST"] = "none"
+    module = _sdk("ntro.workflow.exceptions")
+    del os.environ["TEMPORAL_HOST"]
+    if module.ActivityError is Exception:
+        raise RuntimeError("ntro.workflow.exceptions was imported before the runtime was installed")
+
+
+def _gates(runtime: DurableRuntime) -> None:
+    """Answers are bound to the gate they were given to; the SDK itself has one slot for all of them."""
+    base = _sdk("ntro.workflow._base").NtroWorkflow
+    for name, kind in (("wait_for_action", "review"), ("await_signal_with_action", "submission")):
+        setattr(base, name, _at_gate(getattr(base, name), kind, runtime))
+
+
+def _at_gate(original: Any, kind: str, runtime: DurableRuntime) -> Any:
+    async def wait(scope: WorkflowScope, site: Site | None, owner: Any, kwargs: dict[str, Any]) -> Any:
+        scope.begin_gate(kind, owner, site)
+        try:
+            return await original(owner, **kwargs)
+        finally:
+            scope.gate_request = None
+
+    def call(self: Any, **kwargs: Any) -> Any:
+        # Not a coroutine function: under `gather` only the call itself still knows its line.
+        scope = runtime.scope
+        return wait(scope, scope.finder.of_caller(), self, kwargs)
+
+    call.__name__ = original.__name__
+    call.__doc__ = original.__doc__
+    return call
+
+
+def _children() -> None:
+    """Every slug resolves; what comes of starting a child is the runtime's business."""
+    registry = _sdk("ntro.workflow.registry")
+    registered = registry.get_registered
+
+    def get_registered(slug: str) -> Any:
+        return registered(slug) or ChildRunbook(slug)
+
+    registry.get_registered = get_registered
+    _sdk("ntro.workflow").get_registered = get_registered
+
+
+def _history() -> None:
+    """Earlier tasks are not looked up yet, and the SDK's built-in sample figures must never be taken for them."""
+    task = _sdk("ntro.workflow.task")
+
+    async def previous(*, workflow_slug: str, entity_id: str, before_period: str | None = None) -> None:
+        return None
+
+    async def find_committed_document(*, workflow_slug: str, entity_id: str, source: str, before_period: str | None = None) -> None:
+        return None
+
+    async def load_previous_task_activity(payload: Any) -> Any:
+        return task._LoadPreviousTaskOutput(handle=None)
+
+    async def find_committed_document_activity(payload: Any) -> Any:
+        return task._FetchCommittedDocumentOutput(payload=None)
+
+    defn = _sdk("ntro.workflow").activity.defn
+    task.previous = previous
+    task.find_committed_document = find_committed_document
+    task.load_previous_task_activity = defn(name="load_previous_task")(load_previous_task_activity)
+    task.find_committed_document_activity = defn(name="find_committed_document")(find_committed_document_activity)
+    _sdk("ntro.workflow").find_committed_document = find_committed_document
+
+
+def _agents() -> None:
+    error = _sdk("ntro.workflow.exceptions").WorkflowError
+
+    async def invoke(agent_id: str, **_: Any) -> Any:
+        raise error("agents are not available", type="AgentsNotAvailable", non_retryable=True)
+
+    _sdk("ntro.workflow.agents").invoke = invoke
+    _sdk("ntro.workflow.agents._invoke").invoke = invoke
+
+
+def _storage() -> None:
+    from . import storage
+
+    module = _sdk("ntro.capabilities.storage")
+    for name, function in storage.REPLACED.items():
+        if not hasattr(module, name):
+            raise SdkMisuse(f"ntro.capabilities.storage has no {name}")
+        setattr(module, name, function)

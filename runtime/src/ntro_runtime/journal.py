@@ -1,0 +1,140 @@
+"""What the entries of a journal say, kept up to date as they arrive. Pure: no input or output."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+Entry = dict[str, Any]
+
+DELIVERIES = frozenset(["activityCompleted", "activityFailed", "timerFired", "gateDecided", "signalReceived", "cancelRequested"])
+TERMINAL = frozenset(["runCompleted", "runFailed", "runCancelled"])
+
+
+@dataclass
+class ActivityState:
+    """One scheduled activity, as the journal knows it."""
+
+    command: int
+    name: str
+    effect: str
+    scheduled: Entry
+    attempt: int = 1
+    """The newest attempt whose intent is journaled."""
+    failed_attempt: int = 0
+    """The newest attempt that reported a failure; equal to `attempt` while a further one is due."""
+    failures: int = 0
+    """Failures since a person last asked for a retry."""
+    last_failure: Entry | None = None
+    done: bool = False
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file of the run."""
+
+    name: str
+    digest: str
+    size: int
+    media_type: str
+
+    def to_wire(self) -> dict[str, Any]:
+        """An item of `activityCompleted.outputs`."""
+        return {"name": self.name, "digest": self.digest, "size": self.size, "mediaType": self.media_type}
+
+
+@dataclass
+class Journal:
+    """The entries known to this process, in order, and what follows from them."""
+
+    head: int = -1
+    created: Entry = field(default_factory=dict)
+    commands: dict[int, Entry] = field(default_factory=dict)
+    activities: dict[int, ActivityState] = field(default_factory=dict)
+    outputs: dict[str, Output] = field(default_factory=dict)
+    undelivered: deque[Entry] = field(default_factory=deque)
+    cancel_requested: bool = False
+    terminal: Entry | None = None
+    blocked: Entry | None = None
+    seen_upto: int = 0
+    """The newest delivery that an earlier process is known to have handed over."""
+
+    def extend(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Take in entries of a reply; those known already are skipped. Returns the new ones."""
+        fresh = []
+        for entry in entries:
+            seq = int(entry["seq"])
+            if seq <= self.head:
+                continue
+            if seq != self.head + 1:
+                raise ValueError(f"entry {seq} follows entry {self.head}")
+            self.head = seq
+            self._apply(entry)
+            fresh.append(entry)
+        return fresh
+
+    def _apply(self, entry: Entry) -> None:
+        kind = entry["type"]
+        if "command" in entry:
+            self.commands[int(entry["command"])] = entry
+        self.seen_upto = max(self.seen_upto, int(entry.get("seenUpto", 0)))
+        if kind in DELIVERIES:
+            self.undelivered.append(entry)
+        if kind in TERMINAL:
+            self.terminal = entry
+        handler = getattr(self, f"_on_{kind}", None)
+        if handler is not None:
+            handler(entry)
+
+    def _on_runCreated(self, entry: Entry) -> None:  # noqa: N802 - the name on the wire
+        self.created = entry
+
+    def _on_activityScheduled(self, entry: Entry) -> None:  # noqa: N802
+        command = int(entry["command"])
+        effect = str(entry.get("effect", "undeclared"))
+        self.activities[command] = ActivityState(command, str(entry["activity"]), effect, entry)
+
+    def _on_activityRetried(self, entry: Entry) -> None:  # noqa: N802
+        self.activities[int(entry["target"])].attempt = int(entry["attempt"])
+
+    def _on_activityAttemptFailed(self, entry: Entry) -> None:  # noqa: N802
+        activity = self.activities[int(entry["target"])]
+        activity.failed_attempt = int(entry["attempt"])
+        activity.failures += 1
+        activity.last_failure = entry
+
+    def _on_activityCompleted(self, entry: Entry) -> None:  # noqa: N802
+        self.activities[int(entry["target"])].done = True
+        for item in entry.get("outputs", []):
+            output = Output(item["name"], item["digest"], int(item["size"]), item["mediaType"])
+            self.outputs[output.name] = output
+
+    def _on_activityFailed(self, entry: Entry) -> None:  # noqa: N802
+        self.activities[int(entry["target"])].done = True
+
+    def _on_activityCancelRequested(self, entry: Entry) -> None:  # noqa: N802
+        self.activities[int(entry["target"])].cancelled = True
+
+    def _on_cancelRequested(self, _: Entry) -> None:  # noqa: N802
+        self.cancel_requested = True
+
+    def _on_blocked(self, entry: Entry) -> None:
+        self.blocked = entry
+
+    def _on_retryRequested(self, _: Entry) -> None:  # noqa: N802
+        self.blocked = None
+        for activity in self.activities.values():
+            activity.failures = 0
+
+    def open_activities(self) -> Iterator[ActivityState]:
+        """Scheduled, wanted and not done."""
+        return (a for a in self.activities.values() if not a.done and not a.cancelled)
+
+
+def time_of(entry: Entry) -> datetime:
+    """When the operator wrote the entry (UTC)."""
+    return datetime.fromisoformat(str(entry["time"]).replace("Z", "+00:00"))

@@ -1,0 +1,105 @@
+"""The journal as the process that runs the bundle sees it: the durable protocol, one JSON object per line on a stream.
+
+The other end is the supervisor, or in tests the journal's own server. Requests may overlap; replies are matched by id.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import queue
+import socket
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+from .errors import ConnectionLostError, ProtocolError
+
+Json = dict[str, Any]
+
+
+class JournalClient:
+    """Thread-safe. Every call raises `ProtocolError` if it is refused and `ConnectionLostError` if nobody answers."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self._stream = stream
+        self._write_lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._pending: dict[int, Future[Json]] = {}
+        self._lost = False
+        self.epoch = 0
+        threading.Thread(target=self._read, name="journal-replies", daemon=True).start()
+
+    def attach(self, versions: Json) -> Json:
+        """Become the holder. The reply has the whole journal."""
+        reply = self._call("attach", {"versions": versions})
+        self.epoch = int(reply["epoch"])
+        return reply
+
+    def append(self, head: int, entries: list[Json]) -> list[Json]:
+        """Write entries, all or none. Returns everything after `head`, the written ones included."""
+        reply = self._call("append", {"epoch": self.epoch, "head": head, "entries": entries})
+        return list(reply["entries"])
+
+    def poll_later(self, head: int, wait_ms: int) -> Future[Json]:
+        """Ask for what comes after `head`; the future has `entries`, none after `wait_ms`."""
+        return self._send("poll", {"epoch": self.epoch, "head": head, "waitMs": wait_ms})
+
+    def put_blob(self, digest: str, data: bytes) -> None:
+        """Store bytes under their digest."""
+        self._call("putBlob", {"digest": digest, "base64": base64.b64encode(data).decode()})
+
+    def get_blob(self, digest: str) -> bytes:
+        """The bytes of a digest."""
+        return base64.b64decode(self._call("getBlob", {"digest": digest})["base64"])
+
+    def close(self) -> None:
+        """End the connection."""
+        self._stream.close()
+
+    def _call(self, op: str, body: Json) -> Json:
+        return self._send(op, body).result()
+
+    def _send(self, op: str, body: Json) -> Future[Json]:
+        request_id = next(self._ids)
+        future: Future[Json] = Future()
+        self._pending[request_id] = future
+        line = json.dumps({"op": op, "id": request_id, **body}, separators=(",", ":")).encode() + b"\n"
+        try:
+            with self._write_lock:
+                self._stream.sendall(line)
+        except OSError:
+            self._fail_all()
+        if self._lost:
+            self._fail_all()
+        return future
+
+    def _read(self) -> None:
+        try:
+            with self._stream.makefile("rb") as lines:
+                for line in lines:
+                    self._answer(json.loads(line))
+        except OSError:
+            pass
+        finally:
+            self._lost = True
+            self._fail_all()
+
+    def _answer(self, reply: Json) -> None:
+        future = self._pending.pop(int(reply["id"]), None)
+        if future is None:
+            return
+        if "error" in reply:
+            future.set_exception(ProtocolError.from_wire(reply["error"]))
+        else:
+            future.set_result(reply["ok"])
+
+    def _fail_all(self) -> None:
+        while self._pending:
+            with_error = self._pending.popitem()[1]
+            if not with_error.done():
+                with_error.set_exception(ConnectionLostError("the journal does not answer any more"))
+
+
+EventQueue = queue.SimpleQueue[Any]

@@ -1,0 +1,145 @@
+"""`DurableRuntime`: the SDK's `Runtime` protocol on a `WorkflowScope`.
+
+Set before the bundle is imported (its decorators are applied then), bound to a scope before its code runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from . import marks
+from .context import ActivityInfo, current_activity
+from .errors import SdkMisuse
+from .options import activity_call, milliseconds
+from .scope import WorkflowScope
+
+
+@dataclass(frozen=True)
+class WorkflowInfo:
+    """`runbook.info()`. `workflow_id` and `run_id` are the UUID of the run."""
+
+    workflow_id: str
+    run_id: str
+    task_queue: str
+    workflow_type: str
+    start_time: datetime
+    attempt: int = 1
+    namespace: str = ""
+
+
+class WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
+    """Logs while code runs for the first time, and is silent while it is replayed."""
+
+    def __init__(self, runtime: DurableRuntime) -> None:
+        super().__init__(logging.getLogger("ntro.workflow"), {})
+        self._runtime = runtime
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name in the standard library
+        return not self._runtime.replaying and super().isEnabledFor(level)
+
+
+class DurableRuntime:
+    """Backend of the `runbook` and `activity` facades."""
+
+    name = "ntro"
+
+    def __init__(self) -> None:
+        self._scope: WorkflowScope | None = None
+        self._info: WorkflowInfo | None = None
+        self._logger = WorkflowLogger(self)
+        self.replaying = False
+        self.activity_by_name: Callable[[str], Callable[..., Any] | None] = lambda _name: None
+
+    def bind(self, scope: WorkflowScope, info: WorkflowInfo) -> None:
+        """From now on calls belong to this run."""
+        self._scope = scope
+        self._info = info
+
+    @property
+    def scope(self) -> WorkflowScope:
+        """The run's scope, for callers that are workflow code."""
+        if current_activity.get() is not None:
+            raise SdkMisuse("workflow functions cannot be called in an activity")
+        if self._scope is None or not self._scope.loop.is_running():
+            raise SdkMisuse("workflow functions can only be called by workflow code of a run")
+        return self._scope
+
+    # -- decorators --------------------------------------------------------------------------------
+
+    def workflow_defn(self, cls: type, /) -> type:
+        setattr(cls, marks.WORKFLOW, True)
+        return cls
+
+    def workflow_run(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        setattr(fn, marks.RUN, True)
+        return fn
+
+    def workflow_signal(self, *args: Any, **kwargs: Any) -> Any:
+        return marks.mark(args, kwargs, marks.SIGNAL)
+
+    def workflow_query(self, *args: Any, **kwargs: Any) -> Any:
+        return marks.mark(args, kwargs, marks.QUERY)
+
+    def activity_defn(self, *args: Any, **kwargs: Any) -> Any:
+        return marks.mark(args, kwargs, marks.ACTIVITY_NAME, also=marks.SDK_ACTIVITY)
+
+    # -- calls of workflow code --------------------------------------------------------------------
+
+    def execute_activity(self, fn: Any, arg: Any = None, /, **kwargs: Any) -> Awaitable[Any]:
+        scope = self.scope
+        site = scope.finder.of_caller()
+        function = self.activity_by_name(fn) if isinstance(fn, str) else fn
+        if not callable(function):
+            scope.misuse(f"no activity is named {fn!r} in this bundle", site)
+        name = fn if isinstance(fn, str) else marks.activity_name(function)
+        try:
+            call = activity_call(function, name, arg, kwargs)
+        except SdkMisuse as error:
+            scope.misuse(str(error), site)
+        return scope.run_activity(call, site)
+
+    def execute_child_workflow(self, cls_or_slug: Any, arg: Any = None, /, **kwargs: Any) -> Awaitable[Any]:
+        return self.start_child_workflow(cls_or_slug, arg, **kwargs)
+
+    def start_child_workflow(self, cls_or_slug: Any, arg: Any = None, /, **kwargs: Any) -> Awaitable[Any]:
+        slug = cls_or_slug if isinstance(cls_or_slug, str) else getattr(cls_or_slug, "slug", None)
+        name = slug or getattr(cls_or_slug, "__name__", str(cls_or_slug))
+        self.scope.misuse(f"child workflows are not supported yet (runbook {name!r})")
+
+    def wait_condition(self, predicate: Callable[[], bool], /, **kwargs: Any) -> Awaitable[None]:
+        scope = self.scope
+        site = scope.finder.of_caller()
+        timeout = kwargs.pop("timeout", None)
+        if kwargs:
+            scope.misuse(f"unknown option of wait_condition: {', '.join(sorted(kwargs))}", site)
+        try:
+            timeout_ms = None if timeout is None else milliseconds(timeout, "timeout")
+        except SdkMisuse as error:
+            scope.misuse(str(error), site)
+        return scope.wait(predicate, timeout_ms)
+
+    def workflow_info(self) -> WorkflowInfo:
+        return self._info or WorkflowInfo("<no-active-workflow>", "", "", "", datetime.fromtimestamp(0, UTC))
+
+    def workflow_now(self) -> datetime:
+        if self._scope is None or current_activity.get() is not None:
+            return datetime.now(UTC)
+        return self._scope.now
+
+    def workflow_logger(self) -> Any:
+        return self._logger
+
+    # -- activities --------------------------------------------------------------------------------
+
+    def activity_info(self) -> ActivityInfo:
+        context = current_activity.get()
+        if context is None:
+            return ActivityInfo("<no-active-workflow>", "<no-active-activity>", "", "")
+        return context.info
+
+    def activity_logger(self) -> logging.Logger:
+        return logging.getLogger("ntro.activity")

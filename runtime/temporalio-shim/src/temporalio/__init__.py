@@ -1,0 +1,1 @@
+"""Import surface of `temporalio` for runbooks that run on the ntro runtime."""
