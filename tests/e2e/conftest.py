@@ -40,7 +40,6 @@ def helm_install() -> None:
     values = {
         "image": image["OPERATOR_IMAGE"],
         "runnerImage": image["RUNNER_IMAGE"],
-        "registry.plainHTTP": "true",
         "leaseMs": LEASE_MS,
         "lingerMs": LINGER_MS,
         "failpoints": "true",

@@ -12,7 +12,7 @@ mod writes;
 use serde_json::{Value, json};
 
 /// ServiceAccount of the operator, in the namespace it runs in.
-pub const OPERATOR_SERVICE_ACCOUNT: &str = "ntro-operator";
+pub const OPERATOR_SERVICE_ACCOUNT: &str = "ntro";
 
 /// What of an installation the policies depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +91,6 @@ pub fn build(words: &Words) -> Vec<Policy> {
         writes::writes(words),
         pods::jobs(words),
         pods::pods(words),
-        pods::tokens(words),
         tenants::tenants(words),
     ]
     .into_iter()

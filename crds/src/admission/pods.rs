@@ -80,31 +80,6 @@ pub(super) fn pods(words: &Words) -> Draft {
     }
 }
 
-/// Tokens of the accounts that are trusted are for the pods that run under them: only a node may ask for one.
-pub(super) fn tokens(words: &Words) -> Draft {
-    let namespace = &words.operator_namespace;
-    let operator = super::OPERATOR_SERVICE_ACCOUNT;
-    Draft {
-        name: "tokens",
-        resources: vec![resources("", "v1", &["CREATE"], &["serviceaccounts/token"])],
-        conditions: vec![
-            ("scope", words.in_scope.clone()),
-            (
-                "ours",
-                format!(
-                    "request.name == '{RUNNER_SERVICE_ACCOUNT}' || \
-                     (request.name == '{operator}' && request.namespace == '{namespace}')"
-                ),
-            ),
-        ],
-        variables: Vec::new(),
-        rules: vec![Rule::cel(
-            "request.userInfo.username.startsWith('system:node:')",
-            "'a token of ' + request.name + ' is for its pods only'",
-        )],
-    }
-}
-
 /// The rules of the variables `pod` and `labels`. Those about the spec, which never changes, hold `when` only.
 fn shape(when: &str) -> Vec<Rule> {
     let rule = |expression: String, message: &str| {
