@@ -1,0 +1,74 @@
+//! Which accounting period a time stands for.
+
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+use thiserror::Error;
+
+/// Length of a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Written `2026-10-31`.
+    Day,
+    /// Written `2026-10`.
+    Month,
+    /// Written `2026-Q4`.
+    Quarter,
+    /// Written `2026`.
+    Year,
+}
+
+/// The offset leads outside the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the period's offset {0} leads outside the calendar")]
+pub struct OutOfRange(pub i32);
+
+/// The period that `time` falls into in `zone`, `offset` periods away: -1 is the one before.
+pub fn of(time: Timestamp, zone: &TimeZone, unit: Unit, offset: i32) -> Result<String, OutOfRange> {
+    let date = time.to_zoned(zone.clone()).date();
+    let span = Span::new();
+    let span = match unit {
+        Unit::Day => span.try_days(offset),
+        Unit::Month => span.try_months(offset),
+        Unit::Quarter => span.try_months(offset.saturating_mul(3)),
+        Unit::Year => span.try_years(offset),
+    };
+    let span = span.map_err(|_| OutOfRange(offset))?;
+    // Months are counted from their first day: a month before 31 March is February, whatever its length.
+    let start = if unit == Unit::Day { date } else { date.first_of_month() };
+    let date = start.checked_add(span).map_err(|_| OutOfRange(offset))?;
+    Ok(match unit {
+        Unit::Day => date.to_string(),
+        Unit::Month => format!("{:04}-{:02}", date.year(), date.month()),
+        Unit::Quarter => format!("{:04}-Q{}", date.year(), (date.month() - 1) / 3 + 1),
+        Unit::Year => format!("{:04}", date.year()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_as_documented() {
+        let table = [
+            ("2026-11-05T08:00:00Z", "UTC", Unit::Month, -1, "2026-10"),
+            ("2026-01-05T08:00:00Z", "UTC", Unit::Month, -1, "2025-12"),
+            ("2026-03-31T08:00:00Z", "UTC", Unit::Month, -1, "2026-02"),
+            ("2026-11-05T08:00:00Z", "UTC", Unit::Quarter, -1, "2026-Q3"),
+            ("2026-11-05T08:00:00Z", "UTC", Unit::Year, 0, "2026"),
+            ("2026-11-01T00:30:00Z", "UTC", Unit::Day, -1, "2026-10-31"),
+            // Still October in New York.
+            ("2026-11-01T02:00:00Z", "America/New_York", Unit::Month, 0, "2026-10"),
+        ];
+        for (time, zone, unit, offset, period) in table {
+            let zone = TimeZone::get(zone).unwrap();
+            assert_eq!(of(time.parse().unwrap(), &zone, unit, offset).unwrap(), period, "{time} {unit:?} {offset}");
+        }
+    }
+
+    #[test]
+    fn an_offset_out_of_the_calendar_is_refused() {
+        let time = Timestamp::UNIX_EPOCH;
+        assert_eq!(of(time, &TimeZone::UTC, Unit::Year, 100_000), Err(OutOfRange(100_000)));
+    }
+}
