@@ -6,7 +6,18 @@
 
 pub mod blobs;
 pub mod clock;
+mod error;
 pub mod failpoint;
+mod journal;
 pub mod machine;
 pub mod protocol;
 pub mod store;
+
+pub use clock::{Clock, SystemClock, TestClock};
+pub use error::{ErrorClass, JournalError};
+pub use journal::{
+    AttachPod, CreateRun, DraftRef, Export, GateAct, Journal, Limits, PublishedHead, Settings, VerifyError, verify,
+};
+pub use machine::{ActOutcome, RunState};
+pub use protocol::Session;
+pub use store::{Inserted, ViewKey};

@@ -13,6 +13,7 @@ mod state;
 use jiff::Timestamp;
 
 pub use act::{Decide, Retry, SignalIn, cancel, decide, read, reason, refuse, retry, signal, view};
+pub(crate) use append::standing;
 pub use append::{Append, AppendLimits, append};
 pub use attach::{Attach, Attached, attach};
 pub use observe::{

@@ -1,0 +1,229 @@
+//! The journal of all runs: the machine over a store, one writer at a time per run.
+
+mod audit;
+mod cell;
+mod create;
+mod people;
+mod pods;
+mod settings;
+mod watch;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+pub use audit::{Export, VerifyError, verify};
+pub use create::CreateRun;
+pub use people::{DraftRef, GateAct};
+pub use pods::{AttachPod, PublishedHead};
+pub use settings::{Limits, Settings};
+
+use crate::blobs::Blobs;
+use crate::clock::Clock;
+use crate::error::JournalError;
+use crate::failpoint;
+use crate::machine::{Outcome, Refusal, RunState};
+use crate::protocol::{Entry, Payload, RunKey, Session, SessionKey, Sha256Digest, INLINE_MAX};
+use crate::store::{Commit, LedgerKey, SqliteStore, Store, ViewKey};
+use cell::Cell;
+
+/// How many changed runs a slow reader of the change feed may be behind.
+const FEED: usize = 4096;
+
+struct Inner {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn Store>,
+    blobs: Blobs,
+    session_key: SessionKey,
+    cells: Mutex<HashMap<Uuid, Arc<Cell>>>,
+    feed: broadcast::Sender<Uuid>,
+}
+
+/// The journals of all runs of a store. Cheap to clone. Whatever it returns as done is on disk.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+/// What goes into the transaction of a change besides its entries.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Beside {
+    view: Option<ViewKey>,
+    drafts: Vec<String>,
+}
+
+/// What came of a change.
+struct Changed<R> {
+    reply: Result<R, Refusal>,
+    before: u64,
+    entries: Vec<Entry>,
+    state: Arc<RunState>,
+}
+
+impl Journal {
+    /// Opens the SQLite store and the blobs in the settings' directory and reads every run that has not ended.
+    pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
+        let store = Arc::new(SqliteStore::open(&settings.dir).await?);
+        Self::over(settings, clock, store).await
+    }
+
+    /// A journal over any store; the blobs lie in the settings' directory.
+    pub async fn over(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, JournalError> {
+        let blobs = Blobs::open(&settings.dir.join("blobs"), settings.limits.blob_max)?;
+        let key = RunKey::random().to_bytes();
+        let key = store.setting_or("session-key", &key).await?;
+        let key = key.try_into().map_err(|_| crate::store::StoreError::Unreadable("a key"))?;
+        let inner = Inner {
+            settings,
+            clock,
+            store,
+            blobs,
+            session_key: SessionKey::from_bytes(key),
+            cells: Mutex::default(),
+            feed: broadcast::channel(FEED).0,
+        };
+        let journal = Self { inner: Arc::new(inner) };
+        for run_id in journal.open_runs().await? {
+            // A journal that cannot be read stops nobody else's; whoever asks for that run is told.
+            let _ = journal.state(run_id).await;
+        }
+        Ok(journal)
+    }
+
+    /// The settings it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The time by its clock.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Every run whose state changes from now on. A reader that lags behind must look at all runs again.
+    pub fn subscribe(&self) -> broadcast::Receiver<Uuid> {
+        self.inner.feed.subscribe()
+    }
+
+    /// The runs that have not ended.
+    pub async fn open_runs(&self) -> Result<Vec<Uuid>, JournalError> {
+        Ok(self.inner.store.open_runs().await?)
+    }
+
+    /// The run with this name in this namespace, also after its resources are gone.
+    pub async fn run_by_name(&self, namespace: &str, name: &str) -> Result<Option<Uuid>, JournalError> {
+        Ok(self.inner.store.ledger(namespace, LedgerKey::Name(name)).await?)
+    }
+
+    /// The run of a Workflow's slot, also after its resources are gone.
+    pub async fn run_by_slot(
+        &self,
+        namespace: &str,
+        workflow_uid: &str,
+        slot: &str,
+    ) -> Result<Option<Uuid>, JournalError> {
+        Ok(self.inner.store.ledger(namespace, LedgerKey::Slot { workflow_uid, slot }).await?)
+    }
+
+    /// The state of a run.
+    pub async fn state(&self, run_id: Uuid) -> Result<Arc<RunState>, JournalError> {
+        self.cell(run_id).state(&self.inner).await
+    }
+
+    /// The entries of a run from `from` on.
+    pub async fn entries(&self, run_id: Uuid, from: u64) -> Result<Vec<Entry>, JournalError> {
+        Ok(self.inner.store.entries(run_id, from).await?)
+    }
+
+    /// The text of a payload of a run.
+    pub async fn payload_text(&self, run_id: Uuid, payload: &Payload) -> Result<String, JournalError> {
+        match payload {
+            Payload::Inline { inline } => Ok(inline.clone()),
+            Payload::Blob { blob, .. } => {
+                let bytes = self.get_blob(run_id, *blob).await?;
+                String::from_utf8(bytes.into()).map_err(|_| JournalError::invalid("the payload is no text"))
+            }
+        }
+    }
+
+    /// A payload of this text: in the entry if it is short, else in a blob that is on disk when this returns.
+    async fn payload(&self, namespace: &str, run_id: Uuid, text: String) -> Result<Payload, JournalError> {
+        if text.len() <= INLINE_MAX {
+            return Ok(Payload::inline(text));
+        }
+        let (blob, size) = (Sha256Digest::of(text.as_bytes()), text.len() as u64);
+        self.inner.blobs.put(namespace, run_id, blob, text.into_bytes().into()).await?;
+        Ok(Payload::Blob { blob, size })
+    }
+
+    /// The session of a token this journal gave out.
+    pub fn session(&self, token: &str) -> Option<Session> {
+        self.inner.session_key.open(token)
+    }
+
+    fn cell(&self, run_id: Uuid) -> Arc<Cell> {
+        let mut cells = self.inner.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.entry(run_id).or_insert_with(|| Arc::new(Cell::new(run_id))).clone()
+    }
+
+    fn cells(&self) -> Vec<Arc<Cell>> {
+        self.inner.cells.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Runs `decide` on the run's state, alone, and makes what follows from it durable before anybody hears of it. It goes on to
+    /// its end even if the caller goes away.
+    async fn change<R: Send + 'static>(
+        &self,
+        run_id: Uuid,
+        beside: Beside,
+        decide: impl FnOnce(&RunState, Timestamp) -> Outcome<R> + Send + 'static,
+    ) -> Result<Changed<R>, JournalError> {
+        let (journal, cell) = (self.clone(), self.cell(run_id));
+        let work = async move {
+            let _alone = cell.alone().await;
+            let state = cell.load(&journal.inner).await?;
+            let outcome = decide(&state, journal.now());
+            if outcome.entries.is_empty() {
+                return Ok(Changed { reply: outcome.reply, before: state.length, entries: Vec::new(), state });
+            }
+            let commit = Commit {
+                run_id,
+                expected: state.length,
+                entries: &outcome.entries,
+                terminal: outcome.state.terminal.is_some(),
+                view: beside.view.as_ref(),
+                drafts: &beside.drafts,
+            };
+            failpoint::hit(failpoint::BEFORE_COMMIT);
+            if let Err(error) = journal.inner.store.commit(commit).await {
+                // Whether it was committed is not known: the next one reads what is there.
+                cell.forget();
+                return Err(error.into());
+            }
+            failpoint::hit(failpoint::AFTER_COMMIT);
+            let before = state.length;
+            let state = Arc::new(outcome.state);
+            cell.publish(state.clone());
+            let _ = journal.inner.feed.send(run_id);
+            Ok(Changed { reply: outcome.reply, before, entries: outcome.entries, state })
+        };
+        tokio::spawn(work).await.map_err(|_| JournalError::Stopped)?
+    }
+
+    /// A change whose refusal is an error.
+    async fn changed<R: Send + 'static>(
+        &self,
+        run_id: Uuid,
+        decide: impl FnOnce(&RunState, Timestamp) -> Outcome<R> + Send + 'static,
+    ) -> Result<R, JournalError> {
+        Ok(self.change(run_id, Beside::default(), decide).await?.reply?)
+    }
+}

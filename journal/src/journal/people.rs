@@ -1,0 +1,201 @@
+//! What people do.
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::{Beside, Journal};
+use crate::error::JournalError;
+use crate::machine::{self, ActOutcome, Decide, Retry, RunState, SignalIn, reason};
+use crate::protocol::{Payload, Verb};
+use crate::store::{Draft, ViewKey};
+
+/// Names a draft: the hash of the key it was sent under and its keyed digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DraftRef {
+    /// Hash of the key.
+    pub key_hash: String,
+    /// Keyed digest.
+    pub digest: String,
+}
+
+/// A decision of a gate that the gate's policy allows.
+#[derive(Debug, Clone)]
+pub struct GateAct {
+    /// Which gate.
+    pub gate_id: Uuid,
+    /// Which revision was seen.
+    pub revision: u32,
+    /// Keyed digest of what was seen; checked if given.
+    pub digest: Option<String>,
+    /// What was said.
+    pub verb: Verb,
+    /// By whom.
+    pub actor: String,
+    /// Their groups.
+    pub groups: Vec<String>,
+    /// UID of the act.
+    pub act: String,
+    /// When the API server took it.
+    pub acted_at: Timestamp,
+    /// Why.
+    pub comment: Option<DraftRef>,
+    /// The values instead, or what is handed in.
+    pub correction: Option<DraftRef>,
+}
+
+impl Journal {
+    /// Decides a gate. The drafts it names are used up with it; one that is not there refuses it.
+    pub async fn decide(&self, run_id: Uuid, act: GateAct) -> Result<ActOutcome, JournalError> {
+        if let Some(outcome) = self.state(run_id).await?.acts.get(&act.act) {
+            return Ok(outcome.clone());
+        }
+        let (mut used, mut payloads) = (Vec::new(), Vec::new());
+        for draft in [&act.comment, &act.correction] {
+            let Some(draft) = draft else {
+                payloads.push(None);
+                continue;
+            };
+            let Some(payload) = self.draft(run_id, draft).await? else {
+                return self.refuse(run_id, &act.act, &act.actor, act.verb.as_str(), reason::DRAFT_MISSING).await;
+            };
+            used.push(draft.digest.clone());
+            payloads.push(Some(payload));
+        }
+        let correction = payloads.pop().flatten();
+        let comment = payloads.pop().flatten();
+        let decide = Decide {
+            gate_id: act.gate_id,
+            revision: act.revision,
+            digest: act.digest,
+            verb: act.verb,
+            actor: act.actor,
+            groups: act.groups,
+            act: act.act,
+            acted_at: act.acted_at,
+            comment,
+            correction,
+        };
+        let beside = Beside { drafts: used, ..Beside::default() };
+        let changed = self.change(run_id, beside, move |state, now| machine::decide(state, &decide, now)).await?;
+        Ok(changed.reply?)
+    }
+
+    /// Sends a signal; `args` is the text of a JSON array.
+    pub async fn signal(
+        &self,
+        run_id: Uuid,
+        act: &str,
+        actor: &str,
+        name: &str,
+        args: String,
+    ) -> Result<ActOutcome, JournalError> {
+        if serde_json::from_str::<Vec<serde::de::IgnoredAny>>(&args).is_err() {
+            return Err(JournalError::invalid("the arguments of a signal are a JSON array"));
+        }
+        let namespace = self.state(run_id).await?.namespace.clone();
+        let args = self.payload(&namespace, run_id, args).await?;
+        let signal = SignalIn { name: name.to_owned(), args, actor: actor.to_owned(), act: act.to_owned() };
+        self.changed(run_id, move |state, now| machine::signal(state, &signal, now)).await
+    }
+
+    /// Asks for the run's end.
+    pub async fn cancel(&self, run_id: Uuid, act: &str, actor: &str) -> Result<ActOutcome, JournalError> {
+        let (act, actor) = (act.to_owned(), actor.to_owned());
+        self.changed(run_id, move |state, now| machine::cancel(state, &act, &actor, now)).await
+    }
+
+    /// Lets a blocked run go on; `repeats` are the commands of the unknown effects that may be repeated.
+    pub async fn retry(
+        &self,
+        run_id: Uuid,
+        act: &str,
+        actor: &str,
+        repeats: Vec<u64>,
+    ) -> Result<ActOutcome, JournalError> {
+        let retry = Retry { actor: actor.to_owned(), act: act.to_owned(), repeats };
+        self.changed(run_id, move |state, now| machine::retry(state, &retry, now)).await
+    }
+
+    /// Records an act that has no effect, for a reason the operator found. `reason` is a bounded word.
+    pub async fn refuse(
+        &self,
+        run_id: Uuid,
+        act: &str,
+        actor: &str,
+        verb: &str,
+        reason: &'static str,
+    ) -> Result<ActOutcome, JournalError> {
+        let (act, actor, verb) = (act.to_owned(), actor.to_owned(), verb.to_owned());
+        self.changed(run_id, move |state, now| machine::refuse(state, (&act, &actor, &verb), reason, now)).await
+    }
+
+    /// Opens the run's payload to whoever has the key with this hash, until then.
+    pub async fn view(
+        &self,
+        run_id: Uuid,
+        act: &str,
+        actor: &str,
+        key_hash: &str,
+        until: Timestamp,
+    ) -> Result<ActOutcome, JournalError> {
+        let view = ViewKey {
+            key_hash: key_hash.to_owned(),
+            namespace: self.state(run_id).await?.namespace.clone(),
+            run_id,
+            actor: actor.to_owned(),
+            until,
+        };
+        let (act, actor) = (act.to_owned(), actor.to_owned());
+        let beside = Beside { view: Some(view), ..Beside::default() };
+        let decide = move |state: &RunState, now| machine::view(state, &act, &actor, until, now);
+        Ok(self.change(run_id, beside, decide).await?.reply?)
+    }
+
+    /// What a key opens now, if it opens anything.
+    pub async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, JournalError> {
+        let view = self.inner.store.view_key(namespace, key_hash).await?;
+        Ok(view.filter(|view| view.until > self.now()))
+    }
+
+    /// Records that a person has read `what`, once per view.
+    pub async fn record_read(&self, run_id: Uuid, actor: &str, what: &str) -> Result<(), JournalError> {
+        let (actor, what) = (actor.to_owned(), what.to_owned());
+        self.changed(run_id, move |state, now| machine::read(state, &actor, &what, now)).await
+    }
+
+    /// Keeps what a person sent (a JSON text) until an act names it; gives the keyed digest by which it does.
+    pub async fn put_draft(&self, run_id: Uuid, key_hash: &str, text: String) -> Result<String, JournalError> {
+        if text.len() as u64 > self.inner.settings.limits.blob_max {
+            return Err(crate::blobs::BlobError::TooLarge(self.inner.settings.limits.blob_max).into());
+        }
+        if serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err() {
+            return Err(JournalError::invalid("a draft is a JSON text"));
+        }
+        let state = self.state(run_id).await?;
+        let ttl = SignedDuration::try_from(self.inner.settings.draft_ttl).unwrap_or(SignedDuration::MAX);
+        let draft = Draft {
+            namespace: state.namespace.clone(),
+            run_id,
+            key_hash: key_hash.to_owned(),
+            digest: state.keyed(text.as_bytes()),
+            text,
+            expires: self.now().checked_add(ttl).unwrap_or(Timestamp::MAX),
+        };
+        self.inner.store.put_draft(&draft).await?;
+        Ok(draft.digest)
+    }
+
+    /// The text of a draft that is still there, for validation before its act is applied.
+    pub async fn draft_text(&self, run_id: Uuid, draft: &DraftRef) -> Result<Option<String>, JournalError> {
+        let found = self.inner.store.draft(run_id, &draft.key_hash, &draft.digest).await?;
+        Ok(found.filter(|found| found.expires > self.now()).map(|found| found.text))
+    }
+
+    async fn draft(&self, run_id: Uuid, draft: &DraftRef) -> Result<Option<Payload>, JournalError> {
+        let namespace = self.state(run_id).await?.namespace.clone();
+        match self.draft_text(run_id, draft).await? {
+            Some(text) => Ok(Some(self.payload(&namespace, run_id, text).await?)),
+            None => Ok(None),
+        }
+    }
+}

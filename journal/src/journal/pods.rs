@@ -1,0 +1,227 @@
+//! What pods ask.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{Beside, Journal};
+use crate::error::JournalError;
+use crate::machine::{self, Append, Attach, Refusal, RunState};
+use crate::protocol::{
+    AppendRequest, AttachReply, EntriesReply, ErrorCode, LogLine, LogRequest, PollRequest, RunnerVersions,
+    Session, Sha256Digest,
+};
+use crate::store::StoredLine;
+
+/// The longest a poll waits.
+const POLL_MAX: Duration = Duration::from_secs(20);
+
+/// The head of a journal as it was last published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedHead {
+    /// Number of entries.
+    pub length: u64,
+    /// Keyed digest of the last one's hash.
+    pub head: String,
+}
+
+/// A pod whose identity the operator has checked.
+#[derive(Debug, Clone)]
+pub struct AttachPod {
+    /// Its name.
+    pub pod_name: String,
+    /// Its UID.
+    pub pod_uid: String,
+    /// The UID of the Job that controls it.
+    pub job_uid: String,
+    /// What the runner is.
+    pub versions: RunnerVersions,
+    /// The head last published about the run; a journal that does not continue it blocks the run.
+    pub published: Option<PublishedHead>,
+}
+
+impl Journal {
+    /// Makes the pod the run's holder. The same pod keeps its epoch.
+    pub async fn attach(&self, run_id: Uuid, pod: AttachPod) -> Result<AttachReply, JournalError> {
+        let behind = match &pod.published {
+            Some(published) => self.is_behind(run_id, published).await?,
+            None => false,
+        };
+        let attach = Attach {
+            pod_name: pod.pod_name,
+            pod_uid: pod.pod_uid,
+            job_uid: pod.job_uid,
+            versions: pod.versions,
+            behind,
+        };
+        let pod_uid = attach.pod_uid.clone();
+        let decide = move |state: &RunState, now| machine::attach(state, &attach, now);
+        let changed = self.change(run_id, Beside::default(), decide).await?;
+        let attached = changed.reply?;
+        self.cell(run_id).heard_of_holder(self.now());
+        let state = changed.state;
+        Ok(AttachReply {
+            session: self.inner.session_key.token(&Session { run_id, epoch: attached.epoch, pod_uid }),
+            run_id,
+            namespace: state.namespace.clone(),
+            name: state.name.clone(),
+            segment: attached.segment,
+            epoch: attached.epoch,
+            entries: self.entries(run_id, 0).await?,
+            pin: state.pin.clone(),
+            settings: self.inner.settings.for_pods(),
+        })
+    }
+
+    /// True if the journal is shorter than, or differs from, what was published about it.
+    pub async fn is_behind(&self, run_id: Uuid, published: &PublishedHead) -> Result<bool, JournalError> {
+        let state = self.state(run_id).await?;
+        if published.length == 0 {
+            return Ok(false);
+        }
+        if published.length > state.length {
+            return Ok(true);
+        }
+        if published.length == state.length {
+            return Ok(published.head != state.head_digest());
+        }
+        let entries = self.entries(run_id, published.length - 1).await?;
+        Ok(entries.first().is_none_or(|entry| published.head != state.keyed(&entry.hash.0)))
+    }
+
+    /// Writes the holder's entries, all or none, and renews its lease.
+    pub async fn append(&self, session: &Session, request: AppendRequest) -> Result<EntriesReply, JournalError> {
+        let state = self.state(session.run_id).await?;
+        let mut blobs = HashSet::new();
+        for blob in request.entries.iter().flat_map(crate::protocol::PodEntry::blobs) {
+            if self.inner.blobs.size(&state.namespace, session.run_id, blob).await?.is_some() {
+                blobs.insert(blob);
+            }
+        }
+        let (limits, head, epoch) = (self.inner.settings.append_limits(), request.head, request.epoch);
+        if epoch != session.epoch {
+            return Err(JournalError::invalid("epoch differs from the session's"));
+        }
+        let pod_uid = session.pod_uid.clone();
+        let decide = move |state: &RunState, now| {
+            let has_blob = |blob: Sha256Digest| blobs.contains(&blob);
+            machine::append(state, &Append { pod_uid: &pod_uid, request: &request, has_blob: &has_blob, limits }, now)
+        };
+        let changed = self.change(session.run_id, Beside::default(), decide).await?;
+        self.renew(session);
+        let own = head + 1 == changed.before;
+        match changed.reply {
+            Ok(()) if own => Ok(EntriesReply { entries: changed.entries }),
+            Ok(()) => Ok(EntriesReply { entries: self.entries(session.run_id, head + 1).await? }),
+            Err(refusal) if refusal.code == ErrorCode::Unread => {
+                let entries = self.entries(session.run_id, head + 1).await?;
+                Err(JournalError::Refused { refusal, entries })
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Waits for entries after `head`, at most `waitMs`, and renews the holder's lease.
+    pub async fn poll(&self, session: &Session, request: PollRequest) -> Result<EntriesReply, JournalError> {
+        if request.epoch != session.epoch {
+            return Err(JournalError::invalid("epoch differs from the session's"));
+        }
+        let mut growth = self.cell(session.run_id).growth();
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(request.wait_ms).min(POLL_MAX);
+        loop {
+            growth.borrow_and_update();
+            let state = self.state(session.run_id).await?;
+            Self::still_holder(&state, session, request.head)?;
+            self.renew(session);
+            if state.length > request.head + 1 {
+                return Ok(EntriesReply { entries: self.entries(session.run_id, request.head + 1).await? });
+            }
+            if tokio::time::timeout_at(deadline, growth.changed()).await.is_err() {
+                self.renew(session);
+                return Ok(EntriesReply { entries: Vec::new() });
+            }
+        }
+    }
+
+    fn still_holder(state: &RunState, session: &Session, head: u64) -> Result<(), Refusal> {
+        let request = AppendRequest { epoch: session.epoch, head, entries: Vec::new() };
+        machine::standing(state, &session.pod_uid, &request)?;
+        if state.terminal.is_some() {
+            return Err(Refusal::new(ErrorCode::Sealed, "the run has ended"));
+        }
+        if state.holder().is_none() {
+            return Err(Refusal::new(ErrorCode::Fenced, "the segment is over"));
+        }
+        Ok(())
+    }
+
+    fn renew(&self, session: &Session) {
+        let cell = self.cell(session.run_id);
+        if cell.cached().is_some_and(|state| state.epoch == session.epoch) {
+            cell.heard_of_holder(self.now());
+        }
+    }
+
+    /// Adds lines to the run's log. Lines already there are ignored; a holder that is none any more may still add its last ones.
+    pub async fn log(&self, session: &Session, request: LogRequest) -> Result<(), JournalError> {
+        if request.epoch != session.epoch {
+            return Err(JournalError::invalid("epoch differs from the session's"));
+        }
+        self.state(session.run_id).await?;
+        self.renew(session);
+        let cell = self.cell(session.run_id);
+        let limits = self.inner.settings.limits;
+        let mut known = cell.log_bytes().await;
+        let mut bytes = match *known {
+            Some(bytes) => bytes,
+            None => self.inner.store.log_bytes(session.run_id).await?,
+        };
+        let mut lines: Vec<LogLine> = Vec::with_capacity(request.lines.len());
+        for mut line in request.lines {
+            line.text.truncate(line.text.floor_char_boundary(limits.log_line_max));
+            bytes += line.text.len() as u64;
+            if bytes <= limits.log_max {
+                lines.push(line);
+            }
+        }
+        self.inner.store.append_log(session.run_id, request.epoch, &lines).await?;
+        *known = Some(bytes);
+        drop(known);
+        cell.log_grew();
+        Ok(())
+    }
+
+    /// Lines of the run's log after the one numbered `after` (epoch, n), at most `limit`. With a `wait`, waits that long for one.
+    pub async fn read_log(
+        &self,
+        run_id: Uuid,
+        after: Option<(u64, u64)>,
+        limit: u32,
+        wait: Duration,
+    ) -> Result<Vec<StoredLine>, JournalError> {
+        self.state(run_id).await?;
+        let mut growth = self.cell(run_id).log_growth();
+        let deadline = tokio::time::Instant::now() + wait.min(POLL_MAX);
+        loop {
+            growth.borrow_and_update();
+            let lines = self.inner.store.read_log(run_id, after, limit).await?;
+            if !lines.is_empty() || tokio::time::timeout_at(deadline, growth.changed()).await.is_err() {
+                return Ok(lines);
+            }
+        }
+    }
+
+    /// Keeps a blob of the run; it is on disk when this returns.
+    pub async fn put_blob(&self, run_id: Uuid, digest: Sha256Digest, bytes: Bytes) -> Result<(), JournalError> {
+        let state = self.state(run_id).await?;
+        Ok(self.inner.blobs.put(&state.namespace, run_id, digest, bytes).await?)
+    }
+
+    /// A blob of the run.
+    pub async fn get_blob(&self, run_id: Uuid, digest: Sha256Digest) -> Result<Bytes, JournalError> {
+        let state = self.state(run_id).await?;
+        Ok(self.inner.blobs.get(&state.namespace, run_id, digest).await?)
+    }
+}

@@ -1,0 +1,94 @@
+//! What an operator can set.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::machine::AppendLimits;
+use crate::protocol::{INLINE_MAX, PodSettings};
+
+/// Bounds of what a run may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest entry, in bytes.
+    pub entry_max: usize,
+    /// Number of entries from which the operator should warn.
+    pub entries_soft: u64,
+    /// Number of entries from which no further command is accepted and the run is blocked.
+    pub entries_hard: u64,
+    /// Largest blob, in bytes.
+    pub blob_max: u64,
+    /// Longest log line, in bytes; the rest of a longer one is cut off.
+    pub log_line_max: usize,
+    /// Bytes of log text kept per run; lines after that are dropped.
+    pub log_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entry_max: 512 * 1024,
+            entries_soft: 10_000,
+            entries_hard: 50_000,
+            blob_max: 256 << 20,
+            log_line_max: 32 * 1024,
+            log_max: 64 << 20,
+        }
+    }
+}
+
+/// Where a journal lies and the times it goes by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory of the store and the blobs.
+    pub dir: PathBuf,
+    /// How long a silent holder keeps its lease.
+    pub lease: Duration,
+    /// What is added to the lease, and to the grace of a cancelled run, before the operator acts on it.
+    pub grace: Duration,
+    /// How long a parked pod stays.
+    pub linger: Duration,
+    /// How long a pod waits for an operator that does not answer.
+    pub outage_wait: Duration,
+    /// How long a cancelled run may go on.
+    pub cancel_grace: Duration,
+    /// How long a draft is kept for its act.
+    pub draft_ttl: Duration,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The defaults, in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            lease: Duration::from_secs(30),
+            grace: Duration::from_secs(15),
+            linger: Duration::from_secs(20),
+            outage_wait: Duration::from_secs(15 * 60),
+            cancel_grace: Duration::from_secs(30),
+            draft_ttl: Duration::from_secs(3600),
+            limits: Limits::default(),
+        }
+    }
+
+    /// What a pod is told.
+    pub fn for_pods(&self) -> PodSettings {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        PodSettings {
+            lease_ms: ms(self.lease),
+            linger_ms: ms(self.linger),
+            outage_wait_ms: ms(self.outage_wait),
+            cancel_grace_ms: ms(self.cancel_grace),
+            inline_max: INLINE_MAX as u64,
+        }
+    }
+
+    pub(crate) fn append_limits(&self) -> AppendLimits {
+        AppendLimits {
+            inline_max: INLINE_MAX,
+            entry_max: self.limits.entry_max,
+            entries_hard: self.limits.entries_hard,
+        }
+    }
+}

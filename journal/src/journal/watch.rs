@@ -1,0 +1,114 @@
+//! What the operator sees: Jobs, silence and time.
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::Journal;
+use crate::error::JournalError;
+use crate::machine::{self, RunState};
+use crate::protocol::BlockCode;
+
+impl Journal {
+    /// Records the Job of the wanted segment, made or adopted. Recording the same Job again changes nothing.
+    pub async fn job_recorded(
+        &self,
+        run_id: Uuid,
+        segment: u32,
+        job_name: &str,
+        job_uid: &str,
+        template_hash: &str,
+    ) -> Result<(), JournalError> {
+        let job = (job_name.to_owned(), job_uid.to_owned(), template_hash.to_owned());
+        self.changed(run_id, move |state, now| {
+            machine::job_recorded(state, segment, (&job.0, &job.1, &job.2), now)
+        })
+        .await
+    }
+
+    /// The Job of `segment` is finished, deleted or replaced, and none of its pods lives. Says nothing about a segment that is over.
+    pub async fn job_gone(&self, run_id: Uuid, segment: u32) -> Result<(), JournalError> {
+        self.changed(run_id, move |state, now| machine::job_gone(state, segment, now)).await
+    }
+
+    /// Blocks the run for a reason only the operator sees.
+    pub async fn block(&self, run_id: Uuid, code: BlockCode) -> Result<(), JournalError> {
+        self.changed(run_id, move |state, now| machine::block(state, code, now)).await
+    }
+
+    /// When [`Journal::tick`] next has something to do, as far as is known now.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.cells()
+            .iter()
+            .filter_map(|cell| {
+                let state = cell.cached()?;
+                let heard = cell.holder_heard_at();
+                [state.next_timer(), self.lease_end(&state, heard), self.grace_end(&state)].into_iter().flatten().min()
+            })
+            .min()
+    }
+
+    /// Does what time asks for: fires the timers due by `acts_known_upto`, releases silent holders and those whose grace after a
+    /// cancellation is over, forgets old drafts and view keys. Every act made until `acts_known_upto` must have been applied before,
+    /// because an act in time comes before a timer that is due.
+    pub async fn tick(&self, acts_known_upto: Timestamp) -> Result<(), JournalError> {
+        let now = self.now();
+        let upto = acts_known_upto.min(now);
+        for cell in self.cells() {
+            let Some(state) = cell.cached() else { continue };
+            if state.next_timer().is_some_and(|due| due <= upto) {
+                let fire = move |state: &RunState, _| machine::fire_timers(state, upto);
+                self.changed(cell.run_id, fire).await?;
+            }
+            if self.grace_end(&state).is_some_and(|end| end <= now) {
+                let grace = SignedDuration::try_from(self.inner.settings.cancel_grace).unwrap_or(SignedDuration::MAX);
+                self.changed(cell.run_id, move |state, now| machine::cancel_overdue(state, grace, now)).await?;
+            }
+            if let Some(holder) = state.holder()
+                && self.lease_end(&state, cell.holder_heard_at()).is_some_and(|end| end <= now)
+            {
+                let epoch = holder.epoch;
+                self.changed(cell.run_id, move |state, now| machine::lease_silent(state, epoch, now)).await?;
+            }
+        }
+        self.forget_ended();
+        Ok(self.inner.store.expire(now).await?)
+    }
+
+    /// Runs that have ended are read from the store when somebody asks for them.
+    fn forget_ended(&self) {
+        let mut cells = self.inner.cells.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        cells.retain(|_, cell| {
+            let ended = cell.cached().is_some_and(|state| state.terminal.is_some() && state.holder().is_none());
+            // A cell somebody works with stays: there must never be two for one run.
+            !ended || std::sync::Arc::strong_count(cell) > 1
+        });
+    }
+
+    fn lease_end(&self, state: &RunState, heard: Option<Timestamp>) -> Option<Timestamp> {
+        state.holder()?;
+        let silence = self.inner.settings.lease + self.inner.settings.grace;
+        heard?.checked_add(SignedDuration::try_from(silence).ok()?).ok()
+    }
+
+    fn grace_end(&self, state: &RunState) -> Option<Timestamp> {
+        state.holder()?;
+        let (_, at) = state.cancel_requested.as_ref()?;
+        let grace = self.inner.settings.cancel_grace + self.inner.settings.grace;
+        at.checked_add(SignedDuration::try_from(grace).ok()?).ok()
+    }
+
+    /// Keeps a fact about a namespace, replacing the one before.
+    pub async fn put_fact(&self, namespace: &str, key: &str, value: &str) -> Result<(), JournalError> {
+        Ok(self.inner.store.put_fact(namespace, key, value).await?)
+    }
+
+    /// A fact about a namespace.
+    pub async fn fact(&self, namespace: &str, key: &str) -> Result<Option<String>, JournalError> {
+        Ok(self.inner.store.fact(namespace, key).await?)
+    }
+
+    /// All facts about a namespace, by key.
+    pub async fn facts(&self, namespace: &str) -> Result<Vec<(String, String)>, JournalError> {
+        Ok(self.inner.store.facts(namespace).await?)
+    }
+}
