@@ -70,7 +70,7 @@ class StubWorkflow(NtroWorkflow):
         ticking = asyncio.create_task(ticker())
         try:
             await runbook.wait_condition(lambda: False, timeout=0.01)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             pass
         try:
             async with asyncio.timeout(0.01):

@@ -1,0 +1,5 @@
+"""`python -m ntro_runtime`: the supervisor."""
+
+from .supervisor import main
+
+main()
