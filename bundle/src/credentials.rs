@@ -1,0 +1,243 @@
+//! Credentials for registries: from the user's Docker configuration, or from the text of a `dockerconfigjson` Secret.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, general_purpose};
+use docker_credential::{CredentialRetrievalError, DockerCredential};
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::error::ErrorClass;
+use crate::reference::Repository;
+
+/// The name under which Docker keeps credentials of its own registry.
+const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
+const DOCKER_HUB_HOSTS: &[&str] = &["docker.io", "index.docker.io", "registry-1.docker.io"];
+
+/// How to authenticate to a registry.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub enum Credentials {
+    /// Not at all.
+    #[default]
+    Anonymous,
+    /// With a user name and password, also where the registry hands out tokens for them.
+    Basic {
+        /// User name.
+        username: String,
+        /// Password or access token.
+        password: String,
+    },
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("Anonymous"),
+            Self::Basic { username, .. } => write!(f, "Basic({username}, <redacted>)"),
+        }
+    }
+}
+
+/// Why credentials could not be read. Messages never quote them.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CredentialError {
+    /// The Docker configuration or a credential helper did not give usable credentials.
+    #[error("cannot read credentials for {host} from the Docker configuration: {problem}")]
+    DockerConfig {
+        /// Which registry.
+        host: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// The Secret's text is not a Docker configuration.
+    #[error("the Secret's .dockerconfigjson is not valid: {0}")]
+    Secret(&'static str),
+    /// Only an identity token is stored, which cannot be used here.
+    #[error("credentials for {0} are an identity token; log in with a user name and password or access token")]
+    IdentityToken(String),
+}
+
+impl CredentialError {
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        ErrorClass::Invalid
+    }
+
+    /// Bounded name for conditions and metrics.
+    pub fn reason(&self) -> &'static str {
+        "CredentialsInvalid"
+    }
+}
+
+/// Looks up `$DOCKER_CONFIG` or `~/.docker/config.json`, credential helpers included. Nothing stored is anonymous.
+///
+/// Blocks while a credential helper runs.
+pub fn from_docker_config(repository: &Repository) -> Result<Credentials, CredentialError> {
+    let host = repository.host();
+    let server = if DOCKER_HUB_HOSTS.contains(&host) { DOCKER_HUB_KEY } else { host };
+    match docker_credential::get_credential(server) {
+        Ok(DockerCredential::UsernamePassword(username, password)) => Ok(Credentials::Basic { username, password }),
+        Ok(DockerCredential::IdentityToken(_)) => Err(CredentialError::IdentityToken(host.to_owned())),
+        Err(CredentialRetrievalError::NoCredentialConfigured | CredentialRetrievalError::ConfigNotFound) => {
+            Ok(Credentials::Anonymous)
+        }
+        // A helper's way of saying that it has nothing stored.
+        Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => {
+            Ok(Credentials::Anonymous)
+        }
+        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(CredentialError::DockerConfig {
+            host: host.to_owned(),
+            problem: format!("credential helper `{helper}` failed"),
+        }),
+        Err(error) => Err(CredentialError::DockerConfig { host: host.to_owned(), problem: error.to_string() }),
+    }
+}
+
+#[derive(Deserialize)]
+struct DockerConfigJson {
+    #[serde(default)]
+    auths: BTreeMap<String, AuthEntry>,
+}
+
+#[derive(Deserialize)]
+struct AuthEntry {
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+}
+
+/// Finds the credentials for a repository in the `.dockerconfigjson` of a Secret, as the kubelet does: keys may carry a
+/// scheme, a port, `*` within parts of the host name and a path; the longest path wins. No match is anonymous.
+pub fn from_dockerconfigjson(json: &[u8], repository: &Repository) -> Result<Credentials, CredentialError> {
+    let config: DockerConfigJson =
+        serde_json::from_slice(json).map_err(|_| CredentialError::Secret("it is not JSON of the expected form"))?;
+    let best = config
+        .auths
+        .iter()
+        .filter_map(|(key, entry)| Some((specificity(key, repository)?, entry)))
+        .max_by_key(|(specificity, _)| *specificity);
+    best.map_or(Ok(Credentials::Anonymous), |(_, entry)| entry.credentials())
+}
+
+impl AuthEntry {
+    fn credentials(&self) -> Result<Credentials, CredentialError> {
+        if let (Some(username), Some(password)) = (&self.username, &self.password) {
+            return Ok(Credentials::Basic { username: username.clone(), password: password.clone() });
+        }
+        let auth = self.auth.as_deref().ok_or(CredentialError::Secret("an entry has no `auth`"))?;
+        let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, config);
+        let decoded = engine.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let (username, password) = decoded
+            .as_deref()
+            .and_then(|decoded| decoded.split_once(':'))
+            .ok_or(CredentialError::Secret("an entry's `auth` is not base64 of `user:password`"))?;
+        Ok(Credentials::Basic { username: username.to_owned(), password: password.to_owned() })
+    }
+}
+
+/// How well a key fits: path components, then whether the host is spelt out. `None` if it does not fit.
+fn specificity(key: &str, repository: &Repository) -> Option<(usize, bool)> {
+    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let (host, path) = key.split_once('/').unwrap_or((key, ""));
+    // Old keys name the API version instead of a path.
+    let path = match path.trim_end_matches('/') {
+        "v1" | "v2" => "",
+        path => path,
+    };
+    if !host_matches(host, repository.host()) {
+        return None;
+    }
+    let key_parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = repository.path().split('/').collect();
+    parts.starts_with(&key_parts).then(|| (key_parts.len(), !host.contains('*')))
+}
+
+fn host_matches(pattern: &str, host: &str) -> bool {
+    if DOCKER_HUB_HOSTS.contains(&pattern) && DOCKER_HUB_HOSTS.contains(&host) {
+        return true;
+    }
+    let split = |text: &str| match text.rsplit_once(':') {
+        Some((name, port)) => (name.to_owned(), Some(port.to_owned())),
+        None => (text.to_owned(), None),
+    };
+    let ((pattern, pattern_port), (host, port)) = (split(pattern), split(host));
+    if pattern_port != port {
+        return false;
+    }
+    let (pattern, host): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), host.split('.').collect());
+    pattern.len() == host.len() && pattern.iter().zip(&host).all(|(pattern, part)| part_matches(pattern, part))
+}
+
+/// One part of a host name against a pattern in which `*` stands for any characters.
+fn part_matches(pattern: &str, part: &str) -> bool {
+    let Some((prefix, rest)) = pattern.split_once('*') else { return pattern == part };
+    let Some(mut remaining) = part.strip_prefix(prefix) else { return false };
+    let mut pieces: Vec<&str> = rest.split('*').collect();
+    let last = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        match remaining.find(piece) {
+            Some(at) => remaining = &remaining[at + piece.len()..],
+            None => return false,
+        }
+    }
+    remaining.ends_with(last)
+}
+
+/// Encodes credentials as the text of a `.dockerconfigjson` Secret.
+pub fn to_dockerconfigjson(host: &str, username: &str, password: &str) -> String {
+    let auth = general_purpose::STANDARD.encode(format!("{username}:{password}"));
+    serde_json::json!({"auths": {host: {"auth": auth}}}).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(keys: &[&str], repository: &str) -> Option<String> {
+        let auths: BTreeMap<&str, serde_json::Value> =
+            keys.iter().map(|key| (*key, serde_json::json!({"username": key, "password": "p"}))).collect();
+        let json = serde_json::json!({ "auths": auths }).to_string();
+        match from_dockerconfigjson(json.as_bytes(), &repository.parse().unwrap()).unwrap() {
+            Credentials::Anonymous => None,
+            Credentials::Basic { username, .. } => Some(username),
+        }
+    }
+
+    #[test]
+    fn the_most_specific_key_wins() {
+        for (keys, repository, expected) in [
+            (vec!["r.example"], "oci://r.example/a", Some("r.example")),
+            (vec!["https://r.example/v2/"], "oci://r.example/a", Some("https://r.example/v2/")),
+            (vec!["r.example", "r.example/a", "r.example/a/b"], "oci://r.example/a/c", Some("r.example/a")),
+            (vec!["r.example/a"], "oci://r.example/ab", None),
+            (vec!["r.example"], "oci://r.example:5000/a", None),
+            (vec!["r.example:5000"], "oci://r.example:5000/a", Some("r.example:5000")),
+            (vec!["*.example", "r.example"], "oci://r.example/a", Some("r.example")),
+            (vec!["*.dkr.*.example"], "oci://1.dkr.eu.example/a", Some("*.dkr.*.example")),
+            (vec!["*.example"], "oci://a.b.example/x", None),
+            (vec!["r*y.example"], "oci://registry.example/x", Some("r*y.example")),
+            (vec!["a.example"], "oci://evil.example/x", None),
+            (vec!["https://index.docker.io/v1/"], "oci://docker.io/acme/x", Some("https://index.docker.io/v1/")),
+        ] {
+            assert_eq!(find(&keys, repository).as_deref(), expected, "{keys:?} {repository}");
+        }
+    }
+
+    #[test]
+    fn auth_is_decoded_and_never_shown() {
+        let repository: Repository = "oci://h:5000/a".parse().unwrap();
+        let json = to_dockerconfigjson("h:5000", "user", "pass:word");
+        let credentials = from_dockerconfigjson(json.as_bytes(), &repository).unwrap();
+        assert_eq!(credentials, Credentials::Basic { username: "user".into(), password: "pass:word".into() });
+        assert!(!format!("{credentials:?}").contains("word"));
+        for json in ["", "[]", r#"{"auths":{"h:5000":{}}}"#, r#"{"auths":{"h:5000":{"auth":"%%"}}}"#] {
+            let error = from_dockerconfigjson(json.as_bytes(), &repository).unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Invalid, "{json}");
+        }
+        assert_eq!(from_dockerconfigjson(b"{}", &repository).unwrap(), Credentials::Anonymous);
+    }
+}
