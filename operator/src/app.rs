@@ -10,18 +10,27 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use ntro_journal::{ErrorClass, Journal};
+
+use crate::api::{self, Api};
 use crate::args::Settings;
+use crate::bundles::Bundles;
 use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
+use crate::controllers;
 use crate::crd_wait::wait_for_crds;
+use crate::failpoint;
 use crate::health::{self, Health, Readiness};
 use crate::kube_ext::Events;
 use crate::metrics::Metrics;
 use crate::tenants::{self, Tenants};
+use crate::ticker;
 use crate::tls::{self, Authority, ServerCertificate};
 
 /// How long tasks may take to finish once they were told to.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a journal that another process holds is tried again.
+const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 
 /// The tasks of the operator. None of them ends by itself: one that does takes the others with it.
 struct Tasks {
@@ -59,18 +68,20 @@ impl Tasks {
 
 /// Runs the operator until SIGTERM or SIGINT, or until a part of it dies, which is an error.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let settings = Arc::new(settings);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?settings.scope, "starting");
+    if let Some(directory) = settings.failpoint_dir.clone() {
+        failpoint::watch(directory);
+    }
 
     let authority = Authority::load_or_create(&settings.data_dir.join("tls"), clock.now())?;
     let names = tls::server_names(&settings.service_name, &settings.namespace);
     let certificate = ServerCertificate::new(authority, names, clock.as_ref())?;
     let client = Client::try_default().await?;
     let metrics = Arc::new(Metrics::new());
-    let readiness = Arc::new(Readiness::waiting_for(["crds"]));
+    let readiness = Arc::new(Readiness::waiting_for(["start"]));
 
     let mut tasks = Tasks { set: JoinSet::new(), shutdown: shutdown.clone() };
     tasks.spawn("certificate", Arc::clone(&certificate).keep_fresh(Arc::clone(&clock), shutdown.clone()));
@@ -79,20 +90,60 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let tls = certificate.server_config()?;
     tasks.spawn("health", tls::serve(listener, Arc::clone(&tls), health::router(health), shutdown.clone()));
 
-    let context = Context {
-        client: client.clone(),
-        events: Events::new(client.clone(), settings.pod_name.clone()),
-        metrics: Arc::clone(&metrics),
-        clock,
-        settings: Arc::clone(&settings),
-        tenants: Arc::new(Tenants::default()),
+    wait_for_crds(&client, &metrics, &shutdown).await;
+    let Some(journal) = open_journal(&settings, Arc::clone(&clock), &shutdown).await? else {
+        return tasks.supervise().await;
     };
-    let start = shutdown.clone();
-    tasks.spawn("controllers", async move {
-        wait_for_crds(&context.client, &context.metrics, &start).await;
-        readiness.done("crds");
-    });
+    let context = Context {
+        bundles: Arc::new(Bundles::new(settings.data_dir.join("bundles"), client.clone(), Arc::clone(&metrics))),
+        events: Events::new(client.clone(), settings.pod_name.clone()),
+        tenants: Arc::new(Tenants::default()),
+        settings: Arc::new(settings),
+        journal,
+        client,
+        metrics,
+        clock,
+    };
+    let listener = TcpListener::bind(context.settings.api_addr).await?;
+    let api = api::router(Api { context: context.clone(), shutdown: shutdown.clone() });
+    tasks.spawn("api", tls::serve(listener, tls, api, shutdown.clone()));
+    start_controllers(&mut tasks, &context, &certificate);
+    readiness.done("start");
+    tracing::info!("started");
     tasks.supervise().await
+}
+
+fn start_controllers(tasks: &mut Tasks, context: &Context, certificate: &ServerCertificate) {
+    let shutdown = tasks.shutdown.clone();
+    let start = || (context.clone(), shutdown.clone());
+    let Context { client, settings, tenants, .. } = context.clone();
+    tasks.spawn("tenants", tenants::run(client, settings, tenants, shutdown.clone()));
+    let (context, stop) = start();
+    tasks.spawn("contact", tls::publish_ca(context, certificate.ca_pem().into(), stop));
+    let (context, stop) = start();
+    tasks.spawn("ticker", ticker::run(context, stop));
+    let (context, stop) = start();
+    tasks.spawn("runbook", controllers::runbook::run(context, stop));
+}
+
+/// Opens the journal. Its volume has one writer: an operator that is just leaving is waited for.
+async fn open_journal(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<Journal>> {
+    loop {
+        match Journal::open(settings.for_journal(), Arc::clone(&clock)).await {
+            Ok(journal) => return Ok(Some(journal)),
+            Err(error) if error.class() == ErrorClass::Waiting => {
+                tracing::warn!(error = %crate::error::chain(&error), "waiting for the journal");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(JOURNAL_RETRY)).await.is_none() {
+            return Ok(None);
+        }
+    }
 }
 
 fn stop_on_signals(shutdown: &CancellationToken) -> std::io::Result<()> {

@@ -56,8 +56,8 @@ pub struct Settings {
     pub health_addr: SocketAddr,
 
     /// Image of runner pods, as `repository@sha256:…`; workflows may name their own
-    #[arg(long, env = "NTRO_RUNNER_IMAGE", value_parser = non_empty)]
-    pub runner_image: Option<String>,
+    #[arg(long, env = "NTRO_RUNNER_IMAGE", default_value = "")]
+    pub runner_image: String,
 
     /// Which namespaces to serve: all labelled tenants of the cluster, or only the operator's own
     #[arg(long, env = "NTRO_SCOPE", default_value = "cluster")]
@@ -91,6 +91,10 @@ pub struct Settings {
     #[arg(long, env = "NTRO_ALLOW_NO_LANDLOCK", default_value_t = false, action = clap::ArgAction::Set)]
     pub allow_no_landlock: bool,
 
+    /// Directory of files that let the operator die at the places they name; for tests of the operator itself
+    #[arg(long, env = "NTRO_FAILPOINT_DIR")]
+    pub failpoint_dir: Option<PathBuf>,
+
     /// Form of the log on standard output
     #[arg(long, env = "NTRO_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
@@ -99,6 +103,29 @@ pub struct Settings {
     #[arg(long, env = "NTRO_LOG", default_value = "info", value_parser = log_filter)]
     pub log: String,
 }
+
+impl Settings {
+    /// The image of runner pods, if the installation names one.
+    pub fn runner_image(&self) -> Option<&str> {
+        Some(self.runner_image.as_str()).filter(|image| !image.is_empty())
+    }
+
+    /// What the journal goes by.
+    pub fn for_journal(&self) -> ntro_journal::Settings {
+        ntro_journal::Settings {
+            lease: self.lease,
+            // Half a lease on top, so that a pod that is only late is not given up.
+            grace: (self.lease / 2).min(LONGEST_GRACE),
+            linger: self.linger,
+            outage_wait: self.outage_wait,
+            cancel_grace: self.cancel_grace,
+            ..ntro_journal::Settings::new(self.data_dir.join("journal"))
+        }
+    }
+}
+
+/// The longest time a pod gets on top of its lease.
+const LONGEST_GRACE: Duration = Duration::from_secs(15);
 
 /// Which namespaces the operator serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

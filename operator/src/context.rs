@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use kube::{Api, Client};
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
+
+use ntro_journal::Journal;
 
 use crate::args::{Scope, Settings};
+use crate::bundles::Bundles;
 use crate::clock::Clock;
-use crate::kube_ext::{Events, Kind};
+use crate::kube_ext::Events;
 use crate::metrics::SharedMetrics;
 use crate::tenants::Tenants;
 
@@ -15,6 +19,10 @@ use crate::tenants::Tenants;
 pub struct Context {
     /// The Kubernetes API.
     pub client: Client,
+    /// What every run is.
+    pub journal: Journal,
+    /// The code of runs.
+    pub bundles: Arc<Bundles>,
     /// Tells people what happened.
     pub events: Events,
     /// Counters.
@@ -29,7 +37,10 @@ pub struct Context {
 
 impl Context {
     /// All objects of a kind that this operator may see: of the cluster, or of its own namespace.
-    pub fn all<K: Kind>(&self) -> Api<K> {
+    pub fn all<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
         match self.settings.scope {
             Scope::Cluster => Api::all(self.client.clone()),
             Scope::Namespace => Api::namespaced(self.client.clone(), &self.settings.namespace),
@@ -37,7 +48,10 @@ impl Context {
     }
 
     /// The objects of a kind in one namespace.
-    pub fn namespaced<K: Kind>(&self, namespace: &str) -> Api<K> {
+    pub fn namespaced<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
         Api::namespaced(self.client.clone(), namespace)
     }
 }

@@ -28,9 +28,15 @@ const LEAF_ROTATION: Duration = Duration::from_hours(10 * 24);
 /// Time until a failed replacement is tried again.
 const ROTATION_RETRY: Duration = Duration::from_mins(10);
 
+/// The name clients expect of the operator, however they reach it.
+pub fn server_name(service: &str, namespace: &str) -> String {
+    format!("{service}.{namespace}.svc")
+}
+
 /// The names the operator's Service can be dialled by.
 pub fn server_names(service: &str, namespace: &str) -> Vec<String> {
-    vec![format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.cluster.local")]
+    let name = server_name(service, namespace);
+    vec![format!("{name}.cluster.local"), name]
 }
 
 /// The server certificate in use.

@@ -1,4 +1,4 @@
-//! Tells every tenant namespace which certificate authority to trust.
+//! Tells every tenant namespace where the operator is and which certificate authority to trust.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use kube::api::ObjectMeta;
 use ntro_crds::labels::{self, CA_CONFIG_MAP, CA_KEY};
 use tokio_util::sync::CancellationToken;
 
+use crate::args::Settings;
 use crate::context::Context;
 use crate::controllers::Driver;
 use crate::error::{Class, Next, Problem};
@@ -20,6 +21,7 @@ const RECHECK: Duration = Duration::from_mins(5);
 
 /// Keeps the ConfigMap of every tenant as it should be, until told to stop.
 pub async fn run(context: Context, ca_pem: Arc<str>, shutdown: CancellationToken) {
+    let contact = contact(&context.settings, &ca_pem);
     let driver = Driver::new(ControllerName::Tenant, context.clone());
     let mut tenants = context.tenants.subscribe();
     loop {
@@ -27,7 +29,7 @@ pub async fn run(context: Context, ca_pem: Arc<str>, shutdown: CancellationToken
         context.metrics.set_tenants(known.len());
         let mut next = Next::After(RECHECK);
         for tenant in known.values().filter(|tenant| !tenant.terminating) {
-            let pass = driver.pass(&tenant.namespace, CA_CONFIG_MAP, publish(&context, &tenant.namespace, &ca_pem));
+            let pass = driver.pass(&tenant.namespace, CA_CONFIG_MAP, publish(&context, &tenant.namespace, &contact));
             next = next.sooner(pass.await);
         }
         let wait = match next {
@@ -43,14 +45,14 @@ pub async fn run(context: Context, ca_pem: Arc<str>, shutdown: CancellationToken
 }
 
 /// Publishes to one namespace, and notes whether the namespace was prepared for a tenant at all.
-async fn publish(context: &Context, namespace: &str, ca_pem: &str) -> Result<Next, Problem> {
+async fn publish(context: &Context, namespace: &str, contact: &Contact) -> Result<Next, Problem> {
     let api = context.namespaced::<ConfigMap>(namespace);
     let result = async {
         let current = api.get_opt(CA_CONFIG_MAP).await?;
-        if current.as_ref().and_then(|map| map.data.as_ref()?.get(CA_KEY)).is_some_and(|pem| pem == ca_pem) {
+        if current.as_ref().is_some_and(|map| map.data.as_ref() == Some(contact)) {
             return Ok(false);
         }
-        apply(&api, CA_CONFIG_MAP, &config_map(namespace, ca_pem)).await.map(|_| true)
+        apply(&api, CA_CONFIG_MAP, &config_map(namespace, contact.clone())).await.map(|_| true)
     };
     let result = result.await;
     match &result {
@@ -75,7 +77,23 @@ async fn publish(context: &Context, namespace: &str, ca_pem: &str) -> Result<Nex
     }
 }
 
-fn config_map(namespace: &str, ca_pem: &str) -> ConfigMap {
+/// What a tenant's pods and people must know to dial the operator.
+type Contact = BTreeMap<String, String>;
+
+/// `ca.crt`, and for people, who come through the API server: the operator's `namespace`, `pod` and `serverName`.
+fn contact(settings: &Settings, ca_pem: &str) -> Contact {
+    let pod = settings.pod_name.clone().unwrap_or_else(|| format!("{}-0", settings.service_name));
+    [
+        (CA_KEY, ca_pem.to_owned()),
+        ("namespace", settings.namespace.clone()),
+        ("pod", pod),
+        ("serverName", super::server_name(&settings.service_name, &settings.namespace)),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+fn config_map(namespace: &str, contact: Contact) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(CA_CONFIG_MAP.to_owned()),
@@ -83,7 +101,7 @@ fn config_map(namespace: &str, ca_pem: &str) -> ConfigMap {
             labels: Some(BTreeMap::from([(labels::MANAGED_BY.to_owned(), labels::MANAGED_BY_OPERATOR.to_owned())])),
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([(CA_KEY.to_owned(), ca_pem.to_owned())])),
+        data: Some(contact),
         ..ConfigMap::default()
     }
 }

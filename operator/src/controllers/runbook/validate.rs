@@ -12,7 +12,7 @@ use semver::Version;
 use super::error::RunbookError;
 
 /// How often to look for newer versions unless the spec says it.
-const DEFAULT_INTERVAL: Duration = Duration::from_mins(10);
+pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(10);
 /// The shortest interval: registries are shared.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -98,4 +98,72 @@ pub fn pins<'a>(
         .filter(|pin| pin.runbook.name == runbook)
         .filter_map(|pin| pin.runbook.digest.parse().ok().map(Pin::Digest));
     by_workflows.chain(by_runs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn spec(change: impl FnOnce(&mut serde_json::Value)) -> RunbookSpec {
+        let mut spec = json!({"source": {"url": "oci://registry.example.com/acme/nav"}});
+        change(&mut spec);
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn defaults_live_here_and_not_in_the_schema() {
+        let wanted = wanted(&spec(|_| {})).unwrap();
+        assert_eq!(wanted.selector, Selector::Version(VersionSelector::Newest));
+        assert_eq!((wanted.interval, wanted.insecure, wanted.secret), (DEFAULT_INTERVAL, false, None));
+    }
+
+    #[test]
+    fn a_digest_wins_over_resolving_and_keeps_the_version_as_a_claim() {
+        let spec = spec(|s| {
+            s["digest"] = json!(DIGEST);
+            s["version"] = json!("1.4.0");
+            s["interval"] = json!("1s");
+        });
+        let wanted = wanted(&spec).unwrap();
+        assert_eq!(wanted.selector, Selector::Digest(DIGEST.parse().unwrap(), Some(Version::new(1, 4, 0))));
+        assert_eq!(wanted.interval, MIN_INTERVAL);
+    }
+
+    #[test]
+    fn faults_of_the_spec_are_told_apart_from_faults_of_the_world() {
+        for change in [
+            (|s: &mut serde_json::Value| s["source"]["url"] = json!("https://registry.example.com/acme"))
+                as fn(&mut serde_json::Value),
+            |s| s["version"] = json!("^1.2"),
+            |s| s["interval"] = json!("soon"),
+            |s| s["digest"] = json!("sha256:short"),
+        ] {
+            let error = wanted(&spec(change)).unwrap_err();
+            assert!(error.is_of_spec(), "{error}");
+        }
+    }
+
+    #[test]
+    fn pins_are_those_of_workflows_and_unfinished_runs_of_this_runbook() {
+        let workflow = |runbook: &str, version: Option<&str>| -> Workflow {
+            let mut spec = json!({"runbookRef": {"name": runbook}, "entity": "e"});
+            if let Some(version) = version {
+                spec["runbookRef"]["version"] = json!(version);
+            }
+            serde_json::from_value(json!({"metadata": {"name": "w"}, "spec": spec})).unwrap()
+        };
+        let workflows = [
+            workflow("nav", Some("1.0.0")),
+            workflow("nav", Some(DIGEST)),
+            workflow("nav", None),
+            workflow("other", Some("9.9.9")),
+        ];
+        let found = pins("nav", &workflows, &[]);
+        let expected = [Pin::Digest(DIGEST.parse().unwrap()), Pin::Version(Version::new(1, 0, 0))];
+        assert_eq!(found, expected.into());
+    }
 }

@@ -1,0 +1,132 @@
+//! How a run's payload is laid out for readers. Pure.
+
+use std::collections::BTreeMap;
+
+use ntro_crds::names;
+use ntro_journal::machine::{Gate, GateState, RunState};
+use ntro_journal::protocol::{Entry, EntryBody, GateCloseCause, LogLine, Payload, Verb};
+use serde_json::{Value, json};
+
+/// The gate of a run that has this name as a resource.
+pub fn gate_named<'a>(state: &'a RunState, name: &str) -> Option<&'a Gate> {
+    state.gates.values().find(|gate| names::gate(&state.name, &gate.step, &gate.id.to_string()) == name)
+}
+
+/// The payload an entry shows at a gate.
+pub fn shown(entry: &Entry) -> Option<&Payload> {
+    match &entry.body {
+        EntryBody::GateOpened { content, .. } | EntryBody::GateRevised { content, .. } => Some(content),
+        _ => None,
+    }
+}
+
+/// A gate and what it shows: `{gate, gateId, step, kind, component, actions, state, revision, digest, due?, content}`.
+pub fn gate(name: &str, gate: &Gate, content: &Value) -> Value {
+    let mut view = json!({
+        "gate": name,
+        "gateId": gate.id,
+        "step": gate.step,
+        "kind": gate.kind,
+        "component": gate.component,
+        "actions": gate.actions,
+        "state": gate_state(gate),
+        "revision": gate.revision,
+        "digest": gate.content_digest,
+        "openedAt": gate.opened_at.to_string(),
+        "content": content,
+    });
+    if let Some(due) = gate.due {
+        view["due"] = json!(due.to_string());
+    }
+    view
+}
+
+fn gate_state(gate: &Gate) -> &'static str {
+    match (&gate.state, &gate.decision) {
+        (GateState::Open, _) => "Open",
+        (GateState::Decided, Some(decision)) => match decision.verb {
+            Verb::Approve => "Approved",
+            Verb::Reject => "Rejected",
+            Verb::Correct => "Corrected",
+            Verb::Submit => "Submitted",
+        },
+        (GateState::Decided, None) | (GateState::Closed(GateCloseCause::Decided | GateCloseCause::Satisfied), _) => {
+            "Satisfied"
+        }
+        (GateState::Closed(GateCloseCause::Expired), _) => "Expired",
+        (GateState::Closed(GateCloseCause::Abandoned), _) => "Abandoned",
+    }
+}
+
+/// The outputs of a run: `{outputs: [{name, size, mediaType, digest}]}`. The digest is the plain one of the content: who
+/// reads this may read the content.
+pub fn outputs(state: &RunState) -> Value {
+    let output = |(name, output): (&String, &ntro_journal::protocol::Output)| json!({"name": name, "size": output.size, "mediaType": output.media_type, "digest": output.digest});
+    json!({"outputs": state.outputs.iter().map(output).collect::<Vec<_>>()})
+}
+
+/// The steps of a run and its activities: names, effects, attempts and states, no payload.
+pub fn steps(state: &RunState) -> Value {
+    let activity = |(command, activity): (&u64, &ntro_journal::machine::Activity)| {
+        json!({
+            "command": command,
+            "activity": activity.name,
+            "step": activity.step,
+            "effect": activity.effect,
+            "attempt": activity.attempt,
+            "state": format!("{:?}", activity.state),
+        })
+    };
+    json!({
+        "phase": state.phase(),
+        "steps": state.steps,
+        "waitingFor": state.waiting_for(),
+        "activities": state.activities.iter().map(activity).collect::<Vec<_>>(),
+    })
+}
+
+/// The payload a run ended with: its result, or what went wrong.
+pub fn ending(entry: &Entry) -> Option<(&'static str, &Payload)> {
+    match &entry.body {
+        EntryBody::RunCompleted { result, .. } => Some(("result", result)),
+        EntryBody::RunFailed { detail, .. } => Some(("detail", detail)),
+        EntryBody::Blocked { detail: Some(detail), .. } => Some(("detail", detail)),
+        _ => None,
+    }
+}
+
+/// The segment of every epoch.
+pub fn segments(entries: &[Entry]) -> BTreeMap<u64, u32> {
+    let attached = |entry: &Entry| match &entry.body {
+        EntryBody::Attached { segment, epoch, .. } => Some((*epoch, *segment)),
+        _ => None,
+    };
+    entries.iter().filter_map(attached).collect()
+}
+
+/// A log line as text: time, stream, what was written. Control characters are made visible, so that a bundle cannot
+/// steer the terminal of whoever reads its log.
+pub fn log_line(line: &LogLine) -> String {
+    let visible = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    let text: String = line.text.trim_end_matches(['\n', '\r']).chars().map(visible).collect();
+    let time: String = line.time.chars().filter(|c| !c.is_control()).take(40).collect();
+    format!("{time} {} {text}\n", line.stream.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use ntro_journal::protocol::LogStream;
+
+    use super::*;
+
+    #[test]
+    fn log_lines_cannot_steer_a_terminal() {
+        let line = LogLine {
+            n: 0,
+            stream: LogStream::Stderr,
+            time: "2026-10-31T08:00:00Z".to_owned(),
+            text: "balance\tok\u{1b}[2J\n".to_owned(),
+        };
+        assert_eq!(log_line(&line), "2026-10-31T08:00:00Z stderr balance\tok\u{fffd}[2J\n");
+    }
+}

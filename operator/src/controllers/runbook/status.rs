@@ -1,0 +1,278 @@
+//! The next status of a Runbook, and which events the change is worth. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::runtime::events::EventType;
+use ntro_crds::RunbookStatus;
+use ntro_crds::conditions::{self, Readiness};
+use ntro_crds::runbook::{Resolved, VerifiedVersion};
+
+use crate::error::{Class, Problem};
+
+/// Type of the condition that is present while the repository, or a pinned version in it, cannot be fetched.
+pub const FETCH_FAILED: &str = "FetchFailed";
+
+/// Most entries of `status.versions`.
+pub const MAX_VERSIONS: usize = 32;
+/// Most entries of `status.available`.
+pub const MAX_AVAILABLE: usize = 10;
+
+/// What a pass found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// The spec says to leave everything as it is.
+    Suspended,
+    /// A verified bundle is at hand.
+    Settled(Settled),
+    /// It failed. `of_spec`: the spec itself is at fault.
+    Failed {
+        /// What is wrong.
+        problem: Problem,
+        /// Nothing can succeed before the spec changes.
+        of_spec: bool,
+    },
+}
+
+/// A good outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// The current version.
+    pub resolved: Resolved,
+    /// All versions the namespace needs, the current one first.
+    pub versions: Vec<VerifiedVersion>,
+    /// The newest versions, if the repository was listed.
+    pub available: Option<Vec<String>>,
+    /// A pinned version that could not be fetched.
+    pub pin_problem: Option<Problem>,
+}
+
+/// The object the status is of.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// Value of the annotation that asks for a pass now.
+    pub requested_at: Option<&'a str>,
+    /// The current instant.
+    pub now: Timestamp,
+}
+
+/// The next status. What is not spoken of stays: above all, the last good version survives every failure.
+pub fn next(previous: Option<&RunbookStatus>, found: &Found, about: About<'_>) -> RunbookStatus {
+    let mut status = previous.cloned().unwrap_or_default();
+    let mut conditions = status.conditions.take().unwrap_or_default();
+    let settled_before = status.resolved.is_some() && status.observed_generation == about.generation;
+    let generation = about.generation;
+    if let Some(requested) = about.requested_at {
+        status.last_handled_reconcile_at = Some(requested.to_owned());
+    }
+    match found {
+        Found::Suspended => {
+            status.observed_generation = generation;
+            let readiness = if status.resolved.is_some() { Readiness::Ready } else { Readiness::NotReady };
+            let message = "spec.suspend is true: newer versions are not looked for";
+            conditions::set_readiness(&mut conditions, &readiness, "Suspended", message, generation, about.now);
+            conditions::remove(&mut conditions, FETCH_FAILED);
+        }
+        Found::Settled(settled) => {
+            settle(&mut status, settled, about);
+            let message = format!("version {} is {}", settled.resolved.version, settled.resolved.digest);
+            let ready = &Readiness::Ready;
+            conditions::set_readiness(&mut conditions, ready, "Resolved", &message, generation, about.now);
+            match &settled.pin_problem {
+                Some(problem) => fetch_failed(&mut conditions, problem, about),
+                None => conditions::remove(&mut conditions, FETCH_FAILED),
+            }
+        }
+        Found::Failed { problem, of_spec } if settled_before && !of_spec => {
+            // What was resolved for this very spec stays good while the registry is away or holds a broken newer version.
+            fetch_failed(&mut conditions, problem, about);
+        }
+        Found::Failed { problem, .. } => {
+            let stalled = matches!(problem.class, Class::Invalid);
+            let readiness = if stalled { Readiness::Stalled } else { Readiness::Reconciling };
+            let Problem { reason, message, .. } = problem;
+            conditions::set_readiness(&mut conditions, &readiness, reason, message, generation, about.now);
+            if stalled {
+                status.observed_generation = generation;
+            }
+            conditions::remove(&mut conditions, FETCH_FAILED);
+        }
+    }
+    status.conditions = Some(conditions);
+    status
+}
+
+fn settle(status: &mut RunbookStatus, settled: &Settled, about: About<'_>) {
+    let mut versions = settled.versions.clone();
+    versions.truncate(MAX_VERSIONS);
+    let mut available = settled.available.clone();
+    if let Some(available) = &mut available {
+        available.truncate(MAX_AVAILABLE);
+    }
+    let changed = status.resolved.as_ref() != Some(&settled.resolved)
+        || status.versions.as_ref() != Some(&versions)
+        || (available.is_some() && status.available != available);
+    // A poll that found nothing new is not worth a write: the time moves only together with something else.
+    if changed || status.last_resolved_time.is_none() {
+        status.last_resolved_time = Some(Time(about.now));
+    }
+    status.observed_generation = about.generation;
+    status.resolved = Some(settled.resolved.clone());
+    status.versions = Some(versions);
+    if available.is_some() {
+        status.available = available;
+    }
+}
+
+fn fetch_failed(conditions: &mut Vec<Condition>, problem: &Problem, about: About<'_>) {
+    let condition =
+        conditions::condition(FETCH_FAILED, true, problem.reason, &problem.message, about.generation, about.now);
+    conditions::upsert(conditions, condition);
+}
+
+/// An event worth publishing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Whether it is a warning.
+    pub warning: bool,
+    /// Its reason.
+    pub reason: String,
+    /// One sentence.
+    pub note: String,
+}
+
+impl Told {
+    /// Its type for the API.
+    pub fn event_type(&self) -> EventType {
+        if self.warning { EventType::Warning } else { EventType::Normal }
+    }
+}
+
+/// What people should hear of: a new version, a failure that was not known yet, a recovery. Never a poll.
+pub fn events(previous: Option<&RunbookStatus>, next: &RunbookStatus) -> Vec<Told> {
+    let resolved = previous.and_then(|status| status.resolved.as_ref());
+    let (before, after) = (failure(previous), failure(Some(next)));
+    let mut told = Vec::new();
+    if let Some(new) = next.resolved.as_ref().filter(|new| resolved != Some(*new)) {
+        let note = format!("version {} is {}", new.version, new.digest);
+        told.push(Told { warning: false, reason: "Resolved".to_owned(), note });
+    }
+    match (before, after) {
+        (before, Some((reason, message))) if before.map(|b| b.0) != Some(reason) => {
+            told.push(Told { warning: true, reason: reason.to_owned(), note: message.to_owned() });
+        }
+        (Some((reason, _)), None) if told.is_empty() => {
+            let note = format!("{reason} is over");
+            told.push(Told { warning: false, reason: "Recovered".to_owned(), note });
+        }
+        _ => {}
+    }
+    told
+}
+
+/// Reason and message of the failure a status tells of.
+fn failure(status: Option<&RunbookStatus>) -> Option<(&str, &str)> {
+    let conditions = status?.conditions.as_deref()?;
+    let failing = |c: &&Condition| {
+        (c.type_ == FETCH_FAILED && c.status == "True")
+            || (c.type_ == conditions::READY && c.status == "False" && c.reason != "Suspended")
+    };
+    conditions.iter().find(failing).map(|c| (c.reason.as_str(), c.message.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn about(generation: i64, second: i64) -> About<'static> {
+        About { generation: Some(generation), requested_at: None, now: Timestamp::from_second(second).unwrap() }
+    }
+
+    fn settled(version: &str) -> Found {
+        let resolved = Resolved { version: version.to_owned(), digest: DIGEST.to_owned() };
+        let current = VerifiedVersion {
+            version: version.to_owned(),
+            digest: DIGEST.to_owned(),
+            layer_digest: DIGEST.to_owned(),
+            title: None,
+            config_schema: None,
+            config_schema_digest: None,
+            steps: None,
+            activities: None,
+            outputs: None,
+        };
+        Found::Settled(Settled {
+            resolved,
+            versions: vec![current],
+            available: Some(vec![version.to_owned()]),
+            pin_problem: None,
+        })
+    }
+
+    fn failed(class: Class, reason: &'static str, of_spec: bool) -> Found {
+        Found::Failed { problem: Problem { class, reason, message: "why".to_owned() }, of_spec }
+    }
+
+    fn is(status: &RunbookStatus, kind: &str) -> Option<String> {
+        let conditions = status.conditions.as_ref().unwrap();
+        conditions.iter().find(|c| c.type_ == kind).map(|c| format!("{} {}", c.status, c.reason))
+    }
+
+    #[test]
+    fn a_registry_outage_leaves_the_last_good_version_ready() {
+        let good = next(None, &settled("1.0.0"), about(1, 10));
+        assert_eq!(is(&good, "Ready").as_deref(), Some("True Resolved"));
+        let out = next(Some(&good), &failed(Class::Transient, "RegistryUnavailable", false), about(1, 20));
+        assert_eq!(is(&out, "Ready").as_deref(), Some("True Resolved"));
+        assert_eq!(is(&out, FETCH_FAILED).as_deref(), Some("True RegistryUnavailable"));
+        assert_eq!(out.resolved, good.resolved);
+        let back = next(Some(&out), &settled("1.0.0"), about(1, 30));
+        assert_eq!(is(&back, FETCH_FAILED), None);
+        assert_eq!(back, good, "an outage leaves no trace");
+    }
+
+    #[test]
+    fn a_changed_spec_that_cannot_be_served_is_not_ready_and_keeps_the_old_generation() {
+        let good = next(None, &settled("1.0.0"), about(1, 10));
+        let class = Class::Waiting { after: std::time::Duration::from_secs(1) };
+        let waiting = next(Some(&good), &failed(class, "VersionNotFound", false), about(2, 20));
+        assert_eq!(is(&waiting, "Ready").as_deref(), Some("False VersionNotFound"));
+        assert_eq!(is(&waiting, "Reconciling").as_deref(), Some("True VersionNotFound"));
+        assert_eq!(waiting.observed_generation, Some(1));
+        let stalled = next(Some(&waiting), &failed(Class::Invalid, "URLInvalid", true), about(3, 30));
+        assert_eq!(is(&stalled, "Stalled").as_deref(), Some("True URLInvalid"));
+        assert_eq!(is(&stalled, "Reconciling"), None);
+        assert_eq!(stalled.observed_generation, Some(3));
+    }
+
+    #[test]
+    fn polls_without_news_change_nothing() {
+        let first = next(None, &settled("1.0.0"), about(1, 10));
+        assert_eq!(next(Some(&first), &settled("1.0.0"), about(1, 9_999)), first);
+        let newer = next(Some(&first), &settled("1.1.0"), about(1, 20));
+        assert_eq!(newer.last_resolved_time, Some(Time(Timestamp::from_second(20).unwrap())));
+    }
+
+    #[test]
+    fn suspension_keeps_what_is_resolved_and_is_ready() {
+        let good = next(None, &settled("1.0.0"), about(1, 10));
+        let suspended = next(Some(&good), &Found::Suspended, about(2, 20));
+        assert_eq!(is(&suspended, "Ready").as_deref(), Some("True Suspended"));
+        assert_eq!(suspended.resolved, good.resolved);
+    }
+
+    #[test]
+    fn events_tell_of_changes_failures_and_recoveries_once() {
+        let reasons = |told: Vec<Told>| told.into_iter().map(|t| t.reason).collect::<Vec<_>>();
+        let good = next(None, &settled("1.0.0"), about(1, 10));
+        assert_eq!(reasons(events(None, &good)), ["Resolved"]);
+        assert!(events(Some(&good), &good).is_empty());
+        let out = next(Some(&good), &failed(Class::Transient, "RegistryUnavailable", false), about(1, 20));
+        assert_eq!(reasons(events(Some(&good), &out)), ["RegistryUnavailable"]);
+        assert!(events(Some(&out), &out).is_empty());
+        assert_eq!(reasons(events(Some(&out), &good)), ["Recovered"]);
+    }
+}

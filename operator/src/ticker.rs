@@ -1,0 +1,73 @@
+//! Lets the journal do what time asks for: timers, silent pods, graces that are over. Sleeps until the next of them.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::error::Backoff;
+
+/// Longest sleep: old drafts and keys are forgotten then.
+const LONGEST: Duration = Duration::from_mins(10);
+/// Shortest sleep, so that a busy journal does not keep this loop spinning.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// Ticks until told to stop.
+pub async fn run(context: Context, shutdown: CancellationToken) {
+    let journal = &context.journal;
+    let mut feed = journal.subscribe();
+    let mut failures = 0;
+    let mut expired = journal.now();
+    loop {
+        let now = journal.now();
+        let due = journal.next_due();
+        let stale = until(Some(expired), now) == SHORTEST;
+        if stale || due.is_some_and(|due| due <= now) {
+            match journal.tick(now).await {
+                Ok(()) => (failures, expired) = (0, now.saturating_add(longest()).unwrap_or(Timestamp::MAX)),
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(error = %crate::error::chain(&error), "the journal's clock failed");
+                }
+            }
+        }
+        let wait = match failures {
+            0 => until(journal.next_due(), now),
+            failures => Backoff::DEFAULT.delay(failures, rand::random()),
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+            _ = feed.recv(), if failures == 0 => {
+                // Whatever changes together is seen in one look.
+                tokio::time::sleep(SHORTEST).await;
+                feed = feed.resubscribe();
+            }
+        }
+    }
+}
+
+fn longest() -> SignedDuration {
+    SignedDuration::try_from(LONGEST).unwrap_or(SignedDuration::MAX)
+}
+
+/// How long to sleep.
+fn until(due: Option<Timestamp>, now: Timestamp) -> Duration {
+    let left = due.map_or(LONGEST, |due| Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO));
+    left.clamp(SHORTEST, LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_sleeps_until_the_next_instant_and_never_spins() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        assert_eq!(until(None, at(0)), LONGEST);
+        assert_eq!(until(Some(at(30)), at(0)), Duration::from_secs(30));
+        assert_eq!(until(Some(at(0)), at(30)), SHORTEST);
+        assert_eq!(until(Some(at(1_000_000)), at(0)), LONGEST);
+    }
+}
