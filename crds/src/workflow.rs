@@ -103,10 +103,14 @@ pub struct WorkflowSpec {
     /// Who decides the gates of the runs. Frozen into each run when it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate_policy: Option<GatePolicy>,
-    /// Secrets of this namespace that activities may read, as files under `/var/run/ntro/secrets/<name>/`.
+    /// Secrets of this namespace that activities may read, as files under `/var/run/ntro/secrets/<name>/`. Their names
+    /// begin with `ntro-run-`: no other Secret can be mounted by a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = ("self.all(secret, secret.name.startsWith('ntro-run-'))", "names of Secrets that runs may read begin with ntro-run-")
+    )]
     pub secret_refs: Option<Vec<LocalRef>>,
     /// What the pods of the runs look like, where the installation's values do not suit.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,71 @@
+"""Namespaces of tenants: what they must be, and that they stay whose they are."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from admission import ADMIN, Object, create, edit, kubectl
+
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+TENANT = "ntro.dev/tenant"
+
+
+def namespace(**labels: str) -> Object:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"ntro-tenant-{secrets.token_hex(3)}", "labels": labels}}
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({TENANT: "acme", **RESTRICTED}, ""),
+        ({}, ""),
+        ({"pod-security.kubernetes.io/enforce": "privileged"}, ""),
+        ({TENANT: "acme"}, "a tenant's namespace has the label pod-security.kubernetes.io/enforce=restricted"),
+        ({TENANT: "acme", "pod-security.kubernetes.io/enforce": "baseline"}, "enforce=restricted"),
+        ({TENANT: "Acme", **RESTRICTED}, "the label ntro.dev/tenant is a slug"),
+        ({TENANT: "", **RESTRICTED}, "the label ntro.dev/tenant is a slug"),
+    ],
+)
+def test_create(labels: dict[str, str], message: str, ns: str) -> None:
+    done = create(namespace(**labels), ADMIN)
+    done.refused(message) if message else done.ok()
+
+
+@pytest.fixture(scope="module")
+def tenant(ns: str) -> Iterator[str]:
+    thing = namespace(**{TENANT: "acme-of-the-table", **RESTRICTED})
+    create(thing, ADMIN, dry=False).ok()
+    yield thing["metadata"]["name"]
+    kubectl("delete", "namespace", thing["metadata"]["name"], "--wait=false")
+
+
+STAYS = "the label ntro.dev/tenant cannot be changed or removed: identities and journals of tenant acme-of-the-table hang on it"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (f"{TENANT}=beta", STAYS),
+        (f"{TENANT}-", STAYS),
+        ("pod-security.kubernetes.io/enforce=privileged", "enforce=restricted"),
+        ("pod-security.kubernetes.io/enforce-", "enforce=restricted"),
+        ("team=fund", ""),
+    ],
+)
+def test_label(change: str, message: str, tenant: str) -> None:
+    done = kubectl("label", "--overwrite", "--dry-run=server", "namespace", tenant, change)
+    done.refused(message) if message else done.ok()
+
+
+def test_a_namespace_becomes_a_tenants_once(ns: str) -> None:
+    kubectl("label", "--dry-run=server", "namespace", ns, f"{TENANT}=acme").ok()
+
+
+def test_the_chart_makes_an_acceptable_namespace(ns: str) -> None:
+    from conftest import template
+
+    made: dict[str, Any] = next(d for d in template("ntro-tenant", "tenant=acme-of-the-chart") if d["kind"] == "Namespace")
+    create(edit(made, {"metadata/annotations": {}}), ADMIN).ok()
