@@ -409,9 +409,19 @@ mod tests {
     fn every_violation_is_one_line_that_names_its_field() {
         let config = json!({"period": "2026-1", "currency": "USD", "gl": {"bank": 1200}, "perod": "x",
                             "steps": {"review": {"threshold": "many"}, "other": {}}});
-        insta::assert_snapshot!(lines(schema().check(&config, &[])).join("\n"), @"");
-        insta::assert_snapshot!(lines(schema().check(&json!({}), &[])).join("\n"), @"");
-        insta::assert_snapshot!(lines(schema().check(&json!([1]), &[])).join("\n"), @"");
+        insta::assert_snapshot!(lines(schema().check(&config, &[])).join("\n"), @r#"
+config.currency: "USD" is not one of "GBP" or "EUR"
+config.gl.bank: 1200 is not of type "string"
+config.period: "2026-1" does not match "^[0-9]{4}-[0-9]{2}$"
+config.perod: is not known; known are currency, fee_rate, gl, note, period
+config.steps.other: is no step with configuration
+config.steps.review.threshold: "many" is not of type "integer"
+"#);
+        insta::assert_snapshot!(lines(schema().check(&json!({}), &[])).join("\n"), @r#"
+config.gl: is required
+config.period: is required
+"#);
+        insta::assert_snapshot!(lines(schema().check(&json!([1]), &[])).join("\n"), @r#"config: must be an object"#);
     }
 
     #[test]
@@ -457,7 +467,16 @@ mod tests {
         }))
         .unwrap_err();
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+config_schema.global.a: type "text" must be one of string, number, integer, boolean, array, object, null
+config_schema.global.b: must be a mapping
+config_schema.global.c: is no valid JSON Schema: "(" is not a "regex"
+config_schema.global.d: default "x" is not of type "integer"
+config_schema.global.e: `$ref` is not supported
+config_schema.global.f: has no `type`
+config_schema.global.steps: `steps` cannot be a field: it holds the configuration of steps
+config_schema.steps: must be a mapping
+"#);
     }
 
     #[test]

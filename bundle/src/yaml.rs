@@ -56,6 +56,8 @@ fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
         Some((position, rest)) if position.starts_with("line ") => rest,
         _ => message,
     };
+    // The parser's own advice is for programmers.
+    let message = message.split(", set ").next().unwrap_or(message);
     SyntaxError { message: message.to_owned(), line: error.location().map(|l| l.line()).filter(|l| *l > 0) }
 }
 
@@ -93,7 +95,9 @@ impl Node {
             Kind::String(value) => Value::String(value.clone()),
             Kind::Sequence(items) => Value::Array(items.iter().map(Node::to_json).collect()),
             Kind::Mapping(entries) => {
-                Value::Object(entries.iter().map(|(k, v)| (k.clone(), v.to_json())).collect::<Map<_, _>>())
+                // In key order, whatever order the map type keeps: digests are made of this.
+                let sorted: std::collections::BTreeMap<_, _> = entries.iter().map(|(k, v)| (k, v.to_json())).collect();
+                Value::Object(sorted.into_iter().map(|(k, v)| (k.clone(), v)).collect::<Map<_, _>>())
             }
         }
     }

@@ -58,6 +58,7 @@ pub(super) fn parse(text: &str) -> Parsed {
     let mut reader = Reader { problems: Vec::new(), first_line: 1 };
     let manifest = reader.file(text);
     let failed = reader.problems.iter().any(Problem::is_error);
+    reader.problems.sort_by_key(|problem| problem.line);
     Parsed { manifest: manifest.filter(|_| !failed), problems: reader.problems }
 }
 
