@@ -1,0 +1,223 @@
+//! What a run is fixed to when it starts: digest, image, configuration, gate policy. Pure.
+
+use ntro_bundle::config_schema::ConfigSchema;
+use ntro_crds::labels::RUNNER_SERVICE_ACCOUNT;
+use ntro_crds::runbook::VerifiedVersion;
+use ntro_crds::schema::Object;
+use ntro_crds::workflow_run::{Pin, PinnedRunbook, Request};
+use ntro_crds::{Runbook, Workflow};
+use ntro_journal::protocol as journal;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::error::{Class, Classified};
+
+/// Names of tenants and entities become UUIDs under this one (see `docs/protocol.md`).
+const IDENTITIES: Uuid = Uuid::from_u128(0x6f1d_0c1e_6f1c_5d53_9d0b_4b7c_9a0d_5f11);
+
+/// Why a run cannot be pinned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// The Runbook does not exist.
+    #[error("Runbook {0} does not exist")]
+    RunbookMissing(String),
+    /// The Runbook has no verified version yet.
+    #[error("Runbook {0} has no version that could be run yet: see its conditions")]
+    RunbookNotReady(String),
+    /// The version wanted is not among the verified ones.
+    #[error("Runbook {runbook} has not verified version {version} yet")]
+    VersionNotVerified {
+        /// Its name.
+        runbook: String,
+        /// What was asked for.
+        version: String,
+    },
+    /// The runner image has no digest.
+    #[error("the runner image `{0}` is not pinned: name it as repo@sha256:…")]
+    ImageNotPinned(String),
+    /// The configuration does not fit.
+    #[error("the configuration does not fit the runbook's config_schema: {0}")]
+    ConfigInvalid(String),
+    /// The gate policy names a step that the runbook does not have.
+    #[error("gatePolicy names step {step}, which runbook {runbook} does not have")]
+    UnknownStep {
+        /// The step.
+        step: String,
+        /// The runbook.
+        runbook: String,
+    },
+}
+
+impl Classified for PinError {
+    fn class(&self) -> Class {
+        match self {
+            Self::RunbookMissing(_) | Self::RunbookNotReady(_) | Self::VersionNotVerified { .. } => {
+                Class::Waiting { after: std::time::Duration::from_secs(60) }
+            }
+            Self::ImageNotPinned(_) | Self::ConfigInvalid(_) | Self::UnknownStep { .. } => Class::Invalid,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::RunbookMissing(_) => "RunbookMissing",
+            Self::RunbookNotReady(_) => "RunbookNotReady",
+            Self::VersionNotVerified { .. } => "VersionNotVerified",
+            Self::ImageNotPinned(_) => "ImageNotPinned",
+            Self::ConfigInvalid(_) => "ConfigInvalid",
+            Self::UnknownStep { .. } => "GatePolicyInvalid",
+        }
+    }
+}
+
+/// The version of `runbook` that a run of `workflow` would execute now.
+pub fn version<'a>(workflow: &Workflow, runbook: Option<&'a Runbook>) -> Result<&'a VerifiedVersion, PinError> {
+    let name = &workflow.spec.runbook_ref.name;
+    let runbook = runbook.ok_or_else(|| PinError::RunbookMissing(name.clone()))?;
+    let status = runbook.status.as_ref().ok_or_else(|| PinError::RunbookNotReady(name.clone()))?;
+    let verified = status.versions.as_deref().unwrap_or_default();
+    match &workflow.spec.runbook_ref.version {
+        Some(wanted) => verified.iter().find(|v| v.digest == *wanted || v.version == *wanted).ok_or_else(|| {
+            PinError::VersionNotVerified { runbook: name.clone(), version: wanted.clone() }
+        }),
+        None => {
+            let resolved = status.resolved.as_ref().ok_or_else(|| PinError::RunbookNotReady(name.clone()))?;
+            verified
+                .iter()
+                .find(|v| v.digest == resolved.digest)
+                .ok_or_else(|| PinError::RunbookNotReady(name.clone()))
+        }
+    }
+}
+
+/// The Workflow's configuration with the schema's defaults; `context` is what a run brings along, absent when none is meant.
+pub fn config(workflow: &Workflow, version: &VerifiedVersion, context: Option<&Value>) -> Result<Object, PinError> {
+    let given = Value::Object(workflow.spec.config.clone().unwrap_or_default());
+    let Some(raw) = &version.config_schema else {
+        return Ok(workflow.spec.config.clone().unwrap_or_default());
+    };
+    let one = |problems: Vec<ntro_bundle::config_schema::FieldError>| {
+        PinError::ConfigInvalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    };
+    let schema = ConfigSchema::parse(&Value::Object(raw.clone())).map_err(one)?;
+    let merged = match context {
+        Some(context) => schema.resolve(&given, context),
+        None => schema.check(&given, &["period"]),
+    };
+    match merged.map_err(one)? {
+        Value::Object(object) => Ok(object),
+        _ => Ok(Object::new()),
+    }
+}
+
+/// Refuses a gate policy for steps that do not exist.
+pub fn check_gate_policy(workflow: &Workflow, version: &VerifiedVersion) -> Result<(), PinError> {
+    let rules = workflow.spec.gate_policy.iter().flat_map(|policy| policy.gates.iter().flatten());
+    let steps: Vec<&str> = version.steps.iter().flatten().map(|step| step.id.as_str()).collect();
+    for rule in rules.filter(|rule| !steps.contains(&rule.step.as_str())) {
+        let runbook = workflow.spec.runbook_ref.name.clone();
+        return Err(PinError::UnknownStep { step: rule.step.clone(), runbook });
+    }
+    Ok(())
+}
+
+/// Everything a pin is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    /// The Workflow.
+    pub workflow: &'a Workflow,
+    /// Its UID.
+    pub workflow_uid: &'a str,
+    /// The Runbook it names.
+    pub runbook: Option<&'a Runbook>,
+    /// The tenant's slug.
+    pub tenant: &'a str,
+    /// The operator's runner image.
+    pub runner_image: Option<&'a str>,
+    /// What was asked for.
+    pub request: &'a Request,
+}
+
+/// Pins a run.
+pub fn pin(sources: &Sources<'_>) -> Result<Pin, PinError> {
+    let workflow = sources.workflow;
+    let version = version(workflow, sources.runbook)?;
+    check_gate_policy(workflow, version)?;
+    let template = workflow.spec.run_template.clone();
+    let image = template.as_ref().and_then(|t| t.image.as_deref()).or(sources.runner_image).unwrap_or_default();
+    if !image.rsplit_once("@sha256:").is_some_and(|(_, hex)| hex.len() == 64) {
+        return Err(PinError::ImageNotPinned(image.to_owned()));
+    }
+    let period = sources.request.context.as_ref().and_then(|context| context.period.clone());
+    let context = period.map_or_else(|| json!({}), |period| json!({ "period": period }));
+    Ok(Pin {
+        runbook: PinnedRunbook {
+            name: workflow.spec.runbook_ref.name.clone(),
+            version: version.version.clone(),
+            digest: version.digest.clone(),
+            layer_digest: version.layer_digest.clone(),
+            repository: sources.runbook.map(|r| r.spec.source.url.clone()).unwrap_or_default(),
+        },
+        workflow_uid: sources.workflow_uid.to_owned(),
+        tenant: sources.tenant.to_owned(),
+        entity: workflow.spec.entity.clone(),
+        image: image.to_owned(),
+        service_account_name: RUNNER_SERVICE_ACCOUNT.to_owned(),
+        config: config(workflow, version, Some(&context))?,
+        gate_policy: workflow.spec.gate_policy.clone(),
+        run_template: template,
+        secret_refs: workflow.spec.secret_refs.clone(),
+        activities: version.activities.clone(),
+        outputs: version.outputs.clone(),
+    })
+}
+
+/// The pin as the journal keeps it: what runners and the machine need, and the whole as text. (Entries hold no fractions,
+/// which a configuration may.)
+pub fn for_journal(pin: &Pin) -> Result<journal::Pin, serde_json::Error> {
+    let activities: Map<String, Value> = pin
+        .activities
+        .iter()
+        .flatten()
+        .map(|activity| {
+            let mut policy = json!({ "effect": activity.effect });
+            if let Some(step) = &activity.requires {
+                policy["requires"] = json!(step);
+            }
+            (activity.name.clone(), policy)
+        })
+        .collect();
+    let mut map = Map::new();
+    map.insert("runbook".to_owned(), json!(pin.runbook.name));
+    map.insert("version".to_owned(), json!(pin.runbook.version));
+    map.insert("digest".to_owned(), json!(pin.runbook.digest));
+    map.insert("layerDigest".to_owned(), json!(pin.runbook.layer_digest));
+    map.insert("image".to_owned(), json!(pin.image));
+    map.insert("activities".to_owned(), Value::Object(activities));
+    map.insert("whole".to_owned(), Value::String(serde_json::to_string(pin)?));
+    Ok(journal::Pin(map))
+}
+
+/// The pin back from the journal.
+pub fn from_journal(pin: &journal::Pin) -> Option<Pin> {
+    serde_json::from_str(pin.0.get("whole")?.as_str()?).ok()
+}
+
+/// The input envelope of a run (`docs/protocol.md` §8), as JSON text.
+pub fn input(pin: &Pin, request: &Request, run_id: Uuid) -> String {
+    let id = |name: &str| Uuid::new_v5(&IDENTITIES, name.as_bytes()).to_string();
+    let section = |key: &str| pin.config.get(key).filter(|v| v.is_object()).cloned().unwrap_or_else(|| json!({}));
+    let period = request.context.as_ref().and_then(|context| context.period.clone());
+    json!({
+        "tenant_id": id(&format!("tenant/{}", pin.tenant)),
+        "tenant_slug": pin.tenant,
+        "entity_id": id(&format!("entity/{}/{}", pin.tenant, pin.entity)),
+        "entity_slug": pin.entity,
+        "period": period,
+        "task_id": run_id.to_string(),
+        "config": pin.config,
+        "ai": section("ai"),
+        "gl": section("gl"),
+    })
+    .to_string()
+}

@@ -1,0 +1,198 @@
+//! The status of a WorkflowRun: a projection of its journal. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use ntro_crds::conditions::{self, Readiness};
+use ntro_crds::workflow_run::{
+    Blocked, JobRef, JournalHead, Output, Phase, Pin, StepState, StepStatus, WaitKind, WaitingFor, WorkflowRunStatus,
+};
+use ntro_journal::RunState;
+use ntro_journal::protocol as journal;
+
+/// What the projection is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Generation of the WorkflowRun.
+    pub generation: Option<i64>,
+    /// The status so far.
+    pub before: Option<&'a WorkflowRunStatus>,
+    /// The journal.
+    pub state: &'a RunState,
+    /// What the run is fixed to.
+    pub pin: &'a Pin,
+    /// Titles of steps, from the manifest.
+    pub titles: &'a [(String, String)],
+    /// Something lives that belongs to the run: a cancelled run is Cancelled only when nothing does.
+    pub pods_live: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The whole status.
+pub fn project(source: &Source<'_>) -> WorkflowRunStatus {
+    let state = source.state;
+    let phase = phase(source);
+    let mut status = WorkflowRunStatus {
+        observed_generation: source.generation,
+        run_id: Some(state.run_id.to_string()),
+        pin: Some(source.pin.clone()),
+        phase: Some(phase),
+        segment: Some(i64::from(state.segment)),
+        job: state.job.as_ref().map(|job| JobRef { name: job.name.clone(), uid: job.uid.clone() }),
+        steps: some(steps(source)),
+        waiting_for: some(waiting(state)),
+        blocked: blocked(state),
+        error_type: state.terminal.as_ref().and_then(|end| end.error.clone()),
+        attempts: Some(i64::from(state.attempts)),
+        journal: Some(JournalHead { length: signed(state.length), head: state.head_digest() }),
+        outputs: some(outputs(source)),
+        start_time: state.started_at.map(time),
+        completion_time: state.completed_at().map(time),
+        conditions: source.before.and_then(|before| before.conditions.clone()),
+    };
+    set_conditions(&mut status, phase, source);
+    status
+}
+
+/// A blocked run whose journal may not be believed, or that ran before: the status it had, with a condition that says so.
+pub fn refused(before: Option<&WorkflowRunStatus>, generation: Option<i64>, code: &'static str, message: &str, now: Timestamp) -> WorkflowRunStatus {
+    let mut status = before.cloned().unwrap_or_default();
+    status.observed_generation = generation;
+    if !status.phase.is_some_and(Phase::is_terminal) {
+        status.phase = Some(Phase::Blocked);
+        status.blocked = Some(Blocked { code: code.to_owned(), site: None, activity: None, repeats: None });
+    }
+    let mut list = status.conditions.take().unwrap_or_default();
+    conditions::set_readiness(&mut list, &Readiness::Stalled, code, message, generation, now);
+    status.conditions = Some(list);
+    status
+}
+
+/// A run that cannot start yet, or never can.
+pub fn not_started(before: Option<&WorkflowRunStatus>, generation: Option<i64>, reason: &str, message: &str, stalled: bool, now: Timestamp) -> WorkflowRunStatus {
+    let mut status = before.cloned().unwrap_or_default();
+    status.observed_generation = generation;
+    status.phase = Some(Phase::Pending);
+    let mut list = status.conditions.take().unwrap_or_default();
+    let readiness = if stalled { Readiness::Stalled } else { Readiness::Reconciling };
+    conditions::set_readiness(&mut list, &readiness, reason, message, generation, now);
+    status.conditions = Some(list);
+    status
+}
+
+fn phase(source: &Source<'_>) -> Phase {
+    use journal::Phase as J;
+    match source.state.phase() {
+        J::Pending => Phase::Pending,
+        J::Queued => Phase::Queued,
+        J::Waiting => Phase::Waiting,
+        J::Blocked => Phase::Blocked,
+        J::Succeeded => Phase::Succeeded,
+        J::Failed => Phase::Failed,
+        J::Cancelled if source.pods_live => Phase::Running,
+        J::Cancelled => Phase::Cancelled,
+        J::Running => Phase::Running,
+    }
+}
+
+fn steps(source: &Source<'_>) -> Vec<StepState> {
+    let known = |id: &str| source.titles.iter().find(|(step, _)| step == id).map(|(_, title)| title.clone());
+    let steps = source.state.steps.iter().take(64);
+    // Only ids that the manifest declares: what code calls a step may hold anything.
+    steps
+        .filter(|step| known(&step.id).is_some())
+        .map(|step| StepState {
+            id: step.id.clone(),
+            title: known(&step.id),
+            status: match step.status {
+                journal::StepStatus::Pending => StepStatus::Pending,
+                journal::StepStatus::Active => StepStatus::Active,
+                journal::StepStatus::Completed => StepStatus::Completed,
+            },
+        })
+        .collect()
+}
+
+fn waiting(state: &RunState) -> Vec<WaitingFor> {
+    let timer = |target: Option<u64>| target.and_then(|t| state.timers.get(&t)).map(|timer| time(timer.fires_at));
+    state
+        .waiting_for()
+        .iter()
+        .take(32)
+        .map(|wait| WaitingFor {
+            kind: match wait.kind {
+                journal::WaitKind::Gate => WaitKind::Gate,
+                journal::WaitKind::Timer => WaitKind::Timer,
+                journal::WaitKind::Signal => WaitKind::Signal,
+            },
+            step: wait.step.clone(),
+            name: wait.name.clone(),
+            until: timer(wait.target),
+        })
+        .collect()
+}
+
+fn blocked(state: &RunState) -> Option<Blocked> {
+    let blocked = state.blocked.as_ref().filter(|_| state.terminal.is_none())?;
+    let repeats: Vec<i64> =
+        state.activities.iter().filter(|(_, a)| a.unknown_effect()).map(|(command, _)| signed(*command)).collect();
+    Some(Blocked {
+        code: blocked.code.as_str().to_owned(),
+        site: blocked.site.as_ref().map(|site| format!("{}:{}", site.file, site.line)),
+        activity: blocked.activity.clone(),
+        repeats: some(repeats),
+    })
+}
+
+/// Outputs whose names the manifest lists; others are read from the operator's API.
+fn outputs(source: &Source<'_>) -> Vec<Output> {
+    let listed = source.pin.outputs.as_deref().unwrap_or_default();
+    let outputs = source.state.outputs.iter().filter(|(name, _)| listed.contains(name));
+    outputs
+        .map(|(name, output)| Output {
+            name: name.clone(),
+            size: signed(output.size),
+            digest: source.state.keyed(output.digest.to_string().as_bytes()),
+        })
+        .collect()
+}
+
+fn set_conditions(status: &mut WorkflowRunStatus, phase: Phase, source: &Source<'_>) {
+    let mut list = status.conditions.take().unwrap_or_default();
+    let blocked = status.blocked.as_ref();
+    let why = blocked.map(|b| b.code.as_str()).unwrap_or_default();
+    let site = blocked.and_then(|b| b.site.as_ref()).map(|site| format!(" at {site}")).unwrap_or_default();
+    let cannot = format!("the run cannot go on: {why}{site}; `ntro run logs` says more, `ntro run retry` lets it go on");
+    let (readiness, reason, message) = match phase {
+        Phase::Succeeded => (Readiness::Ready, "Succeeded", "the run has ended"),
+        Phase::Failed => (Readiness::Ready, "Failed", "the run has ended: its code failed it"),
+        Phase::Cancelled => (Readiness::Ready, "Cancelled", "the run was cancelled"),
+        Phase::Waiting => (Readiness::Ready, "Waiting", "the run waits, and nothing of it is running"),
+        Phase::Blocked => (Readiness::Stalled, "Blocked", cannot.as_str()),
+        Phase::Pending | Phase::Queued | Phase::Running => (Readiness::Reconciling, "Progressing", "the run goes on"),
+    };
+    conditions::set_readiness(&mut list, &readiness, reason, message, source.generation, source.now);
+    status.conditions = Some(list);
+}
+
+/// Whether two statuses differ in what people act on: such a change is written at once, others wait for company.
+pub fn urgent(before: Option<&WorkflowRunStatus>, after: &WorkflowRunStatus) -> bool {
+    let Some(before) = before else { return true };
+    before.phase != after.phase
+        || before.waiting_for != after.waiting_for
+        || before.run_id != after.run_id
+        || before.blocked != after.blocked
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn time(at: Timestamp) -> Time {
+    // Whole seconds, as the API server keeps them.
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
