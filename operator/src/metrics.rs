@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
+use ntro_crds::user_action::{Outcome as ActOutcome, Verb};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -102,9 +103,10 @@ pub struct PhaseLabels {
     phase: PhaseLabel,
 }
 
-/// Labels with an outcome from a fixed set.
+/// Labels of acts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabels {
+pub struct ActLabels {
+    verb: &'static str,
     outcome: &'static str,
 }
 
@@ -136,7 +138,7 @@ pub struct Metrics {
     pass_duration: Family<ControllerLabels, Histogram>,
     runs: Family<PhaseLabels, Gauge>,
     gates_open: Gauge<i64, AtomicI64>,
-    acts: Family<OutcomeLabels, Counter>,
+    acts: Family<ActLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     request_duration: Family<OpLabels, Histogram>,
     registry_requests: Family<RegistryLabels, Counter>,
@@ -208,9 +210,13 @@ impl Metrics {
         self.gates_open.set(count);
     }
 
-    /// Counts an act of a person. `outcome` is from a fixed set.
-    pub fn act(&self, outcome: &'static str) {
-        self.acts.get_or_create(&OutcomeLabels { outcome }).inc();
+    /// Counts an act of a person.
+    pub fn act(&self, verb: Verb, outcome: ActOutcome) {
+        let outcome = match outcome {
+            ActOutcome::Accepted => "Accepted",
+            ActOutcome::Refused => "Refused",
+        };
+        self.acts.get_or_create(&ActLabels { verb: verb.as_str(), outcome }).inc();
     }
 
     /// Counts a request to the API: `op` and `code` are from fixed sets.
