@@ -123,9 +123,8 @@ impl Draft {
     /// Keeps what a holder that is none any more reports about effects; each report once.
     fn keep_late(&mut self, request: &AppendRequest) {
         for entry in request.entries.iter().filter(|entry| entry.completion().is_some()) {
-            let said = value_of(entry);
-            if !self.state.late.contains(&(request.epoch, said_digest(said.clone()))) {
-                self.write(EntryBody::LateCompletion { epoch: request.epoch, entry: said });
+            if !self.state.late.contains(&(request.epoch, said_digest(value_of(entry)))) {
+                self.write(EntryBody::LateCompletion { epoch: request.epoch, entry: Box::new(entry.clone()) });
             }
         }
     }

@@ -124,7 +124,7 @@ impl RunState {
                 self.change_activity(*target, |activity| activity.cancel_requested = true);
             }
             EntryBody::LateCompletion { epoch, entry } => {
-                self.late.insert((*epoch, said_digest(entry.clone())));
+                self.late.insert((*epoch, said_digest(value_of(entry))));
             }
             _ => {}
         }

@@ -9,6 +9,8 @@ mod rules;
 mod settle;
 mod stamp;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 

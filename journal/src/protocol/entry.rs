@@ -14,6 +14,7 @@ use super::parts::{
     ErrorClass, FinalError, Output, Pin, Site, Step, Trigger, Versions, WaitingFor, WorkflowRef,
 };
 use super::payload::Payload;
+use super::request::PodEntry;
 use super::time;
 
 /// One entry, sealed: numbered, stamped and chained.
@@ -227,7 +228,7 @@ pub enum EntryBody {
     /// R: an act that had no effect, and why.
     ActRefused { act: String, actor: String, verb: String, reason: String },
     /// R: what a fenced pod still reported, kept as evidence.
-    LateCompletion { epoch: u64, entry: Value },
+    LateCompletion { epoch: u64, entry: Box<PodEntry> },
     /// R: a person may read payload until then.
     ViewOpened {
         actor: String,

@@ -1,0 +1,599 @@
+//! Random histories of one run (pods that attach, work, lose acknowledgements and come back from the dead; people; time; operators
+//! that restart) against what must always hold, judged from the entries alone by rules of their own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use ntro_journal::machine::{ActivityState, RunState};
+use ntro_journal::protocol::{
+    AppendRequest, BlockCode, Effect, Entry, EntryBody, ErrorClass, FinalError, GateCloseCause, GateKind, Payload,
+    Pin, PodEntry, ReleaseCause, RetryCause, RunKey, RunnerVersions, Trigger, Verb, WorkflowRef,
+};
+use ntro_journal::{
+    ActOutcome, AttachPod, CreateRun, GateAct, Inserted, Journal, JournalError, Session, Settings, TestClock, verify,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+#[derive(Debug, Clone)]
+enum Op {
+    /// A pod of the current Job attaches: a new one, or the last one again.
+    Attach { again: bool },
+    /// The holder (or whoever was it last) does something.
+    Work { what: u8, lose_reply: bool },
+    /// The last pod hears what is new.
+    Poll,
+    /// A pod that is none of ours any more says something.
+    Ghost { which: u8, what: u8 },
+    Job,
+    JobGone,
+    Decide { verb: u8, stale: bool },
+    Signal,
+    Cancel,
+    Retry { all: bool },
+    Again { which: u8 },
+    Advance { seconds: u16 },
+    Reopen,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => any::<bool>().prop_map(|again| Op::Attach { again }),
+        20 => (0..24_u8, prop::bool::weighted(0.2)).prop_map(|(what, lose_reply)| Op::Work { what, lose_reply }),
+        4 => Just(Op::Poll),
+        3 => (any::<u8>(), 0..24_u8).prop_map(|(which, what)| Op::Ghost { which, what }),
+        5 => Just(Op::Job),
+        2 => Just(Op::JobGone),
+        4 => (0..4_u8, prop::bool::weighted(0.2)).prop_map(|(verb, stale)| Op::Decide { verb, stale }),
+        2 => Just(Op::Signal),
+        1 => prop::bool::weighted(0.15).prop_map(|yes| if yes { Op::Cancel } else { Op::Signal }),
+        3 => prop::bool::weighted(0.7).prop_map(|all| Op::Retry { all }),
+        1 => any::<u8>().prop_map(|which| Op::Again { which }),
+        3 => (0..120_u16).prop_map(|seconds| Op::Advance { seconds }),
+        1 => Just(Op::Reopen),
+    ]
+}
+
+struct Pod {
+    uid: String,
+    session: Session,
+    /// What it knows of the journal.
+    known: Vec<Entry>,
+}
+
+struct World {
+    settings: Settings,
+    clock: Arc<TestClock>,
+    journal: Journal,
+    run: Uuid,
+    create: CreateRun,
+    pods: Vec<Pod>,
+    acts: Vec<(String, ActOutcome)>,
+    seen: Vec<Entry>,
+    /// Which epoch was told that it may start an attempt.
+    started: BTreeMap<(u64, u32), u64>,
+    _dir: tempfile::TempDir,
+}
+
+fn versions() -> RunnerVersions {
+    let text = || "1".to_owned();
+    RunnerVersions { runtime: text(), protocol_min: 1, protocol_max: 1, python: text(), sdk: text() }
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings::new(dir.path());
+        let clock = Arc::new(TestClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
+        let journal = Journal::open(settings.clone(), clock.clone()).await.unwrap();
+        let run = journal.claim("acme", "nav", Some(("w", "2026-10"))).await.unwrap();
+        let pin = serde_json::json!({"activities": {
+            "look": {"effect": "none"},
+            "save": {"effect": "idempotent"},
+            "mail": {"effect": "external"},
+            "post": {"effect": "external", "requires": "review"},
+        }});
+        let create = CreateRun {
+            run_id: run,
+            namespace: "acme".to_owned(),
+            name: "nav".to_owned(),
+            workflow: WorkflowRef { name: "nav".to_owned(), uid: "w".to_owned() },
+            slot: Some("2026-10".to_owned()),
+            trigger: Trigger { kind: "Schedule".to_owned(), initiator: "system".to_owned() },
+            pin: Pin(pin.as_object().unwrap().clone()),
+            input: "{}".to_owned(),
+            request_hash: "h".to_owned(),
+        };
+        assert_eq!(journal.create_run(create.clone()).await.unwrap(), Inserted::Created(run));
+        let seen = journal.entries(run, 0).await.unwrap();
+        Self {
+            settings,
+            clock,
+            journal,
+            run,
+            create,
+            pods: Vec::new(),
+            acts: Vec::new(),
+            seen,
+            started: BTreeMap::new(),
+            _dir: dir,
+        }
+    }
+
+    async fn state(&self) -> Arc<RunState> {
+        self.journal.state(self.run).await.unwrap()
+    }
+
+    async fn step(&mut self, op: Op) {
+        match op {
+            Op::Attach { again } => self.attach(again).await,
+            Op::Work { what, lose_reply } => self.work(what, lose_reply).await,
+            Op::Poll => self.poll().await,
+            Op::Ghost { which, what } => self.ghost(which, what).await,
+            Op::Job => {
+                if let Some(wanted) = self.state().await.wanted() {
+                    let job = format!("job{}", wanted.segment);
+                    self.journal.job_recorded(self.run, wanted.segment, &job, &job, "t").await.unwrap();
+                }
+            }
+            Op::JobGone => {
+                let segment = self.state().await.segment;
+                self.journal.job_gone(self.run, segment).await.unwrap();
+            }
+            Op::Decide { verb, stale } => self.decide(verb, stale).await,
+            Op::Signal => {
+                let act = self.act();
+                let outcome = self.journal.signal(self.run, &act, "bob", "go", "[1]".to_owned()).await.unwrap();
+                self.acts.push((act, outcome));
+            }
+            Op::Cancel => {
+                let act = self.act();
+                let outcome = self.journal.cancel(self.run, &act, "bob").await.unwrap();
+                self.acts.push((act, outcome));
+            }
+            Op::Retry { all } => {
+                let state = self.state().await;
+                let unknown = state.activities.iter().filter(|(_, activity)| all && activity.unknown_effect());
+                let repeats = unknown.map(|(target, _)| *target).collect();
+                let act = self.act();
+                let outcome = self.journal.retry(self.run, &act, "bob", repeats).await.unwrap();
+                self.acts.push((act, outcome));
+            }
+            Op::Again { which } => self.again(which).await,
+            Op::Advance { seconds } => {
+                self.clock.advance(SignedDuration::from_secs(i64::from(seconds)));
+                self.journal.tick(self.journal.now()).await.unwrap();
+            }
+            Op::Reopen => self.reopen().await,
+        }
+        self.check().await;
+    }
+
+    fn act(&self) -> String {
+        format!("act{}", self.acts.len())
+    }
+
+    async fn attach(&mut self, again: bool) {
+        let Some(job) = self.state().await.job.clone() else { return };
+        let uid = match self.pods.last() {
+            Some(pod) if again => pod.uid.clone(),
+            _ => format!("pod{}", self.pods.len()),
+        };
+        let pod = AttachPod {
+            pod_name: uid.clone(),
+            pod_uid: uid.clone(),
+            job_uid: job.uid,
+            versions: versions(),
+            published: None,
+        };
+        let holder = self.state().await.holder().cloned();
+        if let Ok(reply) = self.journal.attach(self.run, pod).await {
+            let session = self.journal.session(&reply.session).unwrap();
+            match holder {
+                Some(holder) => assert_eq!((holder.pod_uid, holder.epoch), (uid.clone(), reply.epoch)),
+                None => assert!(self.pods.iter().all(|pod| pod.session.epoch < reply.epoch)),
+            }
+            self.pods.push(Pod { uid, session, known: reply.entries });
+        }
+    }
+
+    async fn work(&mut self, what: u8, lose_reply: bool) {
+        let Some(pod) = self.pods.last() else { return };
+        let Some(request) = request(&pod.known, pod.session.epoch, what) else { return };
+        let (session, run) = (pod.session.clone(), self.run);
+        let reply = self.journal.append(&session, request.clone()).await;
+        let length = self.state().await.length;
+        if lose_reply {
+            // The pod asks again: what was done stays done, what was refused stays refused.
+            let repeated = self.journal.append(&session, request.clone()).await;
+            let again = self.state().await;
+            assert_eq!(again.length, length, "said twice, written twice: {request:?}");
+            match (&reply, &repeated) {
+                (Ok(first), Ok(second)) => assert_eq!(first.entries, second.entries),
+                (Err(first), Err(second)) => assert_eq!(first.reason(), second.reason()),
+                _ => panic!("{request:?}: first {reply:?}, then {repeated:?}"),
+            }
+        }
+        if reply.is_ok() {
+            self.start_effects(session.epoch, &request);
+            let from = request.head + 1;
+            let new = self.journal.entries(run, from).await.unwrap();
+            self.pods.last_mut().unwrap().known.extend(new);
+        }
+    }
+
+    /// The pod was told that its intents are durable: now it starts them.
+    fn start_effects(&mut self, epoch: u64, request: &AppendRequest) {
+        for entry in &request.entries {
+            let intent = match entry {
+                PodEntry::ActivityScheduled { command, .. } => (*command, 1),
+                PodEntry::ActivityRetried { target, attempt, .. } => (*target, *attempt),
+                _ => continue,
+            };
+            let by = self.started.entry(intent).or_insert(epoch);
+            assert_eq!(*by, epoch, "attempt {intent:?} was started by two holders");
+        }
+    }
+
+    async fn poll(&mut self) {
+        let Some(pod) = self.pods.last_mut() else { return };
+        let head = pod.known.last().unwrap().seq;
+        let poll = ntro_journal::protocol::PollRequest { epoch: pod.session.epoch, head, wait_ms: 0 };
+        match self.journal.poll(&pod.session, poll).await {
+            Ok(reply) => pod.known.extend(reply.entries),
+            Err(error) => assert!(matches!(error.reason(), "Fenced" | "Sealed"), "{error}"),
+        }
+    }
+
+    async fn ghost(&mut self, which: u8, what: u8) {
+        let state = self.state().await;
+        let current = state.holder().map(|holder| holder.epoch);
+        let ghosts: Vec<&Pod> = self.pods.iter().filter(|pod| Some(pod.session.epoch) != current).collect();
+        if ghosts.is_empty() {
+            return;
+        }
+        let ghost = ghosts[usize::from(which) % ghosts.len()];
+        let Some(request) = request(&ghost.known, ghost.session.epoch, what) else { return };
+        let (before, session) = (state.length, ghost.session.clone());
+        let reply = self.journal.append(&session, request).await;
+        let new = self.journal.entries(self.run, before).await.unwrap();
+        assert!(new.iter().all(|entry| matches!(entry.body, EntryBody::LateCompletion { .. })), "{new:?}");
+        if session.epoch < state.epoch {
+            assert!(reply.is_err(), "an old epoch was answered");
+        }
+    }
+
+    async fn decide(&mut self, verb: u8, stale: bool) {
+        let state = self.state().await;
+        let Some(gate) = state.gates.values().next_back() else { return };
+        let act = self.act();
+        let it = GateAct {
+            gate_id: gate.id,
+            revision: if stale { gate.revision - 1 } else { gate.revision },
+            digest: Some(gate.content_digest.clone()),
+            verb: [Verb::Approve, Verb::Approve, Verb::Reject, Verb::Correct][usize::from(verb)],
+            actor: "bob".to_owned(),
+            groups: Vec::new(),
+            act: act.clone(),
+            acted_at: self.journal.now(),
+            comment: None,
+            correction: None,
+        };
+        let outcome = self.journal.decide(self.run, it).await.unwrap();
+        assert!(!stale || matches!(outcome, ActOutcome::Refused { .. }));
+        self.acts.push((act, outcome));
+    }
+
+    /// An operator that does not remember asks again for an act that has been judged.
+    async fn again(&mut self, which: u8) {
+        if self.acts.is_empty() {
+            return;
+        }
+        let (act, outcome) = &self.acts[usize::from(which) % self.acts.len()];
+        let length = self.state().await.length;
+        assert_eq!(&self.journal.cancel(self.run, act, "bob").await.unwrap(), outcome);
+        assert_eq!(self.state().await.length, length);
+    }
+
+    async fn reopen(&mut self) {
+        let before = self.state().await;
+        let elsewhere = tempfile::tempdir().unwrap();
+        // The old one must be gone before the new one can have the store.
+        self.journal = Journal::open(Settings::new(elsewhere.path()), self.clock.clone()).await.unwrap();
+        self.journal = Journal::open(self.settings.clone(), self.clock.clone()).await.unwrap();
+        assert_eq!(*before, *self.state().await);
+        let expected = match before.terminal {
+            Some(_) => Inserted::AlreadyRan(self.run),
+            None => Inserted::Existing(self.run),
+        };
+        assert_eq!(self.journal.create_run(self.create.clone()).await.unwrap(), expected);
+    }
+
+    async fn check(&mut self) {
+        let entries = self.journal.entries(self.run, 0).await.unwrap();
+        assert_eq!(entries[..self.seen.len()], self.seen[..], "what was there has changed");
+        let end = verify(&self.journal.audit_export(self.run).await.unwrap()).unwrap();
+        let state = self.state().await;
+        assert_eq!((end.length, end.head), (state.length, state.head_digest()));
+        check_journal(&entries, &state);
+        self.seen = entries;
+    }
+}
+
+/// Something a pod that knows these entries might say; `None` if it does not fit.
+fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
+    let state = RunState::replay(RunKey::from_bytes([0; 32]), known).unwrap();
+    let (command, seen_upto) = (state.next_command, state.last_delivery());
+    let text = || Payload::inline("\"x\"");
+    let schedule = |activity: &str| PodEntry::ActivityScheduled {
+        command,
+        seen_upto,
+        activity: activity.to_owned(),
+        step: None,
+        args: text(),
+        timeout_ms: None,
+    };
+    let open = |wanted: ActivityState| state.activities.iter().find(|(_, it)| it.state == wanted);
+    let running = open(ActivityState::Running).map(|(target, it)| (*target, it.attempt));
+    let either = open(ActivityState::AttemptFailed).or(open(ActivityState::Running));
+    let timer = state.timers.keys().next_back().copied();
+    let gate = state.gates.keys().next_back().copied();
+    let parked = || PodEntry::Parked { seen_upto, waiting_for: Vec::new() };
+    let released = |cause| PodEntry::Released { epoch: Some(epoch), cause };
+    let completed = |(target, attempt)| PodEntry::ActivityCompleted { target, attempt, result: text(), outputs: Vec::new() };
+    let entries = match what {
+        0 => vec![schedule("look")],
+        1 => vec![schedule("save")],
+        2 => vec![schedule("mail")],
+        3 | 4 => vec![schedule("post")],
+        5 => vec![schedule("undeclared")],
+        6..=8 => vec![completed(running?)],
+        9 => {
+            let ((target, attempt), error) = (running?, ErrorClass { class: "E".to_owned() });
+            vec![PodEntry::ActivityAttemptFailed { target, attempt, error, detail: text(), retry_after_ms: 1 }]
+        }
+        10 | 11 => {
+            let (target, it) = either?;
+            let failed = it.state == ActivityState::AttemptFailed;
+            let cause = if failed { RetryCause::Failure } else { RetryCause::Crash };
+            vec![PodEntry::ActivityRetried { target: *target, attempt: it.attempt + 1, cause }]
+        }
+        12 => {
+            let (target, it) = either?;
+            let error = FinalError { class: "E".to_owned(), non_retryable: false };
+            vec![PodEntry::ActivityFailed { target: *target, attempt: it.attempt, error, detail: text() }]
+        }
+        13 => vec![PodEntry::TimerStarted { command, seen_upto, duration_ms: 30_000 }],
+        14 => vec![PodEntry::TimerCancelled { command, seen_upto, target: timer? }],
+        15 | 16 => vec![PodEntry::GateOpened {
+            command,
+            seen_upto,
+            step: "review".to_owned(),
+            kind: GateKind::Review,
+            component: "DATA_TABLE".to_owned(),
+            actions: Vec::new(),
+            due_ms: (what == 16).then_some(30_000),
+            content: text(),
+        }],
+        17 => vec![PodEntry::GateRevised { command, seen_upto, target: gate?, content: text() }],
+        18 => vec![PodEntry::GateClosed { command, seen_upto, target: gate?, cause: GateCloseCause::Satisfied }],
+        19 => vec![parked()],
+        20 => vec![parked(), released(ReleaseCause::Parked)],
+        21 => vec![released(ReleaseCause::Parked)],
+        22 => vec![PodEntry::ActivityCancelRequested { command, seen_upto, target: either?.0.to_owned() }],
+        // Ends are rare, so that histories are long.
+        _ if command % 5 == 4 => {
+            vec![PodEntry::RunCompleted { command, seen_upto, result: text() }, released(ReleaseCause::Finished)]
+        }
+        _ => vec![
+            PodEntry::Blocked { code: BlockCode::CodeError, site: None, activity: None, detail: None },
+            released(ReleaseCause::Blocked),
+        ],
+    };
+    Some(AppendRequest { epoch, head: known.last()?.seq, entries })
+}
+
+/// What must hold of any journal, read entry by entry with no help of the machine.
+#[derive(Default)]
+struct Watcher {
+    holder: Option<u64>,
+    epoch: u64,
+    segment: u32,
+    jobs: u32,
+    commands: u64,
+    last_delivery: u64,
+    seen_upto: u64,
+    resting: bool,
+    blocked: bool,
+    wanted: bool,
+    ended: bool,
+    open_gates: BTreeMap<u64, u32>,
+    decided: BTreeSet<u64>,
+    newest_gate: Option<u64>,
+    approved: BTreeSet<u64>,
+    unfinished: BTreeMap<u64, (Effect, bool)>,
+    allowed: BTreeSet<u64>,
+    timers: BTreeSet<u64>,
+}
+
+fn check_journal(entries: &[Entry], state: &RunState) {
+    let mut watcher = Watcher::default();
+    for (index, entry) in entries.iter().enumerate() {
+        assert_eq!(entry.seq, index as u64);
+        if index > 0 {
+            assert!(entry.time >= entries[index - 1].time);
+        }
+        watcher.look(entry);
+    }
+    // A run that nobody holds, that can go on and was not told everything must be on its way to a Job.
+    if watcher.holder.is_none() && !watcher.ended && !watcher.blocked && !watcher.wanted {
+        assert!(watcher.resting && watcher.seen_upto >= watcher.last_delivery, "a wake-up was lost: {entries:?}");
+    }
+    assert_eq!(watcher.ended, state.phase().is_terminal());
+    assert_eq!(watcher.holder, state.holder().map(|holder| holder.epoch));
+}
+
+impl Watcher {
+    fn look(&mut self, entry: &Entry) {
+        let body = &entry.body;
+        if self.ended {
+            let late = matches!(
+                body,
+                EntryBody::Released { .. } | EntryBody::ActRefused { .. } | EntryBody::LateCompletion { .. }
+            );
+            assert!(late, "after the end: {entry:?}");
+        }
+        if let Some((command, seen_upto)) = body.command() {
+            assert!(self.holder.is_some() && !self.blocked, "a command without a holder: {entry:?}");
+            assert_eq!(command, self.commands);
+            assert!(seen_upto >= self.seen_upto && seen_upto <= self.last_delivery);
+            self.commands += 1;
+            self.seen_upto = seen_upto;
+            self.resting = false;
+        }
+        self.look_at_segments(body);
+        self.look_at_activities(body);
+        self.look_at_gates(body);
+        if let EntryBody::TimerStarted { command, fires_at, duration_ms, .. } = body {
+            self.timers.insert(*command);
+            assert_eq!(fires_at.duration_since(entry.time).as_millis(), i128::from(*duration_ms));
+        }
+        if let EntryBody::TimerCancelled { target, .. } = body {
+            self.timers.remove(target);
+        }
+        if let EntryBody::TimerFired { target } = body {
+            assert!(self.timers.remove(target), "fired twice, or after it was cancelled");
+        }
+        if body.is_delivery() {
+            self.last_delivery = entry.seq;
+        }
+        self.ended |= body.is_terminal();
+    }
+
+    fn look_at_segments(&mut self, body: &EntryBody) {
+        match body {
+            EntryBody::SegmentWanted { segment, .. } => {
+                assert_eq!((*segment, self.holder, self.blocked), (self.segment + 1, None, false));
+                self.segment = *segment;
+                self.wanted = true;
+            }
+            EntryBody::JobRecorded { segment, .. } => {
+                assert!(*segment == self.segment && *segment > self.jobs, "two Jobs of one segment");
+                self.jobs = *segment;
+            }
+            EntryBody::Attached { segment, epoch, .. } => {
+                assert_eq!((self.holder, *epoch, *segment), (None, self.epoch + 1, self.jobs));
+                assert_eq!(self.segment, self.jobs, "the next segment was already wanted");
+                self.epoch = *epoch;
+                self.holder = Some(*epoch);
+                self.resting = false;
+                self.wanted = false;
+            }
+            EntryBody::Released { epoch, .. } => {
+                assert_eq!(self.holder, Some(*epoch));
+                self.holder = None;
+            }
+            EntryBody::Parked { seen_upto, .. } => {
+                assert!(self.holder.is_some() && !self.blocked);
+                assert_eq!(*seen_upto, self.last_delivery, "parked without having read everything");
+                let busy = self.unfinished.values().any(|(_, cancelled)| !cancelled);
+                assert!(!busy, "parked with an activity under way");
+                self.seen_upto = *seen_upto;
+                self.resting = true;
+            }
+            EntryBody::Blocked { .. } => {
+                self.blocked = true;
+                self.wanted = false;
+            }
+            EntryBody::RetryRequested { repeats, .. } => {
+                assert!(self.blocked);
+                self.blocked = false;
+                self.allowed.extend(repeats);
+            }
+            _ => {}
+        }
+    }
+
+    fn look_at_activities(&mut self, body: &EntryBody) {
+        match body {
+            EntryBody::ActivityScheduled { command, effect, requires, .. } => {
+                if requires.is_some() {
+                    assert!(self.newest_gate.is_some_and(|gate| self.approved.contains(&gate)), "not approved");
+                }
+                self.unfinished.insert(*command, (*effect, false));
+                self.allowed.remove(command);
+            }
+            EntryBody::ActivityCancelRequested { target, .. } => {
+                if let Some((_, cancelled)) = self.unfinished.get_mut(target) {
+                    *cancelled = true;
+                }
+            }
+            EntryBody::ActivityAttemptFailed { target, .. } => {
+                assert!(self.holder.is_some() && self.unfinished.contains_key(target));
+                self.allowed.insert(*target);
+            }
+            EntryBody::ActivityRetried { target, .. } => {
+                let (effect, _) = self.unfinished[target];
+                let free = matches!(effect, Effect::None | Effect::Idempotent);
+                assert!(self.allowed.remove(target) || free, "an effect was repeated without a person");
+            }
+            EntryBody::ActivityCompleted { target, .. } | EntryBody::ActivityFailed { target, .. } => {
+                assert!(self.holder.is_some() && self.unfinished.remove(target).is_some(), "ended twice");
+            }
+            _ => {}
+        }
+    }
+
+    fn look_at_gates(&mut self, body: &EntryBody) {
+        match body {
+            EntryBody::GateOpened { command, .. } => {
+                self.open_gates.insert(*command, 1);
+                self.newest_gate = Some(*command);
+            }
+            EntryBody::GateRevised { target, revision, .. } => {
+                if let Some(current) = self.open_gates.get_mut(target) {
+                    assert_eq!(*revision, *current + 1);
+                    *current = *revision;
+                }
+            }
+            EntryBody::GateClosed { target, .. } => {
+                self.open_gates.remove(target);
+            }
+            EntryBody::GateDecided { target, revision, verb, .. } => {
+                assert_eq!(self.open_gates.remove(target), Some(*revision), "not open, or not what is shown");
+                assert!(self.decided.insert(*target), "decided twice");
+                if *verb == Verb::Approve {
+                    self.approved.insert(*target);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_history_keeps_what_must_always_hold(ops in prop::collection::vec(op(), 20..120)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new().await;
+            for op in ops {
+                world.step(op).await;
+            }
+        });
+    }
+}
+
+/// The histories above are worth something only if a refusal is a refusal: an operator that fails is none.
+#[tokio::test]
+async fn the_world_tells_refusals_from_failures() {
+    let world = World::new().await;
+    let session = Session { run_id: world.run, epoch: 1, pod_uid: "p".to_owned() };
+    let request = AppendRequest { epoch: 1, head: 0, entries: Vec::new() };
+    let refused = world.journal.append(&session, request).await;
+    assert!(matches!(refused, Err(JournalError::Refused { .. })));
+}
