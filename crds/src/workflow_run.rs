@@ -374,6 +374,11 @@ pub struct Blocked {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub activity: Option<String>,
+    /// Numbers of the effects of unknown outcome; a retry that allows them to be repeated names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(range(min = 0)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub repeats: Option<Vec<i64>>,
 }
 
 /// Length and head of a journal.

@@ -206,6 +206,8 @@ pub trait Store: Send + Sync + 'static {
     async fn put_draft(&self, draft: &Draft) -> Result<(), StoreError>;
     /// A draft of a run, sent under a key with this hash.
     async fn draft(&self, run_id: Uuid, key_hash: &str, digest: &str) -> Result<Option<Draft>, StoreError>;
+    /// Hash of the key under which a person sent a draft to a run, if they did and it is still there.
+    async fn draft_sent_by(&self, run_id: Uuid, actor: &str, digest: &str) -> Result<Option<String>, StoreError>;
     /// The view a key opens.
     async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError>;
     /// Throws away drafts and view keys whose time has passed.

@@ -466,6 +466,19 @@ impl Store for SqliteStore {
         }))
     }
 
+    async fn draft_sent_by(&self, run_id: Uuid, actor: &str, digest: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query(
+            "SELECT drafts.key_hash FROM drafts JOIN view_keys ON view_keys.key_hash = drafts.key_hash \
+             AND view_keys.run_id = drafts.run_id WHERE drafts.run_id = ? AND drafts.digest = ? AND view_keys.actor = ?",
+        )
+        .bind(run_id.to_string())
+        .bind(digest)
+        .bind(actor)
+        .fetch_optional(&mut *self.connection.lock().await)
+        .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
     async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError> {
         let row = sqlx::query("SELECT run_id, actor, until FROM view_keys WHERE namespace = ? AND key_hash = ?")
             .bind(namespace)
@@ -484,7 +497,11 @@ impl Store for SqliteStore {
 
     async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut connection = self.connection.lock().await;
-        for sql in ["DELETE FROM drafts WHERE expires <= ?", "DELETE FROM view_keys WHERE until <= ?"] {
+        // A key that no longer opens anything still tells who sent the drafts under it.
+        for sql in [
+            "DELETE FROM drafts WHERE expires <= ?1",
+            "DELETE FROM view_keys WHERE until <= ?1 AND key_hash NOT IN (SELECT key_hash FROM drafts)",
+        ] {
             sqlx::query(sql).bind(now.as_microsecond()).execute(&mut *connection).await?;
         }
         Ok(())

@@ -12,8 +12,9 @@ use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::user_action::{Outcome, UserActionStatus, Verb};
 use ntro_crds::workflow_run::Pin;
 use ntro_crds::UserAction;
-use ntro_journal::{ActOutcome, GateAct, Journal, JournalError, RunState};
 use ntro_journal::protocol as journal;
+use ntro_journal::{ActOutcome, DraftRef, GateAct, Journal, JournalError, RunState, machine};
+use uuid::Uuid;
 
 use crate::context::Context;
 use crate::error::{Class, Problem};
@@ -93,16 +94,21 @@ async fn perform(journal: &Journal, act: &UserAction, state: &RunState, pin: &Pi
             journal.view(id, &uid, actor, &key_hash, until).await
         }
         Verdict::Signal { name } => {
-            let args = match &spec.draft_digest {
-                None => Some("[]".to_owned()),
-                Some(digest) => journal.draft_of(id, actor, digest).await.map_err(problem)?,
+            let Some(draft) = draft(journal, id, actor, spec.draft_digest.as_deref()).await? else {
+                return missing(journal, act, id).await;
             };
-            match args {
-                Some(args) => journal.signal(id, &uid, actor, &name, args).await,
-                None => journal.refuse(id, &uid, actor, "signal", "DraftMissing").await,
-            }
+            let args = match &draft {
+                Some(draft) => journal.draft_text(id, draft).await.map_err(problem)?.unwrap_or_default(),
+                None => "[]".to_owned(),
+            };
+            journal.signal(id, &uid, actor, &name, args).await
         }
         Verdict::Decide { gate, seen } => {
+            let comment = draft(journal, id, actor, spec.comment_digest.as_deref()).await?;
+            let correction = draft(journal, id, actor, spec.draft_digest.as_deref()).await?;
+            let (Some(comment), Some(correction)) = (comment, correction) else {
+                return missing(journal, act, id).await;
+            };
             let decision = GateAct {
                 gate_id: gate,
                 revision: u32::try_from(seen.revision).unwrap_or(0),
@@ -112,12 +118,24 @@ async fn perform(journal: &Journal, act: &UserAction, state: &RunState, pin: &Pi
                 groups: spec.groups.clone().unwrap_or_default(),
                 act: uid,
                 acted_at: act.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-                comment: spec.comment_digest.clone(),
-                correction: spec.draft_digest.clone(),
+                comment,
+                correction,
             };
             journal.decide(id, decision).await
         }
     };
+    Ok(told(outcome.map_err(problem)?))
+}
+
+/// The draft an act names: `Some(None)` if it names none, `None` if it is not there or somebody else sent it.
+async fn draft(journal: &Journal, run: Uuid, actor: &str, digest: Option<&str>) -> Result<Option<Option<DraftRef>>, Problem> {
+    let Some(digest) = digest else { return Ok(Some(None)) };
+    Ok(journal.draft_sent_by(run, actor, digest).await.map_err(problem)?.map(Some))
+}
+
+async fn missing(journal: &Journal, act: &UserAction, run: Uuid) -> Result<Result<(), String>, Problem> {
+    let (uid, spec) = (act.uid().unwrap_or_default(), &act.spec);
+    let outcome = journal.refuse(run, &uid, &spec.actor, spec.verb.as_str(), machine::reason::DRAFT_MISSING).await;
     Ok(told(outcome.map_err(problem)?))
 }
 

@@ -1,1 +1,74 @@
-//! Runs: the journal's wish for a segment becomes a Job, its state a status.
+//! Runs: everything about one run is done by one worker at a time, acts before timers before Jobs before status.
+//!
+//! The journal decides; this room turns what it wants into Jobs, what the cluster shows into observations, and what it
+//! says into Gates and status. A run is worked on although its WorkflowRun was deleted: deleting is not cancelling.
+
+pub mod admit;
+pub mod index;
+pub mod job;
+pub mod pin;
+pub mod plan;
+pub mod status;
+pub mod wake;
+pub mod work;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::runtime::reflector::Store;
+use ntro_crds::{Gate, Runbook, UserAction, Workflow, WorkflowRun, labels};
+use ntro_journal::Journal;
+
+use crate::context::Context;
+use crate::queue::Queue;
+use index::Index;
+
+pub use wake::run;
+
+/// Namespace and name of a run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl RunKey {
+    /// A key.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The run that an object of ours belongs to, by its label.
+    pub fn of_labelled<K: ResourceExt>(object: &K) -> Option<Self> {
+        Some(Self::new(object.namespace()?, object.labels().get(labels::RUN)?))
+    }
+}
+
+/// What the workers share. Cloning is cheap.
+#[derive(Clone)]
+pub struct Runs {
+    /// Shared parts of the operator.
+    pub context: Context,
+    /// The journals.
+    pub journal: Journal,
+    /// The Workflows.
+    pub workflows: Store<Workflow>,
+    /// The Runbooks.
+    pub runbooks: Store<Runbook>,
+    /// The WorkflowRuns, each under its own key.
+    pub objects: Arc<Index<WorkflowRun>>,
+    /// Jobs by run.
+    pub jobs: Arc<Index<Job>>,
+    /// Pods by run.
+    pub pods: Arc<Index<Pod>>,
+    /// Gates by run.
+    pub gates: Arc<Index<Gate>>,
+    /// Acts by run.
+    pub acts: Arc<Index<UserAction>>,
+    /// The runs to look at.
+    pub queue: Queue<RunKey>,
+}

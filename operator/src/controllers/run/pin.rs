@@ -121,6 +121,14 @@ pub fn check_gate_policy(workflow: &Workflow, version: &VerifiedVersion) -> Resu
     Ok(())
 }
 
+/// The runner image of a Workflow's runs: its own, else the installation's. Tags are not resolved by anybody.
+pub fn image<'a>(workflow: &'a Workflow, installed: Option<&'a str>) -> Result<&'a str, PinError> {
+    let own = workflow.spec.run_template.as_ref().and_then(|template| template.image.as_deref());
+    let image = own.or(installed).unwrap_or_default();
+    let pinned = image.rsplit_once("@sha256:").is_some_and(|(_, hex)| hex.len() == 64);
+    if pinned { Ok(image) } else { Err(PinError::ImageNotPinned(image.to_owned())) }
+}
+
 /// Everything a pin is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources<'a> {
@@ -144,10 +152,7 @@ pub fn pin(sources: &Sources<'_>) -> Result<Pin, PinError> {
     let version = version(workflow, sources.runbook)?;
     check_gate_policy(workflow, version)?;
     let template = workflow.spec.run_template.clone();
-    let image = template.as_ref().and_then(|t| t.image.as_deref()).or(sources.runner_image).unwrap_or_default();
-    if !image.rsplit_once("@sha256:").is_some_and(|(_, hex)| hex.len() == 64) {
-        return Err(PinError::ImageNotPinned(image.to_owned()));
-    }
+    let image = image(workflow, sources.runner_image)?;
     let period = sources.request.context.as_ref().and_then(|context| context.period.clone());
     let context = period.map_or_else(|| json!({}), |period| json!({ "period": period }));
     Ok(Pin {
@@ -174,7 +179,7 @@ pub fn pin(sources: &Sources<'_>) -> Result<Pin, PinError> {
 
 /// The pin as the journal keeps it: what runners and the machine need, and the whole as text. (Entries hold no fractions,
 /// which a configuration may.)
-pub fn for_journal(pin: &Pin) -> Result<journal::Pin, serde_json::Error> {
+pub fn for_journal(pin: &Pin, request: &Request) -> Result<journal::Pin, serde_json::Error> {
     let activities: Map<String, Value> = pin
         .activities
         .iter()
@@ -188,12 +193,13 @@ pub fn for_journal(pin: &Pin) -> Result<journal::Pin, serde_json::Error> {
         })
         .collect();
     let mut map = Map::new();
-    map.insert("runbook".to_owned(), json!(pin.runbook.name));
-    map.insert("version".to_owned(), json!(pin.runbook.version));
-    map.insert("digest".to_owned(), json!(pin.runbook.digest));
+    map.insert("runbook".to_owned(), serde_json::to_value(&pin.runbook)?);
     map.insert("layerDigest".to_owned(), json!(pin.runbook.layer_digest));
     map.insert("image".to_owned(), json!(pin.image));
     map.insert("activities".to_owned(), Value::Object(activities));
+    if let Some(period) = request.context.as_ref().and_then(|context| context.period.clone()) {
+        map.insert("period".to_owned(), Value::String(period));
+    }
     map.insert("whole".to_owned(), Value::String(serde_json::to_string(pin)?));
     Ok(journal::Pin(map))
 }

@@ -147,9 +147,13 @@ pub fn plan(view: &View<'_>) -> Plan {
         }
         SegmentState::Wanted(wanted) => match view.wanted_job {
             Some(job) => self::wanted(view, wanted.segment, wanted.not_before, job, &mut plan),
-            None => end_older(view, &mut plan),
+            None => {
+                end_older(view, &mut plan);
+            }
         },
-        SegmentState::Over => end_older(view, &mut plan),
+        SegmentState::Over => {
+            end_older(view, &mut plan);
+        }
     }
     prune(view, &mut plan);
     plan

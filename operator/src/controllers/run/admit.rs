@@ -1,0 +1,104 @@
+//! Takes a run up: pins it, claims its name and slot in the ledger, begins its journal. Asked again, nothing happens twice.
+
+use ntro_crds::workflow_run::{Pin, Request, TriggerKind};
+use ntro_crds::{Runbook, Workflow};
+use ntro_journal::protocol::{Trigger, WorkflowRef};
+use ntro_journal::{CreateRun, Inserted};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::pin::{self, Sources};
+use super::{RunKey, Runs};
+use crate::controllers::act::{defect, problem};
+use crate::error::{Classified, Problem};
+use crate::failpoint;
+
+/// What became of a run that was to be taken up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admitted {
+    /// Its journal has begun, now or earlier.
+    Open(Uuid),
+    /// A run of that name or slot has ended: it is not executed again.
+    AlreadyRan(Uuid),
+    /// The name or slot belongs to another request.
+    Taken(Uuid),
+}
+
+/// Hash of what was asked for: tells the same wish from another under the same name.
+pub fn request_hash(request: &Request, entity: &str) -> String {
+    let text = serde_json::to_vec(&(request, entity)).unwrap_or_default();
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The slot of a request that a schedule made, in seconds.
+fn slot(request: &Request) -> Option<String> {
+    let scheduled = matches!(request.trigger.kind, TriggerKind::Schedule | TriggerKind::Backfill);
+    request.trigger.scheduled_time.as_ref().filter(|_| scheduled).map(|time| time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+impl Runs {
+    /// The Workflow of that name.
+    pub fn workflow(&self, namespace: &str, name: &str) -> Option<std::sync::Arc<Workflow>> {
+        self.workflows.get(&kube::runtime::reflector::ObjectRef::new(name).within(namespace))
+    }
+
+    /// The Runbook of that name.
+    pub fn runbook(&self, namespace: &str, name: &str) -> Option<std::sync::Arc<Runbook>> {
+        self.runbooks.get(&kube::runtime::reflector::ObjectRef::new(name).within(namespace))
+    }
+
+    /// Takes a run up.
+    pub async fn admit(&self, key: &RunKey, workflow: &Workflow, request: &Request) -> Result<Admitted, Problem> {
+        let tenant = self.context.tenants.get(&key.namespace).map(|tenant| tenant.slug).unwrap_or_default();
+        let runbook = self.runbook(&key.namespace, &workflow.spec.runbook_ref.name);
+        let workflow_uid = workflow.metadata.uid.clone().unwrap_or_default();
+        let sources = Sources {
+            workflow,
+            workflow_uid: &workflow_uid,
+            runbook: runbook.as_deref(),
+            tenant: &tenant,
+            runner_image: self.context.settings.runner_image(),
+            request,
+        };
+        let pin = pin::pin(&sources).map_err(|error| error.problem())?;
+        let slot = slot(request);
+        let claim = slot.as_deref().map(|slot| (workflow_uid.as_str(), slot));
+        let run_id = self.journal.claim(&key.namespace, &key.name, claim).await.map_err(problem)?;
+        let create = self.create(key, &pin, request, run_id, slot, &workflow.spec.entity)?;
+        let inserted = self.journal.create_run(create).await.map_err(problem)?;
+        failpoint::hit("run-created");
+        Ok(match inserted {
+            Inserted::Created(id) | Inserted::Existing(id) => Admitted::Open(id),
+            Inserted::AlreadyRan(id) | Inserted::Conflict { run_id: id, terminal: true } => Admitted::AlreadyRan(id),
+            Inserted::Conflict { run_id, terminal: false } => Admitted::Taken(run_id),
+        })
+    }
+
+    fn create(
+        &self,
+        key: &RunKey,
+        pin: &Pin,
+        request: &Request,
+        run_id: Uuid,
+        slot: Option<String>,
+        entity: &str,
+    ) -> Result<CreateRun, Problem> {
+        let kind = match request.trigger.kind {
+            TriggerKind::Manual => "Manual",
+            TriggerKind::Schedule => "Schedule",
+            TriggerKind::Backfill => "Backfill",
+            TriggerKind::Child => "Child",
+        };
+        Ok(CreateRun {
+            run_id,
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            workflow: WorkflowRef { name: request.workflow_ref.name.clone(), uid: pin.workflow_uid.clone() },
+            slot,
+            trigger: Trigger { kind: kind.to_owned(), initiator: request.trigger.initiator.clone() },
+            pin: pin::for_journal(pin, request).map_err(defect)?,
+            input: pin::input(pin, request, run_id),
+            request_hash: request_hash(request, entity),
+        })
+    }
+}

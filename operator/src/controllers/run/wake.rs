@@ -1,0 +1,208 @@
+//! What wakes runs: watches of everything that belongs to them, and the journals' own feed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::Api;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use ntro_crds::{Gate, Runbook, UserAction, Workflow, WorkflowRun, labels};
+use ntro_journal::Journal;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::index::{self, Index};
+use super::{RunKey, Runs, pin};
+use crate::context::Context;
+use crate::controllers::act::{self, problem};
+use crate::controllers::Driver;
+use crate::error::Problem;
+use crate::kube_ext::Kind;
+use crate::metrics::ControllerName;
+use crate::queue::{self, Worklist};
+
+/// Runs worked on at the same time.
+const WORKERS: usize = 16;
+
+/// Builds what the workers share. Nothing runs before [`run`].
+pub fn prepare(context: &Context, journal: &Journal, workflows: Store<Workflow>, runbooks: Store<Runbook>) -> (Runs, Worklist<RunKey>) {
+    let (queue, worklist) = queue::queue();
+    let runs = Runs {
+        context: context.clone(),
+        journal: journal.clone(),
+        workflows,
+        runbooks,
+        objects: Arc::default(),
+        jobs: Arc::default(),
+        pods: Arc::default(),
+        gates: Arc::default(),
+        acts: Arc::default(),
+        queue,
+    };
+    (runs, worklist)
+}
+
+/// Watches and works until told to stop.
+pub async fn run(runs: Runs, worklist: Worklist<RunKey>, shutdown: CancellationToken) {
+    let mut tasks = JoinSet::new();
+    let context = runs.context.clone();
+    let (queue, stop) = (runs.queue.clone(), shutdown.clone());
+    let config = watcher::Config::default;
+    tasks.spawn(index::keep(context.all(), config(), None, Arc::clone(&runs.objects), of_run, queue.clone(), stop.clone()));
+    tasks.spawn(index::keep(context.all(), config(), None, Arc::clone(&runs.gates), of_gate, queue.clone(), stop.clone()));
+    tasks.spawn(index::keep(context.all(), config(), None, Arc::clone(&runs.acts), of_act, queue.clone(), stop.clone()));
+    tasks.spawn(per_tenant(runs.clone(), stop.clone()));
+    tasks.spawn(feed(runs.clone(), stop));
+    let driver = Arc::new(Driver::new(ControllerName::Run, context));
+    let worker = runs.clone();
+    let work = move |key: RunKey| {
+        let (runs, driver) = (worker.clone(), Arc::clone(&driver));
+        async move { driver.pass(&key.namespace.clone(), &key.name.clone(), runs.pass(key)).await }
+    };
+    worklist.run(WORKERS, shutdown, work).await;
+    while tasks.join_next().await.is_some() {}
+}
+
+fn of_run(object: &WorkflowRun) -> Option<RunKey> {
+    Some(RunKey::new(object.namespace()?, object.name_any()))
+}
+
+fn of_gate(object: &Gate) -> Option<RunKey> {
+    Some(RunKey::new(object.namespace()?, object.spec.run.clone()))
+}
+
+fn of_act(object: &UserAction) -> Option<RunKey> {
+    Some(RunKey::new(object.namespace()?, object.spec.run.clone()))
+}
+
+/// Wakes the runs whose journals changed, and all open ones at the start.
+async fn feed(runs: Runs, shutdown: CancellationToken) {
+    let mut feed = runs.journal.subscribe();
+    loop {
+        match runs.journal.open_runs().await {
+            Ok(open) => {
+                for id in open {
+                    wake(&runs, id).await;
+                }
+            }
+            Err(error) => tracing::error!(error = %crate::error::chain(&error), "could not list open runs"),
+        }
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = feed.recv() => match changed {
+                    Ok(id) => wake(&runs, id).await,
+                    // Some were missed: all open runs are looked at again.
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => break,
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+}
+
+async fn wake(runs: &Runs, id: uuid::Uuid) {
+    if let Ok(state) = runs.journal.state(id).await {
+        runs.queue.push(RunKey::new(state.namespace.clone(), state.name.clone()));
+    }
+}
+
+/// Watches Jobs and pods in the namespaces of tenants, where alone the operator may see them.
+async fn per_tenant(runs: Runs, shutdown: CancellationToken) {
+    let mut tenants = runs.context.tenants.subscribe();
+    let mut watched: BTreeMap<String, CancellationToken> = BTreeMap::new();
+    loop {
+        let known = tenants.borrow_and_update().clone();
+        watched.retain(|namespace, stop| {
+            let stays = known.contains_key(namespace);
+            if !stays {
+                stop.cancel();
+            }
+            stays
+        });
+        for namespace in known.keys() {
+            if watched.contains_key(namespace) {
+                continue;
+            }
+            let stop = shutdown.child_token();
+            watched.insert(namespace.clone(), stop.clone());
+            watch_in(&runs, namespace, &runs.jobs, &stop);
+            watch_in(&runs, namespace, &runs.pods, &stop);
+            for key in runs.objects.runs().into_iter().filter(|key| key.namespace == *namespace) {
+                runs.queue.push(key);
+            }
+            tokio::spawn(verify(runs.clone(), namespace.clone()));
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = tenants.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn watch_in<K: Kind + Send + Sync + 'static>(runs: &Runs, namespace: &str, index: &Arc<Index<K>>, stop: &CancellationToken) {
+    let config = watcher::Config::default().labels(labels::RUN);
+    let api = runs.context.namespaced::<K>(namespace);
+    let run_of = |object: &K| RunKey::of_labelled(object);
+    tokio::spawn(index::keep(api, config, Some(namespace.to_owned()), Arc::clone(index), run_of, runs.queue.clone(), stop.clone()));
+}
+
+/// Notes the approval policy as soon as a namespace is served, so that the first act already has a proof that is older.
+async fn verify(runs: Runs, namespace: String) {
+    if let Err(error) = act::proof::verify(&runs.context, &runs.journal, &namespace).await {
+        tracing::warn!(namespace, reason = error.reason, error = error.message, "could not verify the approval policy");
+    }
+}
+
+/// A store of all objects of a kind that tells `changed` about each change, kept until told to stop.
+pub fn reflect<K>(api: Api<K>, changed: impl Fn(&K) + Send + 'static, shutdown: CancellationToken) -> (Store<K>, impl Future<Output = ()> + Send)
+where
+    K: Kind + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let watch = async move {
+        let stream = reflector::reflector(writer, watcher(api, watcher::Config::default()).default_backoff());
+        let mut stream = std::pin::pin!(stream.touched_objects());
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                object = stream.next() => match object {
+                    Some(Ok(object)) => changed(&object),
+                    Some(Err(error)) => tracing::debug!(kind = %K::kind(&()), error = %crate::error::chain(&error), "watch failed"),
+                    None => return,
+                },
+            }
+        }
+    };
+    (store, watch)
+}
+
+impl Runs {
+    /// Applies every act the API server has taken until now, and gives the time until which that is so: timers that are due
+    /// may fire only after the acts that came before them.
+    pub async fn settle_acts(&self) -> Result<Timestamp, Problem> {
+        let until = self.context.clock.now();
+        let acts = self.context.all::<UserAction>().list(&ListParams::default()).await?;
+        let mut by_run: BTreeMap<RunKey, Vec<Arc<UserAction>>> = BTreeMap::new();
+        for act in acts.items {
+            let judged = act.status.as_ref().is_some_and(|status| status.outcome.is_some());
+            if let Some(key) = of_act(&act).filter(|_| !judged) {
+                by_run.entry(key).or_default().push(Arc::new(act));
+            }
+        }
+        for (key, acts) in by_run {
+            let known = self.journal.run_by_name(&key.namespace, &key.name).await.map_err(problem)?;
+            let Some(id) = known else { continue };
+            let Ok(state) = self.journal.state(id).await else { continue };
+            if let Some(pin) = pin::from_journal(&state.pin) {
+                act::process(&self.context, &self.journal, &state, &pin, &acts).await?;
+            }
+        }
+        Ok(until)
+    }
+}
+

@@ -1,0 +1,418 @@
+//! One pass over a run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions, PropagationPolicy};
+use ntro_crds::workflow_run::{Context as RunContext, Pin, Request, Trigger, TriggerKind, WorkflowRef, WorkflowRunStatus};
+use ntro_crds::{WorkflowRun, WorkflowRunSpec, labels, names};
+use ntro_journal::{PublishedHead, RunState};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::admit::Admitted;
+use super::job::{self, JobInput};
+use super::plan::{self, JobView, PodView, Step, View};
+use super::status::{self, Source};
+use super::{RunKey, Runs, pin};
+use crate::controllers::act::{self, problem};
+use crate::controllers::gate::{self, GateInput};
+use crate::error::{Class, Next, Problem};
+use crate::failpoint;
+use crate::kube_ext::{Created, create_once, patch_status_if_changed};
+
+/// Changes that nobody waits for are written together, this far apart.
+const COALESCE: SignedDuration = SignedDuration::from_secs(10);
+
+impl Runs {
+    /// Brings everything about a run in line, and says when to look again.
+    pub async fn pass(&self, key: RunKey) -> Result<Next, Problem> {
+        let Some(tenant) = self.context.tenants.get(&key.namespace) else { return Ok(Next::OnChange) };
+        if tenant.terminating {
+            return Ok(Next::OnChange);
+        }
+        let object = self.objects.of(&key).into_iter().next().filter(|o| o.metadata.deletion_timestamp.is_none());
+        let known = self.journal.run_by_name(&key.namespace, &key.name).await.map_err(problem)?;
+        match (object, known) {
+            (None, None) => {
+                act::refuse_all(&self.context, &self.acts.of(&key), "RunMissing").await?;
+                Ok(Next::OnChange)
+            }
+            (None, Some(id)) => self.orphan(&key, id).await,
+            (Some(object), None) => self.newcomer(&key, &object).await,
+            (Some(object), Some(id)) => self.known(&key, &object, id).await,
+        }
+    }
+
+    /// A run without an object: made again unless it has ended. Deleting is not cancelling.
+    async fn orphan(&self, key: &RunKey, id: Uuid) -> Result<Next, Problem> {
+        let Ok(state) = self.journal.state(id).await else {
+            // The name is claimed and the journal has not begun: the slot's controller goes on with it.
+            return Ok(Next::OnChange);
+        };
+        if state.terminal.is_some() {
+            return Ok(Next::OnChange);
+        }
+        self.recreate(key, &state).await?;
+        Ok(Next::OnChange)
+    }
+
+    /// Makes the object of a run that has a journal.
+    pub async fn recreate(&self, key: &RunKey, state: &RunState) -> Result<(), Problem> {
+        let Some(request) = request_of(state) else { return Ok(()) };
+        let object = run_object(key, &request, &state.workflow.uid, state.run_id);
+        let api = self.context.namespaced::<WorkflowRun>(&key.namespace);
+        if let Created::New(_) = create_once(&api, &key.name, &object).await? {
+            tracing::info!(namespace = key.namespace, run = key.name, "made the WorkflowRun of an open journal");
+        }
+        Ok(())
+    }
+
+    /// An object nobody has taken up yet.
+    async fn newcomer(&self, key: &RunKey, object: &WorkflowRun) -> Result<Next, Problem> {
+        let before = object.status.as_ref();
+        if before.is_some_and(|status| status.run_id.is_some()) {
+            let message = "the store does not know this run: it is older than what was published; restore the newest copy";
+            return self.refuse(object, "JournalBehind", message).await;
+        }
+        let request = &object.spec.request;
+        let name = &request.workflow_ref.name;
+        let Some(workflow) = self.workflow(&key.namespace, name) else {
+            let message = format!("Workflow {name} does not exist");
+            return self.wait(object, "WorkflowMissing", &message, false).await;
+        };
+        match self.admit(key, &workflow, request).await {
+            Ok(Admitted::Open(id)) => self.known(key, object, id).await,
+            Ok(Admitted::AlreadyRan(_)) => self.already_ran(object).await,
+            Ok(Admitted::Taken(_)) => self.already_ran(object).await,
+            Err(error) => {
+                let stalled = error.class == Class::Invalid;
+                self.wait(object, error.reason, &error.message, stalled).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn already_ran(&self, object: &WorkflowRun) -> Result<Next, Problem> {
+        let message = "a run of this name has been executed already; nothing is executed again: start a run with another name";
+        self.refuse(object, "AlreadyRan", message).await
+    }
+
+    async fn refuse(&self, object: &WorkflowRun, code: &'static str, message: &str) -> Result<Next, Problem> {
+        let now = self.context.clock.now();
+        let next = status::refused(object.status.as_ref(), object.metadata.generation, code, message, now);
+        self.write_status(object, &next).await?;
+        act::refuse_all(&self.context, &self.acts.of(&key_of(object)), code).await?;
+        Ok(Next::OnChange)
+    }
+
+    async fn wait(&self, object: &WorkflowRun, reason: &str, message: &str, stalled: bool) -> Result<Next, Problem> {
+        let now = self.context.clock.now();
+        let next = status::not_started(object.status.as_ref(), object.metadata.generation, reason, message, stalled, now);
+        self.write_status(object, &next).await?;
+        Ok(Next::After(Duration::from_secs(60)))
+    }
+
+    /// A run with an object and a journal.
+    async fn known(&self, key: &RunKey, object: &WorkflowRun, id: Uuid) -> Result<Next, Problem> {
+        let before = object.status.as_ref();
+        let published = before.and_then(|status| status.run_id.as_deref());
+        let Ok(state) = self.journal.state(id).await else {
+            return self.begin(key, object).await;
+        };
+        match published {
+            Some(published) if published != id.to_string() => {
+                let message = "the store knows another run under this name: it is not the one that published this status";
+                return self.refuse(object, "JournalBehind", message).await;
+            }
+            None if state.terminal.is_some() || !is_same(object, &state) => return self.already_ran(object).await,
+            _ => {}
+        }
+        if self.behind(before, id).await? {
+            if state.terminal.is_none() {
+                self.journal.block(id, ntro_journal::protocol::BlockCode::JournalBehind).await.map_err(problem)?;
+            }
+            let message = "the store is older than, or differs from, what was published; restore the newest copy";
+            return self.refuse(object, "JournalBehind", message).await;
+        }
+        self.go_on(key, object, &state).await
+    }
+
+    /// The name is claimed but the journal has not begun: the operator died in between.
+    async fn begin(&self, key: &RunKey, object: &WorkflowRun) -> Result<Next, Problem> {
+        let request = &object.spec.request;
+        let Some(workflow) = self.workflow(&key.namespace, &request.workflow_ref.name) else {
+            return self.wait(object, "WorkflowMissing", "its Workflow does not exist", false).await;
+        };
+        match self.admit(key, &workflow, request).await? {
+            Admitted::Open(id) => {
+                let state = self.journal.state(id).await.map_err(problem)?;
+                self.go_on(key, object, &state).await
+            }
+            Admitted::AlreadyRan(_) | Admitted::Taken(_) => self.already_ran(object).await,
+        }
+    }
+
+    async fn behind(&self, before: Option<&WorkflowRunStatus>, id: Uuid) -> Result<bool, Problem> {
+        let Some(head) = before.and_then(|status| status.journal.as_ref()) else { return Ok(false) };
+        let head = PublishedHead { length: u64::try_from(head.length).unwrap_or(0), head: head.head.clone() };
+        self.journal.is_behind(id, &head).await.map_err(problem)
+    }
+
+    async fn go_on(&self, key: &RunKey, object: &WorkflowRun, state: &RunState) -> Result<Next, Problem> {
+        let id = state.run_id;
+        let pin = pin::from_journal(&state.pin).ok_or_else(|| {
+            let message = format!("the journal of run {id} has a pin this release cannot read");
+            Problem { class: Class::Bug, reason: "PinUnreadable", message }
+        })?;
+        let acts = self.acts.of(key);
+        act::process(&self.context, &self.journal, state, &pin, &acts).await?;
+        let state = self.journal.state(id).await.map_err(problem)?;
+        let mut next = self.jobs(key, object, &state, &pin).await?;
+        let state = self.journal.state(id).await.map_err(problem)?;
+        self.gates(key, object, &state, &pin).await?;
+        next = next.sooner(self.publish(key, object, &state, &pin).await?);
+        let now = self.context.clock.now();
+        if let Some(due) = act::prune(&self.context, &acts, now).await? {
+            next = next.sooner(Next::After(plan::until(now, due)));
+        }
+        Ok(next)
+    }
+
+    /// Does what the plan says until it says nothing new.
+    async fn jobs(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin) -> Result<Next, Problem> {
+        let mut state = Arc::new(state.clone());
+        let mut next = Next::OnChange;
+        // Each step changes what the next plan sees; three rounds are the longest chain (gone, create, record).
+        for _ in 0..4 {
+            let plan = self.plan(key, object, &state, pin).await?;
+            next = plan.next;
+            let mut again = false;
+            for step in plan.steps {
+                again |= self.apply(key, object, &state, pin, step).await?;
+            }
+            if !again {
+                break;
+            }
+            state = self.journal.state(state.run_id).await.map_err(problem)?;
+        }
+        Ok(next)
+    }
+
+    async fn plan(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin) -> Result<plan::Plan, Problem> {
+        let run_uid = object.uid().unwrap_or_default();
+        let wanted = state.wanted().map(|wanted| self.build(key, object, state, pin, wanted.segment));
+        let wanted_job = wanted.as_ref().map(|job| {
+            let hash = job.annotations().get(labels::TEMPLATE_HASH).map(String::as_str).unwrap_or_default();
+            (job.metadata.name.as_deref().unwrap_or_default(), hash)
+        });
+        let cached = self.jobs.of(key).len() + self.pods.of(key).len();
+        // What the watches show may lag: before something is made or given up, the API server itself is asked.
+        let quiet = state.terminal.is_some() && cached == 0;
+        let (jobs, pods) = if quiet { (Vec::new(), Vec::new()) } else { self.look(key).await? };
+        Ok(plan::plan(&View {
+            state,
+            run_uid: &run_uid,
+            wanted_job,
+            jobs: &jobs,
+            pods: &pods,
+            now: self.context.clock.now(),
+        }))
+    }
+
+    async fn look(&self, key: &RunKey) -> Result<(Vec<JobView>, Vec<PodView>), Problem> {
+        let params = ListParams::default().labels(&format!("{}={}", labels::RUN, key.name));
+        let jobs = self.context.namespaced::<Job>(&key.namespace).list(&params).await?;
+        let pods = self.context.namespaced::<Pod>(&key.namespace).list(&params).await?;
+        Ok((jobs.iter().filter_map(plan::job_view).collect(), pods.iter().filter_map(plan::pod_view).collect()))
+    }
+
+    fn build(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin, segment: u32) -> Job {
+        let settings = &self.context.settings;
+        let (service, port) = (&settings.service_name, settings.service_port);
+        job::build(&JobInput {
+            namespace: &key.namespace,
+            run: &key.name,
+            run_uid: &object.uid().unwrap_or_default(),
+            run_id: &state.run_id.to_string(),
+            workflow: &state.workflow.name,
+            segment,
+            pin,
+            api_url: &format!("https://{service}.{}.svc:{port}", settings.namespace),
+            allow_no_landlock: settings.allow_no_landlock,
+        })
+    }
+
+    /// Does one step; says whether the journal has changed by it.
+    async fn apply(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin, step: Step) -> Result<bool, Problem> {
+        let api = self.context.namespaced::<Job>(&key.namespace);
+        match step {
+            Step::JobGone { segment } => {
+                self.journal.job_gone(state.run_id, segment).await.map_err(problem)?;
+                Ok(true)
+            }
+            Step::CreateJob { segment } => {
+                let job = self.build(key, object, state, pin, segment);
+                failpoint::hit("job-create-before");
+                let made = create_once(&api, &job.name_any(), &job).await?;
+                failpoint::hit("job-create-after");
+                let Created::New(made) = made else { return Ok(true) };
+                let (name, uid) = (made.name_any(), made.uid().unwrap_or_default());
+                let hash = made.annotations().get(labels::TEMPLATE_HASH).cloned().unwrap_or_default();
+                self.journal.job_recorded(state.run_id, segment, &name, &uid, &hash).await.map_err(problem)?;
+                Ok(true)
+            }
+            Step::RecordJob { segment, name, uid, template_hash } => {
+                self.journal.job_recorded(state.run_id, segment, &name, &uid, &template_hash).await.map_err(problem)?;
+                Ok(true)
+            }
+            Step::DeleteJob { name, uid } => {
+                let params = DeleteParams {
+                    propagation_policy: Some(PropagationPolicy::Foreground),
+                    preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
+                    ..DeleteParams::default()
+                };
+                match api.delete(&name, &params).await {
+                    Ok(_) => Ok(false),
+                    Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Step::NameTaken { name } => Err(Problem {
+                class: Class::Waiting { after: Duration::from_secs(30) },
+                reason: "JobNameTaken",
+                message: format!("Job {}/{name} is not ours: delete it, the run needs its name", key.namespace),
+            }),
+        }
+    }
+
+    async fn gates(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin) -> Result<(), Problem> {
+        let run_uid = object.uid().unwrap_or_default();
+        let titles = self.titles(key, pin);
+        let acts: BTreeMap<_, _> = self.acts.of(key).iter().filter_map(|act| Some((act.uid()?, act.name_any()))).collect();
+        let now = self.context.clock.now();
+        let title = |step: &str| titles.iter().find(|(id, _)| id == step).map_or(step, |(_, title)| title.as_str()).to_owned();
+        let named: Vec<_> = state.gates.values().map(|gate| (gate, title(&gate.step))).collect();
+        let inputs: Vec<_> = named
+            .iter()
+            .map(|(gate, title)| GateInput { state, gate, pin, run_uid: &run_uid, title, acts: &acts, now })
+            .collect();
+        gate::ensure(&self.context, &inputs, &self.gates.of(key)).await
+    }
+
+    /// Titles of the steps, from the manifest of the pinned version.
+    fn titles(&self, key: &RunKey, pin: &Pin) -> Vec<(String, String)> {
+        let runbook = self.runbook(&key.namespace, &pin.runbook.name);
+        let versions = runbook.as_ref().and_then(|runbook| runbook.status.as_ref()?.versions.as_deref());
+        let version = versions.unwrap_or_default().iter().find(|version| version.digest == pin.runbook.digest);
+        let steps = version.and_then(|version| version.steps.as_deref()).unwrap_or_default();
+        steps.iter().map(|step| (step.id.clone(), step.title.clone().unwrap_or_else(|| step.id.clone()))).collect()
+    }
+
+    /// Writes the status if it is time to.
+    async fn publish(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin) -> Result<Next, Problem> {
+        let before = object.status.as_ref();
+        let now = self.context.clock.now();
+        let titles = self.titles(key, pin);
+        let pods_live = self.pods.of(key).iter().filter_map(|pod| plan::pod_view(pod)).any(|pod| pod.alive);
+        let source =
+            Source { generation: object.metadata.generation, before, state, pin, titles: &titles, pods_live, now };
+        let after = status::project(&source);
+        if !status::urgent(before, &after) {
+            let last = last_write(object);
+            let due = last.and_then(|last| last.checked_add(COALESCE).ok()).unwrap_or(now);
+            if due > now {
+                let differs = crate::kube_ext::same_but_for_times(&before.cloned(), &Some(after)).is_ok_and(|same| !same);
+                return Ok(if differs { Next::After(plan::until(now, due)) } else { Next::OnChange });
+            }
+        }
+        self.write_status(object, &after).await?;
+        Ok(Next::OnChange)
+    }
+
+    async fn write_status(&self, object: &WorkflowRun, next: &WorkflowRunStatus) -> Result<(), Problem> {
+        let api = self.context.namespaced::<WorkflowRun>(&object.namespace().unwrap_or_default());
+        patch_status_if_changed(&api, &object.name_any(), object.status.as_ref(), next).await?;
+        Ok(())
+    }
+}
+
+/// When our status was last written, from the object's own record of its writers.
+fn last_write(object: &WorkflowRun) -> Option<Timestamp> {
+    let fields = object.metadata.managed_fields.as_deref().unwrap_or_default();
+    let ours = fields.iter().filter(|f| f.subresource.as_deref() == Some("status"));
+    ours.filter_map(|f| f.time.as_ref().map(|time| time.0)).max()
+}
+
+fn key_of(object: &WorkflowRun) -> RunKey {
+    RunKey::new(object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Whether an object without a status is the one its journal was begun for.
+fn is_same(object: &WorkflowRun, state: &RunState) -> bool {
+    let request = &object.spec.request;
+    request.workflow_ref.name == state.workflow.name
+        && request.trigger.initiator == state.trigger.initiator
+        && request_of(state).is_some_and(|known| {
+            known.context.unwrap_or_default() == request.context.clone().unwrap_or_default()
+                && known.trigger.scheduled_time == request.trigger.scheduled_time
+        })
+}
+
+/// The request of a run, from its journal.
+fn request_of(state: &RunState) -> Option<Request> {
+    let kind = match state.trigger.kind.as_str() {
+        "Manual" => TriggerKind::Manual,
+        "Schedule" => TriggerKind::Schedule,
+        "Backfill" => TriggerKind::Backfill,
+        _ => return None,
+    };
+    let period = state.pin.0.get("period").and_then(Value::as_str).map(str::to_owned);
+    let scheduled = state.slot.as_deref().and_then(|slot| slot.parse::<Timestamp>().ok());
+    Some(Request {
+        workflow_ref: WorkflowRef { name: state.workflow.name.clone() },
+        context: period.map(|period| RunContext { period: Some(period) }),
+        trigger: Trigger {
+            kind,
+            initiator: state.trigger.initiator.clone(),
+            scheduled_time: scheduled.map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
+            parent: None,
+        },
+    })
+}
+
+/// The object of a run.
+pub fn run_object(key: &RunKey, request: &Request, workflow_uid: &str, run_id: Uuid) -> WorkflowRun {
+    let mut object = WorkflowRun::new(&key.name, WorkflowRunSpec { request: request.clone() });
+    let mut annotations = BTreeMap::new();
+    if let Some(time) = &request.trigger.scheduled_time {
+        annotations.insert(labels::SCHEDULED_AT.to_owned(), time.0.to_string());
+    }
+    object.metadata = ObjectMeta {
+        name: Some(key.name.clone()),
+        namespace: Some(key.namespace.clone()),
+        labels: Some(
+            [
+                (labels::MANAGED_BY, labels::MANAGED_BY_OPERATOR.to_owned()),
+                (labels::WORKFLOW, request.workflow_ref.name.clone()),
+                (labels::WORKFLOW_UID, workflow_uid.to_owned()),
+                (labels::RUN_ID, run_id.to_string()),
+            ]
+            .map(|(key, value)| (key.to_owned(), value))
+            .into(),
+        ),
+        annotations: (!annotations.is_empty()).then_some(annotations),
+        ..ObjectMeta::default()
+    };
+    object
+}
+
+/// The name of a slot's run.
+pub fn slot_key(namespace: &str, workflow: &str, slot: Timestamp) -> RunKey {
+    RunKey::new(namespace, names::slot_run(workflow, slot))
+}
