@@ -18,5 +18,7 @@ pub mod metrics;
 pub mod queue;
 pub mod telemetry;
 pub mod tenants;
+#[cfg(test)]
+pub mod testing;
 pub mod ticker;
 pub mod tls;

@@ -115,7 +115,10 @@ fn code(status: StatusCode) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod operation_tests {
     use super::*;
 
     #[test]

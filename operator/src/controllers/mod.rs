@@ -78,9 +78,9 @@ fn outcome(class: Class) -> Outcome {
 fn report(problem: &Problem, next: Next) {
     let Problem { class, reason, message } = problem;
     match class {
-        Class::Waiting { .. } => tracing::debug!(reason, message, ?next, "waiting"),
-        Class::Invalid => tracing::info!(reason, message, "invalid"),
-        Class::Transient => tracing::warn!(reason, message, ?next, "failed"),
-        Class::Bug => tracing::error!(reason, message, ?next, "failed by a defect"),
+        Class::Waiting { .. } => tracing::debug!(reason, error = message, ?next, "waiting"),
+        Class::Invalid => tracing::info!(reason, error = message, "invalid"),
+        Class::Transient => tracing::warn!(reason, error = message, ?next, "failed"),
+        Class::Bug => tracing::error!(reason, error = message, ?next, "failed by a defect"),
     }
 }

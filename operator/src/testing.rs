@@ -1,0 +1,93 @@
+//! Stand-ins for tests: an API server that answers from a function, and a context over it.
+
+use std::sync::Arc;
+
+use axum::http::{Request, Response};
+use jiff::Timestamp;
+use kube::Client;
+use kube::client::Body;
+use ntro_journal::Journal;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::args::Settings;
+use crate::bundles::Bundles;
+use crate::clock::{Clock, TestClock};
+use crate::context::Context;
+use crate::kube_ext::Events;
+use crate::metrics::Metrics;
+use crate::tenants::{Tenant, Tenants};
+
+/// A request to the API server: method, path with query, body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// Method.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Body, null if there is none.
+    pub body: Value,
+}
+
+/// A client whose API server is `answer`: `None` is 404. Every request is told to the receiver.
+pub fn api_server(
+    answer: impl Fn(&Asked) -> Option<Value> + Send + Sync + 'static,
+) -> (Client, mpsc::UnboundedReceiver<Asked>) {
+    let (told, asked) = mpsc::unbounded_channel();
+    let answer = Arc::new(answer);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (answer, told) = (Arc::clone(&answer), told.clone());
+        async move {
+            let (method, path) = (request.method().to_string(), request.uri().to_string());
+            let body = axum::body::Body::new(request.into_body());
+            let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            let asked = Asked { method, path, body };
+            let (code, reply) = match answer(&asked) {
+                Some(reply) => (200, reply),
+                None => {
+                    let status = json!({
+                        "kind": "Status", "apiVersion": "v1", "status": "Failure", "metadata": {},
+                        "message": "not found", "reason": "NotFound", "code": 404,
+                    });
+                    (404, status)
+                }
+            };
+            let _ = told.send(asked);
+            let response = Response::builder().status(code).body(Body::from(reply.to_string().into_bytes()));
+            Ok::<_, std::convert::Infallible>(response.unwrap())
+        }
+    });
+    (Client::new(service, "default"), asked)
+}
+
+/// A context over a journal in `dir`, with the tenants `acme` and `beta`, standing at a fixed time.
+pub async fn context(dir: &std::path::Path, client: Client) -> (Context, Arc<TestClock>) {
+    let clock = Arc::new(TestClock::at("2026-10-31T08:00:00Z".parse::<Timestamp>().unwrap()));
+    let settings = Arc::new(Settings::for_tests(dir));
+    let metrics = Arc::new(Metrics::new());
+    let tenants = Arc::new(Tenants::default());
+    for name in ["acme", "beta"] {
+        let tenant = Tenant {
+            namespace: name.to_owned(),
+            uid: format!("uid-{name}"),
+            slug: name.to_owned(),
+            registry: None,
+            terminating: false,
+        };
+        tenants.set(name, Some(tenant));
+    }
+    let journal = Journal::open(settings.for_journal(), Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap();
+    let bundles = Bundles::new(dir.join("bundles"), client.clone(), Arc::clone(&metrics));
+    let context = Context {
+        journal,
+        bundles: Arc::new(bundles),
+        events: Events::new(client.clone(), None),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        client,
+        metrics,
+        settings,
+        tenants,
+    };
+    (context, clock)
+}
