@@ -1,2 +1,29 @@
-//! Placeholder.
-fn main() {}
+//! `ntro`: pushes runbook bundles, emits custom resources, shows and answers gates. It holds no logic of its own.
+
+mod args;
+mod cluster;
+mod commands;
+mod error;
+mod operator_api;
+mod printer;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let printer = printer::Printer::new(&cli.global);
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        printer.warn("error: a TLS provider was installed before ours");
+        return ExitCode::FAILURE;
+    }
+    match commands::run(&cli, printer).await {
+        Ok(outcome) => outcome.code(),
+        Err(failure) => {
+            printer.warn(format!("error: {failure}"));
+            failure.code()
+        }
+    }
+}

@@ -2,6 +2,10 @@
 //!
 //! One module per kind; [`all`] gives the definitions as they are installed. Optional fields are `Option` everywhere and
 //! no spec field has a default in its schema, so that what a user applied is what is stored.
+#![allow(
+    clippy::doc_markdown,
+    reason = "docs of fields are what `kubectl explain` prints, where kinds stand without backticks"
+)]
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed assumption is a failed test")

@@ -80,6 +80,11 @@ pub fn act(target: &str, identity: &ActIdentity<'_>) -> String {
     format!("{}-{}", slug(target, NAME_MAX - 13), base32(&hash, 12))
 }
 
+/// Name of a Workflow that shares its runbook with one of another entity: `<start of the slug>-<8 characters of a hash>`.
+pub fn workflow_for(slug: &str, entity: &str) -> String {
+    format!("{}-{}", self::slug(slug, WORKFLOW_MAX - 9), base32(&digest(&[slug, entity]), 8))
+}
+
 /// Class of a gate, `<runbook>.<step>`: the name roles know it by.
 pub fn gate_class(runbook: &str, step: &str) -> String {
     format!("{runbook}.{step}")

@@ -14,7 +14,7 @@ use crate::runbook::{LocalRef, Resolved};
 use crate::schema::{self, Object};
 
 /// A runbook bound to an entity of the tenant.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "ntro.dev",
     version = "v1alpha1",
@@ -118,7 +118,7 @@ pub struct WorkflowSpec {
 }
 
 /// Which runbook, and which version of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunbookRef {
     /// Name of a Runbook of this namespace. Cannot be changed.

@@ -18,7 +18,8 @@ const WORDS: &[(&str, &str)] = &[
     ("operatorNamespace", ".Values.operatorNamespace"),
     ("registry", ".Values.registry"),
     ("dnsNamespace", ".Values.dnsNamespace"),
-    ("registrySecrets", ".Values.registrySecrets"),
+    // Without names the rule would grant every Secret.
+    ("registrySecrets", r#"required "registrySecrets names at least one Secret" .Values.registrySecrets"#),
     ("viewers", r#"include "ntro-tenant.subjects" (list .Values.viewers) | fromJsonArray"#),
     ("approvers", r#"include "ntro-tenant.subjects" (list .Values.approvers) | fromJsonArray"#),
     ("runners", r#"include "ntro-tenant.subjects" (list .Values.runners) | fromJsonArray"#),
@@ -118,8 +119,10 @@ fn tenant_schema() -> Value {
     let mut schema = plain(
         &schemars::generate::SchemaSettings::draft07().into_generator().into_root_schema_for::<tenant::TenantSpec>(),
     );
-    // A slug has no default; Helm merges `global` into the values of every chart.
-    schema["required"] = json!(["tenant"]);
+    // Everything has its default in values.yaml, and setting a value to null must not take it away. Helm merges `global`
+    // into the values of every chart.
+    schema["required"] =
+        schema["properties"].as_object().into_iter().flat_map(serde_json::Map::keys).cloned().collect();
     schema["properties"]["global"] = json!({ "type": "object" });
     strip_defaults(&mut schema);
     schema

@@ -289,6 +289,17 @@ mod tests {
     }
 
     #[test]
+    fn without_named_secrets_there_is_no_right_to_any() {
+        let role = |names: &[&str]| {
+            let registry_secrets = names.iter().map(|name| (*name).to_owned()).collect();
+            let manifests = manifests(&TenantSpec { registry_secrets, ..spec() });
+            manifests.into_iter().find(|o| o["kind"] == "Role" && o["metadata"]["name"] == "ntro-operator").unwrap()
+        };
+        assert!(!role(&[]).to_string().contains("secrets"));
+        assert!(role(&["a"]).to_string().contains(r#""resourceNames":["a"]"#));
+    }
+
+    #[test]
     fn no_role_has_a_wildcard() {
         for role in manifests(&spec()).iter().filter(|object| object["kind"] == "Role") {
             for rule in role["rules"].as_array().unwrap() {

@@ -39,14 +39,19 @@ fn bound(namespace: &str, name: &str, rules: &Value, subjects: &Value) -> [Value
 
 /// What the operator may do here beyond its own kinds.
 fn operator_rules(words: &Words) -> Value {
-    json!([
+    // A rule that names nothing would mean every Secret.
+    let secrets = match &words.registry_secrets {
+        Value::Array(names) if names.is_empty() => json!([]),
+        names => json!([{ "apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"] }]),
+    };
+    let rules = json!([
         { "apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
         { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "delete"] },
         { "apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"] },
         { "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CA_CONFIG_MAP], "verbs": ["get", "patch", "update"] },
-        { "apiGroups": [""], "resources": ["secrets"], "resourceNames": words.registry_secrets, "verbs": ["get"] },
         { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
-    ])
+    ]);
+    with(rules, secrets)
 }
 
 /// Seeing everything of the tenant, and reading what runs hold.

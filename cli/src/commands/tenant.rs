@@ -1,0 +1,90 @@
+//! `ntro tenant create`: the same manifests as the chart `ntro-tenant`, from the same source.
+
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
+use kube::{Api, Client};
+use ntro_crds::labels;
+use ntro_crds::tenant::{People, TenantSpec, manifests};
+use serde_json::Value;
+
+use crate::args::{self, Global, TenantCreate};
+use crate::cluster::Cluster;
+use crate::error::{Failure, Outcome, Result};
+use crate::printer::{Printer, Table};
+
+/// Runs `ntro tenant …`.
+pub async fn run(args: &args::Tenant, global: &Global, printer: Printer) -> Result<Outcome> {
+    let args::Tenant::Create(args) = args;
+    let spec = spec(args, global)?;
+    let objects = manifests(&spec);
+    if args.dry_run {
+        let rows = || Table {
+            rows: objects.iter().map(|o| vec![format!("{} (dry run)", label(o))]).collect(),
+            ..Table::default()
+        };
+        printer.objects(&objects, rows)?;
+        return Ok(Outcome::Done);
+    }
+    let cluster = Cluster::connect(global).await?;
+    for object in &objects {
+        let changed = apply(&cluster.client, object).await?;
+        if printer.for_people() {
+            printer.line(format!("{} {}", label(object), if changed { "applied" } else { "unchanged" }));
+        }
+    }
+    if !printer.for_people() {
+        printer.objects(&objects, Table::default)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn spec(args: &TenantCreate, global: &Global) -> Result<TenantSpec> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let slug = &args.slug;
+    if slug.len() > 63 || !slug.chars().all(|c| plain(c) || c == '-') || !slug.starts_with(plain) || !slug.ends_with(plain) {
+        return Err(Failure::Usage(format!(
+            "`{slug}` is no slug: at most 63 lower-case letters, digits and hyphens, a letter or digit at both ends"
+        )));
+    }
+    let people = |users: &[String], groups: &[String]| People { users: users.to_vec(), groups: groups.to_vec() };
+    let registry = args.registry.as_deref().unwrap_or_default();
+    Ok(TenantSpec {
+        tenant: slug.clone(),
+        namespace: global.namespace.clone().unwrap_or_default(),
+        operator_namespace: args.operator_namespace.clone(),
+        registry: registry.trim_start_matches("oci://").trim_end_matches('/').to_owned(),
+        viewers: people(&args.viewers, &args.viewer_groups),
+        approvers: people(&args.approvers, &args.approver_groups),
+        runners: people(&args.runners, &args.runner_groups),
+        ..TenantSpec::default()
+    })
+}
+
+/// Applies one manifest; says whether anything changed.
+async fn apply(client: &Client, object: &Value) -> Result<bool> {
+    let what = format!("apply {}", label(object));
+    let bad = |e: String| Failure::Other(format!("cannot {what}: {e}"));
+    let types: TypeMeta = serde_json::from_value(object.clone()).map_err(|e| bad(e.to_string()))?;
+    let kind = GroupVersionKind::try_from(&types).map_err(|e| bad(e.to_string()))?;
+    let resource = ApiResource::from_gvk(&kind);
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let before = api.get_opt(name).await.map_err(|e| Failure::from_kube(&what, e))?;
+    let params = PatchParams::apply(labels::CLI_FIELD_MANAGER).force();
+    let after = api.patch(name, &params, &Patch::Apply(object)).await.map_err(|e| Failure::from_kube(&what, e))?;
+    Ok(before.is_none_or(|b| b.metadata.resource_version != after.metadata.resource_version))
+}
+
+/// `kind/name`, with the namespace if it has one.
+fn label(object: &Value) -> String {
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let kind = text(&object["kind"]).to_lowercase();
+    let name = text(&object["metadata"]["name"]);
+    match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => format!("{kind}/{name} (namespace {namespace})"),
+        None => format!("{kind}/{name}"),
+    }
+}
