@@ -106,8 +106,17 @@ impl Draft {
             return Err(Refusal::new(ErrorCode::Fenced, "the segment is over").into());
         }
         let completion = entry.completion().is_some();
-        if self.state.blocked.is_some() && !completion && !released {
-            return invalid("the run is blocked");
+        if let Some(blocked) = &self.state.blocked
+            && !completion
+            && !released
+        {
+            // Who was refused for what blocked the run is told the same again.
+            let code = match blocked.code {
+                BlockCode::RequirementNotMet => ErrorCode::RequirementNotMet,
+                BlockCode::TooLarge => ErrorCode::TooLarge,
+                _ => ErrorCode::Invalid,
+            };
+            return Err(Refusal::new(code, format!("the run is blocked: {}", blocked.code)).into());
         }
         self.check_size(entry, append)?;
         self.check_command(entry, append)?;

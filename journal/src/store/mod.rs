@@ -210,7 +210,7 @@ pub trait Store: Send + Sync + 'static {
     async fn draft_sent_by(&self, run_id: Uuid, actor: &str, digest: &str) -> Result<Option<String>, StoreError>;
     /// The view a key opens.
     async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError>;
-    /// Throws away drafts and view keys whose time has passed.
+    /// Throws away drafts whose time has passed, and such view keys under which no draft is left.
     async fn expire(&self, now: Timestamp) -> Result<(), StoreError>;
     /// Keeps a fact about a namespace, replacing the one before.
     async fn put_fact(&self, namespace: &str, key: &str, value: &str) -> Result<(), StoreError>;

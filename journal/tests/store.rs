@@ -1,0 +1,249 @@
+//! What every store must do. A further store joins with one more test that calls [`conform`].
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use ntro_journal::machine::{self, NewRun, Outcome, RunState};
+use ntro_journal::protocol::{
+    Entry, LogLine, LogStream, Payload, Pin, RunKey, Trigger, WorkflowRef,
+};
+use ntro_journal::store::{
+    Commit, Draft, Inserted, LedgerKey, RunInsert, RunRow, SqliteStore, Store, StoreError, ViewKey,
+};
+use uuid::Uuid;
+
+fn now() -> Timestamp {
+    "2026-10-05T08:00:00.123456Z".parse().unwrap()
+}
+
+fn made(run_id: Uuid, name: &str) -> (RunKey, Outcome<()>) {
+    let run = NewRun {
+        run_id,
+        namespace: "acme".to_owned(),
+        name: name.to_owned(),
+        workflow: WorkflowRef { name: "nav".to_owned(), uid: "w".to_owned() },
+        slot: None,
+        trigger: Trigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
+        pin: Pin::default(),
+        input: Payload::inline("{\"text\":\"ü\\u0000\"}"),
+    };
+    let key = RunKey::random();
+    (key, machine::create(run, key, now()).unwrap())
+}
+
+async fn create(
+    store: &dyn Store,
+    run_id: Uuid,
+    name: &str,
+    slot: Option<(&str, &str)>,
+    request: &str,
+) -> (Inserted, RunState) {
+    let (key, made) = made(run_id, name);
+    let row = RunRow {
+        run_id,
+        key,
+        request_hash: request.to_owned(),
+        length: made.state.length,
+        head: made.state.head,
+        terminal: false,
+    };
+    let insert = RunInsert { namespace: "acme", name, slot, row, entries: &made.entries };
+    (store.create(insert).await.unwrap(), made.state)
+}
+
+async fn commit(store: &dyn Store, state: &RunState, entries: &[Entry], expected: u64) -> Result<(), StoreError> {
+    let terminal = entries.iter().any(|entry| entry.body.is_terminal());
+    store.commit(Commit { run_id: state.run_id, expected, entries, terminal, ..Commit::default() }).await
+}
+
+/// Everything a store promises, on an empty one.
+async fn conform(store: &dyn Store) {
+    runs_are_created_once(store).await;
+    appends_compare_the_length(store).await;
+    logs_ignore_repeats(store).await;
+    drafts_and_views_end(store).await;
+    facts_and_settings_stay(store).await;
+}
+
+async fn runs_are_created_once(store: &dyn Store) {
+    let (run, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let slot = Some(("w", "2026-10"));
+    assert_eq!(store.claim("acme", "nav-1", slot, run).await.unwrap(), run);
+    assert_eq!(store.claim("acme", "nav-1", None, other).await.unwrap(), run, "the name is taken");
+    assert_eq!(store.claim("acme", "nav-x", slot, other).await.unwrap(), run, "the slot is taken");
+    assert_eq!(store.ledger("acme", LedgerKey::Name("nav-x")).await.unwrap(), None, "and nothing was noted");
+    assert!(store.run(run).await.unwrap().is_none());
+    let conflict = Inserted::Conflict { run_id: run, terminal: false };
+    assert_eq!(create(store, other, "nav-1", None, "h").await.0, conflict);
+    let (created, state) = create(store, run, "nav-1", slot, "h").await;
+    assert_eq!(created, Inserted::Created(run));
+    assert_eq!(create(store, other, "nav-1", slot, "h").await.0, Inserted::Existing(run));
+    assert_eq!(create(store, other, "nav-1", slot, "changed").await.0, conflict);
+    assert_eq!(create(store, other, "nav-2", slot, "h").await.0, Inserted::Existing(run), "one run per slot");
+    let elsewhere = LedgerKey::Slot { workflow_uid: "w2", slot: "2026-10" };
+    assert_eq!(store.ledger("acme", elsewhere).await.unwrap(), None);
+    assert_eq!(store.ledger("beta", LedgerKey::Name("nav-1")).await.unwrap(), None);
+    assert_eq!(store.open_runs().await.unwrap(), [run]);
+
+    let ended = machine::cancel(&state, "act", "ann", now());
+    commit(store, &state, &ended.entries, state.length).await.unwrap();
+    assert_eq!(create(store, other, "nav-1", slot, "h").await.0, Inserted::AlreadyRan(run));
+    let conflict = Inserted::Conflict { run_id: run, terminal: true };
+    assert_eq!(create(store, other, "nav-1", slot, "changed").await.0, conflict);
+    assert!(store.open_runs().await.unwrap().is_empty());
+}
+
+async fn appends_compare_the_length(store: &dyn Store) {
+    let run = Uuid::from_u128(10);
+    let (_, state) = create(store, run, "append", None, "h").await;
+    let next = machine::job_recorded(&state, 1, ("job", "uid", "t"), now());
+    let raced = commit(store, &state, &next.entries, state.length - 1).await;
+    assert!(matches!(raced, Err(StoreError::Raced(id)) if id == run));
+    assert_eq!(store.entries(run, 0).await.unwrap().len(), 2, "nothing of it is there");
+    commit(store, &state, &next.entries, state.length).await.unwrap();
+    let raced = commit(store, &state, &next.entries, state.length).await;
+    assert!(matches!(raced, Err(StoreError::Raced(_))));
+    let row = store.run(run).await.unwrap().unwrap();
+    let entries = store.entries(run, 0).await.unwrap();
+    assert_eq!((row.length, row.head, row.terminal), (3, entries[2].hash, false));
+    assert_eq!(RunState::replay(row.key, &entries).unwrap(), next.state);
+    assert_eq!(store.entries(run, 2).await.unwrap(), entries[2..]);
+    assert!(store.entries(run, 3).await.unwrap().is_empty());
+    let unknown = Commit { run_id: Uuid::nil(), entries: &next.entries, ..Commit::default() };
+    assert!(matches!(store.commit(unknown).await, Err(StoreError::Raced(_))));
+}
+
+async fn logs_ignore_repeats(store: &dyn Store) {
+    let run = Uuid::from_u128(20);
+    let line = |n: u64, text: &str| LogLine {
+        n,
+        stream: [LogStream::Stdout, LogStream::Stderr, LogStream::Logging][usize::try_from(n % 3).unwrap()],
+        time: "t".to_owned(),
+        text: text.to_owned(),
+    };
+    store.append_log(run, 1, &[line(0, "a"), line(1, "ü")]).await.unwrap();
+    store.append_log(run, 1, &[line(1, "other"), line(2, "c")]).await.unwrap();
+    store.append_log(run, 2, &[line(0, "d")]).await.unwrap();
+    let all = store.read_log(run, None, 100).await.unwrap();
+    let texts: Vec<_> = all.iter().map(|it| (it.epoch, it.line.n, it.line.text.as_str())).collect();
+    assert_eq!(texts, [(1, 0, "a"), (1, 1, "ü"), (1, 2, "c"), (2, 0, "d")]);
+    assert_eq!(all[2].line, line(2, "c"));
+    assert_eq!(store.read_log(run, Some((1, 1)), 1).await.unwrap(), all[2..3]);
+    assert_eq!(store.read_log(run, Some((1, 2)), 9).await.unwrap(), all[3..]);
+    assert_eq!(store.log_bytes(run).await.unwrap(), 5);
+    assert_eq!(store.log_bytes(Uuid::nil()).await.unwrap(), 0);
+}
+
+async fn drafts_and_views_end(store: &dyn Store) {
+    let run = Uuid::from_u128(30);
+    let (_, state) = create(store, run, "people", None, "h").await;
+    let draft = Draft {
+        namespace: "acme".to_owned(),
+        run_id: run,
+        key_hash: "k".to_owned(),
+        digest: "d".to_owned(),
+        text: "{}".to_owned(),
+        expires: now() + SignedDuration::from_hours(1),
+    };
+    let later = Draft { digest: "e".to_owned(), expires: now() + SignedDuration::from_hours(2), ..draft.clone() };
+    store.put_draft(&draft).await.unwrap();
+    store.put_draft(&draft).await.unwrap();
+    store.put_draft(&later).await.unwrap();
+    assert!(store.draft(run, "k", "d").await.unwrap() == Some(draft));
+    assert!(store.draft(run, "other", "d").await.unwrap().is_none());
+    let view = ViewKey {
+        key_hash: "k".to_owned(),
+        namespace: "acme".to_owned(),
+        run_id: run,
+        actor: "vic".to_owned(),
+        until: now() + SignedDuration::from_mins(10),
+    };
+    let opened = machine::view(&state, "act", "vic", view.until, now());
+    let with = |expected| Commit {
+        run_id: run,
+        expected,
+        entries: &opened.entries,
+        terminal: false,
+        view: Some(&view),
+        drafts: &[],
+    };
+    assert!(store.commit(with(7)).await.is_err());
+    assert_eq!(store.view_key("acme", "k").await.unwrap(), None, "no key without its entry");
+    store.commit(with(2)).await.unwrap();
+    assert_eq!(store.view_key("acme", "k").await.unwrap(), Some(view));
+    assert_eq!(store.view_key("beta", "k").await.unwrap(), None);
+    assert_eq!(store.draft_sent_by(run, "vic", "d").await.unwrap().as_deref(), Some("k"));
+    assert_eq!(store.draft_sent_by(run, "bob", "d").await.unwrap(), None);
+    assert_eq!(store.draft_sent_by(Uuid::nil(), "vic", "d").await.unwrap(), None);
+    let in_an_hour = now() + SignedDuration::from_hours(1);
+    store.expire(in_an_hour).await.unwrap();
+    assert!(store.draft(run, "k", "d").await.unwrap().is_none());
+    assert_eq!(store.draft_sent_by(run, "vic", "e").await.unwrap().as_deref(), Some("k"), "it says who sent the rest");
+    let read = machine::read(&opened.state, "vic", "log", now());
+    let used = ["e".to_owned()];
+    let commit = Commit { run_id: run, expected: 3, entries: &read.entries, drafts: &used, ..Commit::default() };
+    store.commit(commit).await.unwrap();
+    assert!(store.draft(run, "k", "e").await.unwrap().is_none(), "used up with the entry");
+    store.expire(in_an_hour).await.unwrap();
+    assert_eq!(store.view_key("acme", "k").await.unwrap(), None);
+}
+
+async fn facts_and_settings_stay(store: &dyn Store) {
+    store.put_fact("acme", "policy", "1").await.unwrap();
+    store.put_fact("acme", "policy", "2").await.unwrap();
+    store.put_fact("acme", "binding", "3").await.unwrap();
+    assert_eq!(store.fact("acme", "policy").await.unwrap().as_deref(), Some("2"));
+    assert_eq!(store.fact("beta", "policy").await.unwrap(), None);
+    let all = [("binding", "3"), ("policy", "2")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(store.facts("acme").await.unwrap(), all);
+    assert_eq!(store.setting_or("key", b"one").await.unwrap(), b"one");
+    assert_eq!(store.setting_or("key", b"two").await.unwrap(), b"one");
+}
+
+async fn open(dir: &Path) -> SqliteStore {
+    SqliteStore::open(dir).await.unwrap()
+}
+
+#[tokio::test]
+async fn sqlite_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    conform(&open(dir.path()).await).await;
+}
+
+#[tokio::test]
+async fn sqlite_keeps_everything_when_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Uuid::from_u128(1);
+    let store = open(dir.path()).await;
+    let (_, state) = create(&store, run, "nav", None, "h").await;
+    store.put_fact("acme", "policy", "1").await.unwrap();
+    drop(store);
+    let store = open(dir.path()).await;
+    let row = store.run(run).await.unwrap().unwrap();
+    let entries = store.entries(run, 0).await.unwrap();
+    assert_eq!(RunState::replay(row.key, &entries).unwrap(), state);
+    assert_eq!(store.fact("acme", "policy").await.unwrap().as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn sqlite_has_one_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = open(dir.path()).await;
+    let Err(error) = SqliteStore::open(dir.path()).await else { panic!("opened twice") };
+    assert!(matches!(error, StoreError::InUse(_)));
+    assert!(error.to_string().contains("in use by another process"), "{error}");
+}
+
+#[tokio::test]
+async fn sqlite_of_a_newer_version_is_left_alone() {
+    use sqlx::{Connection, SqliteConnection};
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).await);
+    let url = format!("sqlite://{}", dir.path().join("journal.sqlite").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let Err(error) = SqliteStore::open(dir.path()).await else { panic!("opened") };
+    assert!(matches!(error, StoreError::TooNew { found: 99, .. }), "{error}");
+}
