@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::error::Backoff;
+use crate::controllers::act::problem;
+use crate::controllers::run::wake::settle_acts;
+use crate::error::{Backoff, Problem};
 
 /// Longest sleep: old drafts and keys are forgotten then.
 const LONGEST: Duration = Duration::from_mins(10);
@@ -24,11 +26,11 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
         let due = journal.next_due();
         let stale = until(Some(expired), now) == SHORTEST;
         if stale || due.is_some_and(|due| due <= now) {
-            match journal.tick(now).await {
+            match tick(&context).await {
                 Ok(()) => (failures, expired) = (0, now.saturating_add(longest()).unwrap_or(Timestamp::MAX)),
-                Err(error) => {
+                Err(problem) => {
                     failures += 1;
-                    tracing::error!(error = %crate::error::chain(&error), "the journal's clock failed");
+                    tracing::error!(reason = problem.reason, error = problem.message, "the journal's clock failed");
                 }
             }
         }
@@ -46,6 +48,14 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
             }
         }
     }
+}
+
+/// Applies the acts made until now, then lets time do its part. Without the acts no timer fires, but silent pods are released.
+async fn tick(context: &Context) -> Result<(), Problem> {
+    let acts = settle_acts(context).await;
+    let known_upto = acts.as_ref().copied().unwrap_or(Timestamp::MIN);
+    context.journal.tick(known_upto).await.map_err(problem)?;
+    acts.map(|_| ())
 }
 
 fn longest() -> SignedDuration {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
+use ntro_crds::UserAction;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::user_action::{Outcome, UserActionStatus, Verb};
 use ntro_crds::workflow_run::Pin;
-use ntro_crds::UserAction;
 use ntro_journal::protocol as journal;
 use ntro_journal::{ActOutcome, DraftRef, GateAct, Journal, JournalError, RunState, machine};
 use uuid::Uuid;
@@ -51,7 +51,13 @@ pub fn pending(acts: &[Arc<UserAction>]) -> Vec<Arc<UserAction>> {
 }
 
 /// Judges and answers every pending act of a run.
-pub async fn process(context: &Context, journal: &Journal, state: &RunState, pin: &Pin, acts: &[Arc<UserAction>]) -> Result<(), Problem> {
+pub async fn process(
+    context: &Context,
+    journal: &Journal,
+    state: &RunState,
+    pin: &Pin,
+    acts: &[Arc<UserAction>],
+) -> Result<(), Problem> {
     let open = pending(acts);
     if open.is_empty() {
         return Ok(());
@@ -75,7 +81,13 @@ pub async fn refuse_all(context: &Context, acts: &[Arc<UserAction>], reason: &'s
 }
 
 /// Journals the act; `Err` holds the reason for which it does not count.
-async fn perform(journal: &Journal, act: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Result<Result<(), String>, Problem> {
+async fn perform(
+    journal: &Journal,
+    act: &UserAction,
+    state: &RunState,
+    pin: &Pin,
+    proof: Proof,
+) -> Result<Result<(), String>, Problem> {
     let spec = &act.spec;
     let (id, actor, uid) = (state.run_id, spec.actor.as_str(), act.uid().unwrap_or_default());
     let verdict = match state.acts.get(&uid) {
@@ -128,7 +140,12 @@ async fn perform(journal: &Journal, act: &UserAction, state: &RunState, pin: &Pi
 }
 
 /// The draft an act names: `Some(None)` if it names none, `None` if it is not there or somebody else sent it.
-async fn draft(journal: &Journal, run: Uuid, actor: &str, digest: Option<&str>) -> Result<Option<Option<DraftRef>>, Problem> {
+async fn draft(
+    journal: &Journal,
+    run: Uuid,
+    actor: &str,
+    digest: Option<&str>,
+) -> Result<Option<Option<DraftRef>>, Problem> {
     let Some(digest) = digest else { return Ok(Some(None)) };
     Ok(journal.draft_sent_by(run, actor, digest).await.map_err(problem)?.map(Some))
 }
@@ -165,7 +182,14 @@ async fn answer(context: &Context, act: &UserAction, outcome: &Result<(), String
     };
     context.metrics.act(act.spec.verb, outcome);
     let mut list = Vec::new();
-    conditions::set_readiness(&mut list, &Readiness::Ready, reason, "the act was judged", generation, context.clock.now());
+    conditions::set_readiness(
+        &mut list,
+        &Readiness::Ready,
+        reason,
+        "the act was judged",
+        generation,
+        context.clock.now(),
+    );
     let status = UserActionStatus {
         observed_generation: generation,
         outcome: Some(outcome),

@@ -33,7 +33,12 @@ pub fn request_hash(request: &Request, entity: &str) -> String {
 /// The slot of a request that a schedule made, in seconds.
 fn slot(request: &Request) -> Option<String> {
     let scheduled = matches!(request.trigger.kind, TriggerKind::Schedule | TriggerKind::Backfill);
-    request.trigger.scheduled_time.as_ref().filter(|_| scheduled).map(|time| time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    request
+        .trigger
+        .scheduled_time
+        .as_ref()
+        .filter(|_| scheduled)
+        .map(|time| time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 impl Runs {

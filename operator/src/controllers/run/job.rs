@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, KeyToPath, PodSecurityContext, PodSpec,
-    PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+    Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, KeyToPath, PodSecurityContext,
+    PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+    SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -138,7 +138,8 @@ fn pod(input: &JobInput<'_>) -> PodSpec {
 }
 
 fn container(input: &JobInput<'_>, resources: Option<&Resources>) -> Container {
-    let env = |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() };
+    let env =
+        |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() };
     let mut environment = vec![
         env("NTRO_API_URL", input.api_url),
         env("NTRO_API_CA", CA_FILE),
@@ -190,8 +191,12 @@ fn requirements(resources: Option<&Resources>) -> ResourceRequirements {
             })
             .collect::<BTreeMap<_, _>>()
     };
-    let default =
-        || BTreeMap::from([("cpu".to_owned(), Quantity("100m".to_owned())), ("memory".to_owned(), Quantity("256Mi".to_owned()))]);
+    let default = || {
+        BTreeMap::from([
+            ("cpu".to_owned(), Quantity("100m".to_owned())),
+            ("memory".to_owned(), Quantity("256Mi".to_owned())),
+        ])
+    };
     ResourceRequirements {
         requests: Some(resources.and_then(|r| r.requests.as_ref()).map_or_else(default, quantities)),
         limits: resources.and_then(|r| r.limits.as_ref()).map(quantities),
@@ -210,7 +215,10 @@ fn volumes(input: &JobInput<'_>) -> Vec<Volume> {
             name: "token".to_owned(),
             projected: Some(ProjectedVolumeSource {
                 default_mode: Some(0o440),
-                sources: Some(vec![VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() }]),
+                sources: Some(vec![VolumeProjection {
+                    service_account_token: Some(token),
+                    ..VolumeProjection::default()
+                }]),
             }),
             ..Volume::default()
         },

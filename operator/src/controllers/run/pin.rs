@@ -77,15 +77,13 @@ pub fn version<'a>(workflow: &Workflow, runbook: Option<&'a Runbook>) -> Result<
     let status = runbook.status.as_ref().ok_or_else(|| PinError::RunbookNotReady(name.clone()))?;
     let verified = status.versions.as_deref().unwrap_or_default();
     match &workflow.spec.runbook_ref.version {
-        Some(wanted) => verified.iter().find(|v| v.digest == *wanted || v.version == *wanted).ok_or_else(|| {
-            PinError::VersionNotVerified { runbook: name.clone(), version: wanted.clone() }
-        }),
+        Some(wanted) => verified
+            .iter()
+            .find(|v| v.digest == *wanted || v.version == *wanted)
+            .ok_or_else(|| PinError::VersionNotVerified { runbook: name.clone(), version: wanted.clone() }),
         None => {
             let resolved = status.resolved.as_ref().ok_or_else(|| PinError::RunbookNotReady(name.clone()))?;
-            verified
-                .iter()
-                .find(|v| v.digest == resolved.digest)
-                .ok_or_else(|| PinError::RunbookNotReady(name.clone()))
+            verified.iter().find(|v| v.digest == resolved.digest).ok_or_else(|| PinError::RunbookNotReady(name.clone()))
         }
     }
 }

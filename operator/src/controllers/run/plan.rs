@@ -115,7 +115,8 @@ pub fn job_view(job: &Job) -> Option<JobView> {
     let ended = |c: &&k8s_openapi::api::batch::v1::JobCondition| {
         c.status == "True" && (c.type_ == "Complete" || c.type_ == "Failed")
     };
-    let owner = job.owner_references().iter().find(|owner| owner.kind == "WorkflowRun" && owner.controller == Some(true));
+    let owner =
+        job.owner_references().iter().find(|owner| owner.kind == "WorkflowRun" && owner.controller == Some(true));
     Some(JobView {
         name: job.name_any(),
         uid: job.uid()?,

@@ -55,7 +55,13 @@ pub fn project(source: &Source<'_>) -> WorkflowRunStatus {
 }
 
 /// A blocked run whose journal may not be believed, or that ran before: the status it had, with a condition that says so.
-pub fn refused(before: Option<&WorkflowRunStatus>, generation: Option<i64>, code: &'static str, message: &str, now: Timestamp) -> WorkflowRunStatus {
+pub fn refused(
+    before: Option<&WorkflowRunStatus>,
+    generation: Option<i64>,
+    code: &'static str,
+    message: &str,
+    now: Timestamp,
+) -> WorkflowRunStatus {
     let mut status = before.cloned().unwrap_or_default();
     status.observed_generation = generation;
     if !status.phase.is_some_and(Phase::is_terminal) {
@@ -69,7 +75,14 @@ pub fn refused(before: Option<&WorkflowRunStatus>, generation: Option<i64>, code
 }
 
 /// A run that cannot start yet, or never can.
-pub fn not_started(before: Option<&WorkflowRunStatus>, generation: Option<i64>, reason: &str, message: &str, stalled: bool, now: Timestamp) -> WorkflowRunStatus {
+pub fn not_started(
+    before: Option<&WorkflowRunStatus>,
+    generation: Option<i64>,
+    reason: &str,
+    message: &str,
+    stalled: bool,
+    now: Timestamp,
+) -> WorkflowRunStatus {
     let mut status = before.cloned().unwrap_or_default();
     status.observed_generation = generation;
     status.phase = Some(Phase::Pending);
@@ -162,7 +175,8 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: Phase, source: &Source<
     let blocked = status.blocked.as_ref();
     let why = blocked.map(|b| b.code.as_str()).unwrap_or_default();
     let site = blocked.and_then(|b| b.site.as_ref()).map(|site| format!(" at {site}")).unwrap_or_default();
-    let cannot = format!("the run cannot go on: {why}{site}; `ntro run logs` says more, `ntro run retry` lets it go on");
+    let cannot =
+        format!("the run cannot go on: {why}{site}; `ntro run logs` says more, `ntro run retry` lets it go on");
     let (readiness, reason, message) = match phase {
         Phase::Succeeded => (Readiness::Ready, "Succeeded", "the run has ended"),
         Phase::Failed => (Readiness::Ready, "Failed", "the run has ended: its code failed it"),

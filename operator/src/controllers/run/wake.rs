@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::index::{self, Index};
 use super::{RunKey, Runs, pin};
 use crate::context::Context;
-use crate::controllers::act::{self, problem};
 use crate::controllers::Driver;
+use crate::controllers::act::{self, problem};
 use crate::error::Problem;
 use crate::kube_ext::Kind;
 use crate::metrics::ControllerName;
@@ -29,7 +29,12 @@ use crate::queue::{self, Worklist};
 const WORKERS: usize = 16;
 
 /// Builds what the workers share. Nothing runs before [`run`].
-pub fn prepare(context: &Context, journal: &Journal, workflows: Store<Workflow>, runbooks: Store<Runbook>) -> (Runs, Worklist<RunKey>) {
+pub fn prepare(
+    context: &Context,
+    journal: &Journal,
+    workflows: Store<Workflow>,
+    runbooks: Store<Runbook>,
+) -> (Runs, Worklist<RunKey>) {
     let (queue, worklist) = queue::queue();
     let runs = Runs {
         context: context.clone(),
@@ -52,9 +57,33 @@ pub async fn run(runs: Runs, worklist: Worklist<RunKey>, shutdown: CancellationT
     let context = runs.context.clone();
     let (queue, stop) = (runs.queue.clone(), shutdown.clone());
     let config = watcher::Config::default;
-    tasks.spawn(index::keep(context.all(), config(), None, Arc::clone(&runs.objects), of_run, queue.clone(), stop.clone()));
-    tasks.spawn(index::keep(context.all(), config(), None, Arc::clone(&runs.gates), of_gate, queue.clone(), stop.clone()));
-    tasks.spawn(index::keep(context.all(), config(), None, Arc::clone(&runs.acts), of_act, queue.clone(), stop.clone()));
+    tasks.spawn(index::keep(
+        context.all(),
+        config(),
+        None,
+        Arc::clone(&runs.objects),
+        of_run,
+        queue.clone(),
+        stop.clone(),
+    ));
+    tasks.spawn(index::keep(
+        context.all(),
+        config(),
+        None,
+        Arc::clone(&runs.gates),
+        of_gate,
+        queue.clone(),
+        stop.clone(),
+    ));
+    tasks.spawn(index::keep(
+        context.all(),
+        config(),
+        None,
+        Arc::clone(&runs.acts),
+        of_act,
+        queue.clone(),
+        stop.clone(),
+    ));
     tasks.spawn(per_tenant(runs.clone(), stop.clone()));
     tasks.spawn(feed(runs.clone(), stop));
     let driver = Arc::new(Driver::new(ControllerName::Run, context));
@@ -144,11 +173,24 @@ async fn per_tenant(runs: Runs, shutdown: CancellationToken) {
     }
 }
 
-fn watch_in<K: Kind + Send + Sync + 'static>(runs: &Runs, namespace: &str, index: &Arc<Index<K>>, stop: &CancellationToken) {
+fn watch_in<K: Kind + Send + Sync + 'static>(
+    runs: &Runs,
+    namespace: &str,
+    index: &Arc<Index<K>>,
+    stop: &CancellationToken,
+) {
     let config = watcher::Config::default().labels(labels::RUN);
     let api = runs.context.namespaced::<K>(namespace);
     let run_of = |object: &K| RunKey::of_labelled(object);
-    tokio::spawn(index::keep(api, config, Some(namespace.to_owned()), Arc::clone(index), run_of, runs.queue.clone(), stop.clone()));
+    tokio::spawn(index::keep(
+        api,
+        config,
+        Some(namespace.to_owned()),
+        Arc::clone(index),
+        run_of,
+        runs.queue.clone(),
+        stop.clone(),
+    ));
 }
 
 /// Notes the approval policy as soon as a namespace is served, so that the first act already has a proof that is older.
@@ -159,7 +201,11 @@ async fn verify(runs: Runs, namespace: String) {
 }
 
 /// A store of all objects of a kind that tells `changed` about each change, kept until told to stop.
-pub fn reflect<K>(api: Api<K>, changed: impl Fn(&K) + Send + 'static, shutdown: CancellationToken) -> (Store<K>, impl Future<Output = ()> + Send)
+pub fn reflect<K>(
+    api: Api<K>,
+    changed: impl Fn(&K) + Send + 'static,
+    shutdown: CancellationToken,
+) -> (Store<K>, impl Future<Output = ()> + Send)
 where
     K: Kind + Send + Sync + 'static,
 {
@@ -181,28 +227,28 @@ where
     (store, watch)
 }
 
-impl Runs {
-    /// Applies every act the API server has taken until now, and gives the time until which that is so: timers that are due
-    /// may fire only after the acts that came before them.
-    pub async fn settle_acts(&self) -> Result<Timestamp, Problem> {
-        let until = self.context.clock.now();
-        let acts = self.context.all::<UserAction>().list(&ListParams::default()).await?;
-        let mut by_run: BTreeMap<RunKey, Vec<Arc<UserAction>>> = BTreeMap::new();
-        for act in acts.items {
-            let judged = act.status.as_ref().is_some_and(|status| status.outcome.is_some());
-            if let Some(key) = of_act(&act).filter(|_| !judged) {
-                by_run.entry(key).or_default().push(Arc::new(act));
-            }
+/// Applies every act the API server has taken until now, and gives the time until which that is so: timers that are due
+/// may fire only after the acts that came before them.
+pub async fn settle_acts(context: &Context) -> Result<Timestamp, Problem> {
+    let until = context.clock.now();
+    let acts = context.all::<UserAction>().list(&ListParams::default()).await?;
+    let mut by_run: BTreeMap<RunKey, Vec<Arc<UserAction>>> = BTreeMap::new();
+    for act in acts.items {
+        let judged = act.status.as_ref().is_some_and(|status| status.outcome.is_some());
+        if let Some(key) = of_act(&act).filter(|_| !judged) {
+            by_run.entry(key).or_default().push(Arc::new(act));
         }
-        for (key, acts) in by_run {
-            let known = self.journal.run_by_name(&key.namespace, &key.name).await.map_err(problem)?;
-            let Some(id) = known else { continue };
-            let Ok(state) = self.journal.state(id).await else { continue };
-            if let Some(pin) = pin::from_journal(&state.pin) {
-                act::process(&self.context, &self.journal, &state, &pin, &acts).await?;
-            }
-        }
-        Ok(until)
     }
+    for (key, acts) in by_run {
+        let known = context.journal.run_by_name(&key.namespace, &key.name).await.map_err(problem)?;
+        let Some(id) = known else { continue };
+        let Ok(state) = context.journal.state(id).await else { continue };
+        if let Some(pin) = pin::from_journal(&state.pin) {
+            // What went wrong for one run stops no other one's timers; that run's own pass reports it.
+            if let Err(error) = act::process(context, &context.journal, &state, &pin, &acts).await {
+                tracing::warn!(run_id = %id, reason = error.reason, error = error.message, "could not apply acts");
+            }
+        }
+    }
+    Ok(until)
 }
-

@@ -9,7 +9,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions, PropagationPolicy};
-use ntro_crds::workflow_run::{Context as RunContext, Pin, Request, Trigger, TriggerKind, WorkflowRef, WorkflowRunStatus};
+use ntro_crds::workflow_run::{
+    Context as RunContext, Pin, Request, Trigger, TriggerKind, WorkflowRef, WorkflowRunStatus,
+};
 use ntro_crds::{WorkflowRun, WorkflowRunSpec, labels, names};
 use ntro_journal::{PublishedHead, RunState};
 use serde_json::Value;
@@ -77,7 +79,8 @@ impl Runs {
     async fn newcomer(&self, key: &RunKey, object: &WorkflowRun) -> Result<Next, Problem> {
         let before = object.status.as_ref();
         if before.is_some_and(|status| status.run_id.is_some()) {
-            let message = "the store does not know this run: it is older than what was published; restore the newest copy";
+            let message =
+                "the store does not know this run: it is older than what was published; restore the newest copy";
             return self.refuse(object, "JournalBehind", message).await;
         }
         let request = &object.spec.request;
@@ -99,7 +102,8 @@ impl Runs {
     }
 
     async fn already_ran(&self, object: &WorkflowRun) -> Result<Next, Problem> {
-        let message = "a run of this name has been executed already; nothing is executed again: start a run with another name";
+        let message =
+            "a run of this name has been executed already; nothing is executed again: start a run with another name";
         self.refuse(object, "AlreadyRan", message).await
     }
 
@@ -113,7 +117,8 @@ impl Runs {
 
     async fn wait(&self, object: &WorkflowRun, reason: &str, message: &str, stalled: bool) -> Result<Next, Problem> {
         let now = self.context.clock.now();
-        let next = status::not_started(object.status.as_ref(), object.metadata.generation, reason, message, stalled, now);
+        let next =
+            status::not_started(object.status.as_ref(), object.metadata.generation, reason, message, stalled, now);
         self.write_status(object, &next).await?;
         Ok(Next::After(Duration::from_secs(60)))
     }
@@ -127,7 +132,8 @@ impl Runs {
         };
         match published {
             Some(published) if published != id.to_string() => {
-                let message = "the store knows another run under this name: it is not the one that published this status";
+                let message =
+                    "the store knows another run under this name: it is not the one that published this status";
                 return self.refuse(object, "JournalBehind", message).await;
             }
             None if state.terminal.is_some() || !is_same(object, &state) => return self.already_ran(object).await,
@@ -204,7 +210,13 @@ impl Runs {
         Ok(next)
     }
 
-    async fn plan(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin) -> Result<plan::Plan, Problem> {
+    async fn plan(
+        &self,
+        key: &RunKey,
+        object: &WorkflowRun,
+        state: &RunState,
+        pin: &Pin,
+    ) -> Result<plan::Plan, Problem> {
         let run_uid = object.uid().unwrap_or_default();
         let wanted = state.wanted().map(|wanted| self.build(key, object, state, pin, wanted.segment));
         let wanted_job = wanted.as_ref().map(|job| {
@@ -249,7 +261,14 @@ impl Runs {
     }
 
     /// Does one step; says whether the journal has changed by it.
-    async fn apply(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin, step: Step) -> Result<bool, Problem> {
+    async fn apply(
+        &self,
+        key: &RunKey,
+        object: &WorkflowRun,
+        state: &RunState,
+        pin: &Pin,
+        step: Step,
+    ) -> Result<bool, Problem> {
         let api = self.context.namespaced::<Job>(&key.namespace);
         match step {
             Step::JobGone { segment } => {
@@ -294,9 +313,11 @@ impl Runs {
     async fn gates(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin) -> Result<(), Problem> {
         let run_uid = object.uid().unwrap_or_default();
         let titles = self.titles(key, pin);
-        let acts: BTreeMap<_, _> = self.acts.of(key).iter().filter_map(|act| Some((act.uid()?, act.name_any()))).collect();
+        let acts: BTreeMap<_, _> =
+            self.acts.of(key).iter().filter_map(|act| Some((act.uid()?, act.name_any()))).collect();
         let now = self.context.clock.now();
-        let title = |step: &str| titles.iter().find(|(id, _)| id == step).map_or(step, |(_, title)| title.as_str()).to_owned();
+        let title =
+            |step: &str| titles.iter().find(|(id, _)| id == step).map_or(step, |(_, title)| title.as_str()).to_owned();
         let named: Vec<_> = state.gates.values().map(|gate| (gate, title(&gate.step))).collect();
         let inputs: Vec<_> = named
             .iter()
@@ -327,7 +348,8 @@ impl Runs {
             let last = last_write(object);
             let due = last.and_then(|last| last.checked_add(COALESCE).ok()).unwrap_or(now);
             if due > now {
-                let differs = crate::kube_ext::same_but_for_times(&before.cloned(), &Some(after)).is_ok_and(|same| !same);
+                let differs =
+                    crate::kube_ext::same_but_for_times(&before.cloned(), &Some(after)).is_ok_and(|same| !same);
                 return Ok(if differs { Next::After(plan::until(now, due)) } else { Next::OnChange });
             }
         }
