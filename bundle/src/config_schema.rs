@@ -186,7 +186,7 @@ impl ConfigSchema {
         add_defaults(&self.global, &mut merged, supplied);
         for (step, fields) in &self.steps {
             let wanted = fields.values().any(|field| field.default.is_some() || field.required);
-            let has_step = merged.get("steps").is_none_or(|steps| steps.is_object());
+            let has_step = merged.get("steps").is_none_or(Value::is_object);
             if wanted && has_step {
                 let steps = merged.entry("steps").or_insert_with(|| json!({}));
                 let values = steps.as_object_mut().map(|steps| steps.entry(step).or_insert_with(|| json!({})));

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
@@ -72,27 +75,36 @@ impl CredentialError {
     }
 }
 
-/// Looks up `$DOCKER_CONFIG` or `~/.docker/config.json`, credential helpers included. Nothing stored is anonymous.
+/// Looks up `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`, credential helpers included. Nothing stored is
+/// anonymous.
 ///
 /// Blocks while a credential helper runs.
 pub fn from_docker_config(repository: &Repository) -> Result<Credentials, CredentialError> {
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
+    match std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home) {
+        Some(dir) => from_docker_config_file(&dir.join("config.json"), repository),
+        None => Ok(Credentials::Anonymous),
+    }
+}
+
+fn from_docker_config_file(path: &Path, repository: &Repository) -> Result<Credentials, CredentialError> {
+    use CredentialRetrievalError as E;
     let host = repository.host();
+    let failed = |problem: String| CredentialError::DockerConfig { host: host.to_owned(), problem };
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Credentials::Anonymous),
+        other => other.map_err(|error| failed(format!("{}: {error}", path.display())))?,
+    };
     let server = if DOCKER_HUB_HOSTS.contains(&host) { DOCKER_HUB_KEY } else { host };
-    match docker_credential::get_credential(server) {
+    match docker_credential::get_credential_from_reader(BufReader::new(file), server) {
         Ok(DockerCredential::UsernamePassword(username, password)) => Ok(Credentials::Basic { username, password }),
         Ok(DockerCredential::IdentityToken(_)) => Err(CredentialError::IdentityToken(host.to_owned())),
-        Err(CredentialRetrievalError::NoCredentialConfigured | CredentialRetrievalError::ConfigNotFound) => {
-            Ok(Credentials::Anonymous)
-        }
+        Err(E::NoCredentialConfigured) => Ok(Credentials::Anonymous),
         // A helper's way of saying that it has nothing stored.
-        Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => {
-            Ok(Credentials::Anonymous)
-        }
-        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(CredentialError::DockerConfig {
-            host: host.to_owned(),
-            problem: format!("credential helper `{helper}` failed"),
-        }),
-        Err(error) => Err(CredentialError::DockerConfig { host: host.to_owned(), problem: error.to_string() }),
+        Err(E::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => Ok(Credentials::Anonymous),
+        Err(E::HelperFailure { helper, .. }) => Err(failed(format!("credential helper `{helper}` failed"))),
+        Err(E::ConfigReadError) => Err(failed(format!("{} is not valid", path.display()))),
+        Err(error) => Err(failed(error.to_string())),
     }
 }
 
@@ -234,5 +246,33 @@ mod tests {
             assert_eq!(error.class(), ErrorClass::Invalid, "{json}");
         }
         assert_eq!(from_dockerconfigjson(b"{}", &repository).unwrap(), Credentials::Anonymous);
+    }
+
+    #[test]
+    fn docker_configuration_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        let repository: Repository = "oci://127.0.0.1:5000/demo".parse().unwrap();
+        let found = || from_docker_config_file(&path, &repository);
+        assert_eq!(found(), Ok(Credentials::Anonymous));
+        // The base64 of `alice:secret`.
+        let stored = r#"{"auths": {"127.0.0.1:5000": {"auth": "YWxpY2U6c2VjcmV0"}}}"#;
+        for (config, expected) in [
+            ("{}", "Ok(Anonymous)"),
+            (stored, "Ok(Basic(alice, <redacted>))"),
+            (r#"{"auths": {"other:5000": {"auth": "YWxpY2U6c2VjcmV0"}}}"#, "Ok(Anonymous)"),
+            (r#"{"auths": {"127.0.0.1:5000": {"identitytoken": "t0ken"}}}"#, "Err(IdentityToken(\"127.0.0.1:5000\"))"),
+        ] {
+            std::fs::write(&path, config).unwrap();
+            assert_eq!(format!("{:?}", found()), expected);
+        }
+        assert_eq!(
+            from_docker_config_file(&path, &"oci://127.0.0.1:5001/demo".parse().unwrap()),
+            Ok(Credentials::Anonymous)
+        );
+        for config in ["broken", r#"{"credHelpers": {"127.0.0.1:5000": "ntro-test-no-such-helper"}}"#] {
+            std::fs::write(&path, config).unwrap();
+            assert_eq!(found().unwrap_err().reason(), "CredentialsInvalid");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What `runbook.md` says about a runbook.
 
 mod read;
+mod reader;
 
 use std::collections::BTreeMap;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::reader::Reader;
 use super::{
     ActivityPolicy, Effect, MAX_ACTIVITIES, MAX_OUTPUTS, MAX_SLUG, MAX_STEPS, Parsed, RunbookManifest, Step, Template,
     is_valid_slug, is_valid_step_id,
@@ -14,7 +15,6 @@ use crate::path_rules;
 use crate::problem::{Problem, one_line};
 use crate::yaml::{self, Kind, Node};
 
-const FILE: &str = "runbook.md";
 const TOP_KEYS: &[&str] = &[
     "id",
     "slug",
@@ -51,28 +51,21 @@ const STEP_KEYS: &[&str] = &[
     "requires",
     "effect",
 ];
-/// Longest text shown outside the journal, in characters.
-const MAX_TITLE: usize = 200;
 
 pub(super) fn parse(text: &str) -> Parsed {
-    let mut reader = Reader { problems: Vec::new(), first_line: 1 };
-    let manifest = reader.file(text);
+    let mut reader = Reader { file: "runbook.md", problems: Vec::new(), first_line: 1 };
+    let manifest = reader.document(text);
     let failed = reader.problems.iter().any(Problem::is_error);
     reader.problems.sort_by_key(|problem| problem.line);
     Parsed { manifest: manifest.filter(|_| !failed), problems: reader.problems }
 }
 
-struct Reader {
-    problems: Vec<Problem>,
-    first_line: u64,
-}
-
 impl Reader {
-    fn file(&mut self, text: &str) -> Option<RunbookManifest> {
+    fn document(&mut self, text: &str) -> Option<RunbookManifest> {
         let split = match frontmatter::split(text) {
             Ok(split) => split,
             Err(error) => {
-                self.problems.push(Problem::error("FRONTMATTER_MISSING", error.to_string()).at(FILE, Some(1)));
+                self.problems.push(Problem::error("FRONTMATTER_MISSING", error.to_string()).at(self.file, Some(1)));
                 return None;
             }
         };
@@ -81,7 +74,7 @@ impl Reader {
             Ok(top) => top,
             Err(error) => {
                 let line = error.line.map(|line| self.file_line(line));
-                self.problems.push(Problem::error("FRONTMATTER_PARSE_ERROR", error.message).at(FILE, line));
+                self.problems.push(Problem::error("FRONTMATTER_PARSE_ERROR", error.message).at(self.file, line));
                 return None;
             }
         };
@@ -378,98 +371,6 @@ impl Reader {
             }
         }
         templates
-    }
-
-    fn required(&mut self, top: &Node, key: &str) -> Option<String> {
-        if let Some(node) = top.get(key).filter(|node| !node.is_null()) {
-            let text = self.text(top, key, key);
-            if text.as_deref().is_some_and(|text| text.trim().is_empty()) {
-                self.error("FRONTMATTER_FIELD_MISSING", &format!("field `{key}` must not be empty"), node);
-                return None;
-            }
-            return text;
-        }
-        self.error("FRONTMATTER_FIELD_MISSING", &format!("field `{key}` is required"), top);
-        None
-    }
-
-    /// A short text: one line that may be shown anywhere.
-    fn text(&mut self, node: &Node, key: &str, place: &str) -> Option<String> {
-        let text = self.long_text(node, key, place)?;
-        if text.chars().count() > MAX_TITLE || text.chars().any(char::is_control) {
-            let at = node.get(key).unwrap_or(node);
-            let message = format!("field `{place}` must be one line of at most {MAX_TITLE} characters");
-            self.error("FRONTMATTER_FIELD_INVALID", &message, at);
-            return None;
-        }
-        Some(text)
-    }
-
-    fn long_text(&mut self, node: &Node, key: &str, place: &str) -> Option<String> {
-        let node = node.get(key)?;
-        match &node.kind {
-            Kind::String(text) => Some(text.clone()),
-            Kind::Null => None,
-            _ => {
-                self.invalid(place, "a string", node);
-                None
-            }
-        }
-    }
-
-    fn texts(&mut self, top: &Node, key: &str) -> Vec<String> {
-        let nodes = self.list(top, key).unwrap_or_default();
-        let mut texts = Vec::new();
-        for (index, node) in nodes.iter().enumerate() {
-            match &node.kind {
-                Kind::String(text) => texts.push(text.clone()),
-                _ => self.invalid(&format!("{key}[{index}]"), "a string", node),
-            }
-        }
-        texts
-    }
-
-    fn list<'n>(&mut self, top: &'n Node, key: &str) -> Option<&'n [Node]> {
-        let node = top.get(key)?;
-        match &node.kind {
-            Kind::Sequence(items) => Some(items),
-            Kind::Null => None,
-            _ => {
-                self.invalid(key, "a list", node);
-                None
-            }
-        }
-    }
-
-    fn unknown_keys(&mut self, node: &Node, known: &[&str], prefix: &str) {
-        let Kind::Mapping(entries) = &node.kind else { return };
-        for (key, value) in entries.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
-            let message = format!("field `{prefix}{}` is not known and has no effect", one_line(key));
-            self.warning("FRONTMATTER_FIELD_UNKNOWN", &message, value);
-        }
-    }
-
-    fn invalid(&mut self, place: &str, expected: &str, node: &Node) {
-        let message = format!("field `{place}` must be {expected}, not {}", node.type_name());
-        self.error("FRONTMATTER_FIELD_INVALID", &message, node);
-    }
-
-    fn error(&mut self, code: &str, message: &str, node: &Node) {
-        self.error_at(code, message, node.line);
-    }
-
-    fn error_at(&mut self, code: &str, message: &str, yaml_line: u64) {
-        let line = self.file_line(yaml_line);
-        self.problems.push(Problem::error(code, message).at(FILE, Some(line)));
-    }
-
-    fn warning(&mut self, code: &str, message: &str, node: &Node) {
-        let line = self.file_line(node.line);
-        self.problems.push(Problem::warning(code, message).at(FILE, Some(line)));
-    }
-
-    fn file_line(&self, yaml_line: u64) -> u64 {
-        yaml_line.max(1) + self.first_line - 1
     }
 }
 

@@ -3,13 +3,14 @@
 mod error;
 mod http;
 mod retry;
+mod settings;
+mod verify;
 
 use std::fmt;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
+use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
 use reqwest::header::HeaderValue;
@@ -19,15 +20,13 @@ use serde::Deserialize;
 use self::error::Place;
 pub use self::error::RegistryError;
 use self::http::Authorization;
+pub use self::settings::RegistrySettings;
 use crate::artifact::{
-    self, ArtifactError, BundleConfig, BundleManifest, Descriptor, INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, MAX_MANIFEST,
+    self, BundleConfig, BundleManifest, Descriptor, INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, MAX_MANIFEST,
 };
 use crate::credentials::Credentials;
-use crate::limits::Limits;
-use crate::manifest::RunbookManifest;
 use crate::pack::PackedBundle;
 use crate::reference::{Digest, Repository, Tag};
-use crate::unpack;
 
 /// Tags asked for per page.
 const PAGE: usize = 1000;
@@ -39,33 +38,6 @@ const MAX_PAGE: u64 = 4 << 20;
 const DOCKER_TYPES: &str = "application/vnd.docker.distribution.manifest.v2+json, \
                             application/vnd.docker.distribution.manifest.list.v2+json";
 const DIGEST_HEADER: &str = "Docker-Content-Digest";
-
-/// How to talk to a registry.
-#[derive(Debug, Clone)]
-pub struct RegistrySettings {
-    /// Speak HTTP without TLS.
-    pub plain_http: bool,
-    /// Certificates to trust besides the well-known ones and the system's, as PEM.
-    pub ca_pem: Option<Vec<u8>>,
-    /// Who asks. They are sent to every registry this client is used with.
-    pub credentials: Credentials,
-    /// Limit for each request, its retries included.
-    pub timeout: Duration,
-    /// Largest bundles that are pulled.
-    pub limits: Limits,
-}
-
-impl Default for RegistrySettings {
-    fn default() -> Self {
-        Self {
-            plain_http: false,
-            ca_pem: None,
-            credentials: Credentials::Anonymous,
-            timeout: Duration::from_secs(60),
-            limits: Limits::default(),
-        }
-    }
-}
 
 /// What to do when a version is already there with other content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +65,7 @@ pub struct PulledBundle {
     pub digest: Digest,
     /// Its description.
     pub config: BundleConfig,
-    /// The gzipped tar; see [`unpack::unpack`].
+    /// The gzipped tar; see [`crate::unpack::unpack`].
     pub layer: Bytes,
     /// Digest of [`Self::layer`].
     pub layer_digest: Digest,
@@ -124,12 +96,7 @@ struct TagPage {
 impl Registry {
     /// Sets up a client. A TLS provider must have been installed; see the crate documentation.
     pub fn new(settings: RegistrySettings) -> Result<Self, RegistryError> {
-        // Built-in roots, so that a binary alone in an image can reach public registries.
-        let mut roots: Vec<Certificate> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-            .iter()
-            .map(|der| Certificate { encoding: CertificateEncoding::Der, data: der.to_vec() })
-            .collect();
-        roots.extend(settings.ca_pem.as_deref().map(split_pem).transpose()?.unwrap_or_default());
+        let roots = settings.roots()?;
         let invalid = |error: String| RegistryError::SettingsInvalid(crate::problem::one_line(&error));
         let certificates = roots.iter().map(reqwest::Certificate::try_from).collect::<Result<Vec<_>, _>>();
         let http = reqwest::Client::builder()
@@ -240,7 +207,7 @@ impl Registry {
         let verified = (layer.clone(), config.clone(), self.settings.limits, shown.clone());
         tokio::task::spawn_blocking(move || {
             let (layer, config, limits, shown) = verified;
-            verify_content(&layer, &config, &limits, &shown)
+            verify::content(&layer, &config, &limits, &shown)
         })
         .await
         .map_err(|error| RegistryError::Internal(error.to_string()))??;
@@ -419,39 +386,4 @@ fn verify_digest(bytes: &[u8], expected: &Digest, place: &Place<'_>) -> Result<(
         return Ok(());
     }
     Err(RegistryError::DigestMismatch { reference: place.reference.to_owned(), found, expected: expected.clone() })
-}
-
-/// Checks the archive and that the description, by which others decide, says what the bundle itself says.
-fn verify_content(layer: &[u8], config: &BundleConfig, limits: &Limits, reference: &str) -> Result<(), RegistryError> {
-    let content = |source| RegistryError::ContentInvalid { reference: reference.to_owned(), source };
-    let invalid = |problem: String| RegistryError::ManifestInvalid {
-        reference: reference.to_owned(),
-        source: ArtifactError::ConfigInvalid(problem),
-    };
-    let runbook = unpack::read_file(layer, &config.content_digest, "runbook.md", limits).map_err(content)?;
-    let runbook = runbook.ok_or_else(|| invalid("the bundle has no runbook.md".to_owned()))?;
-    let parsed = RunbookManifest::parse(&String::from_utf8_lossy(&runbook));
-    let Some(manifest) = parsed.manifest else {
-        let first = parsed.problems.iter().find(|problem| problem.is_error()).map(ToString::to_string);
-        return Err(invalid(first.unwrap_or_default()));
-    };
-    match config.contradiction(&manifest) {
-        None => Ok(()),
-        Some(field) => Err(invalid(format!("it differs from the bundle's runbook.md in `{field}`"))),
-    }
-}
-
-/// The certificates of a PEM text.
-fn split_pem(pem: &[u8]) -> Result<Vec<Certificate>, RegistryError> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
-    let invalid = || RegistryError::SettingsInvalid("the CA bundle holds no PEM certificate".to_owned());
-    let text = std::str::from_utf8(pem).map_err(|_| invalid())?;
-    let mut certificates = Vec::new();
-    for block in text.split(BEGIN).skip(1) {
-        let body = block.split_once(END).ok_or_else(invalid)?.0;
-        let data = format!("{BEGIN}{body}{END}\n").into_bytes();
-        certificates.push(Certificate { encoding: CertificateEncoding::Pem, data });
-    }
-    if certificates.is_empty() { Err(invalid()) } else { Ok(certificates) }
 }

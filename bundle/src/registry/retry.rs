@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn delays_grow_obey_the_registry_and_end() {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         assert_eq!(delay(1, &unavailable(None), minute), Some(Duration::from_millis(200)));
         assert_eq!(delay(3, &unavailable(None), minute), Some(Duration::from_millis(800)));
         assert_eq!(delay(4, &unavailable(None), minute), None);
