@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from admission import (
     ADMIN, APPROVER, COLLECTOR, NOBODY, OPERATOR, RUNNER, SYSTEM, VIEWER, Object, Who, act, create, edit, gate, gate_policy, kubectl, replace,
-    run, runbook, wait_for, workflow,
+    run, wait_for, workflow,
 )
 
 OK = ""
@@ -20,7 +20,6 @@ WILDCARD = Who("wilma@example.com")
 EVERY_VERB = Who("eve@example.com")
 ONE_CLASS = Who("olga@example.com")
 ONE_WORKFLOW = Who("oscar@example.com")
-GATES = [("ntro.dev", "gates")]
 
 
 def bind(namespace: str, who: Who, *rules: Object) -> list[Object]:

@@ -35,7 +35,7 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
     (mount(projected={"sources": [{"secret": {"name": "ntro-registry"}}]}), MOUNTS),
     (mount(projected={"sources": [{"serviceAccountToken": {"path": "token", "audience": "ntro.other"}}]}), MOUNTS),
     (mount(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}), MOUNTS),
-    ({"containers/1": None} if False else {"initContainers": [SIDECAR]}, ONE_CONTAINER),
+    ({"initContainers": [SIDECAR]}, ONE_CONTAINER),
     ({"containers": [job("x")["spec"]["template"]["spec"]["containers"][0], SIDECAR]}, ONE_CONTAINER),
     ({f"{C}/image": "registry.example.com/runner:1.0"}, "the image of a run is given by digest"),
     ({f"{C}/env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}, ENVIRONMENT),

@@ -98,9 +98,9 @@ fn tenant_template() -> String {
     for part in tenant::build(&words) {
         let object = helm(&yaml(&part.0));
         if part.is_namespace() {
-            text.push_str(&format!("{{{{- if .Values.createNamespace }}}}\n---\n{object}{{{{- end }}}}\n"));
+            text.extend(["{{- if .Values.createNamespace }}\n---\n", &object, "{{- end }}\n"]);
         } else {
-            text.push_str(&format!("---\n{object}"));
+            text.extend(["---\n", &object]);
         }
     }
     text
@@ -140,35 +140,36 @@ fn strip_defaults(value: &mut Value) {
     }
 }
 
+/// The tenant's values in the order a reader wants.
+const TENANT_VALUES: &[&str] = &[
+    "tenant",
+    "namespace",
+    "createNamespace",
+    "operatorNamespace",
+    "registry",
+    "registrySecrets",
+    "viewers",
+    "approvers",
+    "runners",
+    "quota",
+    "containerDefaults",
+    "dnsNamespace",
+];
+
 /// The defaults, each with its description.
 fn tenant_values(schema: &Value) -> String {
     let mut text = HEADER.to_owned();
     let defaults = plain(&tenant::TenantSpec::default());
-    // In the order of the type, which is the order a reader wants.
-    const ORDER: &[&str] = &[
-        "tenant",
-        "namespace",
-        "createNamespace",
-        "operatorNamespace",
-        "registry",
-        "registrySecrets",
-        "viewers",
-        "approvers",
-        "runners",
-        "quota",
-        "containerDefaults",
-        "dnsNamespace",
-    ];
-    for name in ORDER {
+    for name in TENANT_VALUES {
         let property = &schema["properties"][name];
         let description = property["description"].as_str().unwrap_or_default();
         text.push('\n');
         for line in description.lines() {
-            text.push_str(&format!("# {line}\n"));
+            text.extend(["# ", line, "\n"]);
         }
         text.push_str(&yaml(&json!({ *name: defaults[name] })));
     }
-    assert_eq!(ORDER.len(), defaults.as_object().map_or(0, serde_json::Map::len), "every value has its place");
+    assert_eq!(TENANT_VALUES.len(), defaults.as_object().map_or(0, serde_json::Map::len), "every value has its place");
     text
 }
 
