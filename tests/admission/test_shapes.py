@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from admission import (
-    APPROVER, KEYED, OPERATOR, RUN_ID, RUNNER, SHA, Object, Who, act, create, edit, gate, gate_policy, kubectl, replace, run, runbook,
+    APPROVER, KEYED, OPERATOR, ROOT, RUN_ID, RUNNER, SHA, Object, Who, act, create, edit, gate, gate_policy, kubectl, replace, run, runbook,
     workflow,
 )
 
@@ -174,3 +176,11 @@ def test_what_is_stored_is_what_was_written(stored: dict[str, Object], ns: str) 
     written = edit(workflow(ns), {"spec/gatePolicy": gate_policy(RUNNER.name)})
     assert stored["Workflow"]["spec"] == written["spec"]
     assert stored["Runbook"]["spec"] == runbook(ns)["spec"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples/manifests").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_examples_are_accepted(path: Path, ns: str) -> None:
+    documents = [document for document in yaml.safe_load_all(path.read_text()) if document]
+    assert documents
+    for document in documents:
+        create(edit(document, {"metadata/namespace": ns, "metadata/name": f"example-{document['kind'].lower()}"}), RUNNER).ok()
