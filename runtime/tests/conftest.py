@@ -1,1 +1,74 @@
+"""Fixtures: a journal server per test, and runs of the bundles in `tests/bundles`."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openpyxl  # noqa: F401 - imported once here, so that forked attempts start fast
+import pdfplumber  # noqa: F401
+import pytest
+from harness import BUNDLES, Json, Run, Server
+from ntro_runtime import compat
+from ntro_runtime.runtime import DurableRuntime
+
+compat.install(DurableRuntime())
+
+STUB_ACTIVITIES: Json = {
+    "stub.read": {"effect": "none"},
+    "stub.sum": {"effect": "idempotent"},
+    "stub.post": {"effect": "external", "requires": "review"},
+    "stub.slow": {"effect": "none"},
+    "run_quality_check": {"effect": "none"},
+}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    it = Server(tmp_path, "--linger-ms", "0")
+    yield it
+    it.close()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Callable[..., Path]:
+    """Write a bundle with the slug `probe` from the source of its workflow."""
+
+    def write(workflow: str, activities: str = "") -> Path:
+        root = tmp_path / "bundle"
+        templates = root / "templates"
+        templates.mkdir(parents=True)
+        (root / "runbook.md").write_text("---\nslug: probe\n---\n")
+        (templates / "__init__.py").write_text("")
+        (templates / "activities.py").write_text(activities)
+        (templates / "workflow.py").write_text(workflow)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def stub_run(server: Server, tmp_path: Path) -> Callable[..., Run]:
+    """A run of the stub bundle. People hand in a wrong document, then a right one, and approve."""
+    numbers = iter(range(1000))
+
+    def make(**options: Any) -> Run:
+        handed_in = iter([{"ok": False}, {"ok": True}, {"ok": True}])
+
+        def answer(gate: Json) -> Json:
+            if gate["step"] == "collect":
+                return {"verb": "submit", "correction": next(handed_in)}
+            return {"verb": "approve", "actor": "bob", "comment": "fine"}
+
+        defaults: dict[str, Any] = {"answer": answer, "slow": frozenset(["stub.slow"])}
+        return Run(
+            server,
+            tmp_path / f"run-{next(numbers)}",
+            BUNDLES / "stub",
+            {"period": "2026-10"},
+            STUB_ACTIVITIES,
+            **{**defaults, **options},
+        )
+
+    return make

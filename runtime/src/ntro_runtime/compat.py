@@ -29,12 +29,23 @@ def _sdk(name: str) -> Any:
     return importlib.import_module(name)
 
 
+_bound: DurableRuntime | None = None
+
+
 def install(runtime: DurableRuntime) -> None:
-    """Make the SDK run on `runtime`."""
-    _exceptions()
+    """Make the SDK run on `runtime`; a later call gives it another one."""
+    global _bound
+    first, _bound = _bound is None, runtime
+    if first:
+        _exceptions()
     os.environ.pop("TEMPORAL_HOST", None)
     _sdk("ntro.workflow.runtime").set_runtime(runtime)
-    _gates(runtime)
+    if first:
+        _replace()
+
+
+def _replace() -> None:
+    _gates()
     _children()
     _history()
     _agents()
@@ -53,14 +64,14 @@ def _exceptions() -> None:
         raise RuntimeError("ntro.workflow.exceptions was imported before the runtime was installed")
 
 
-def _gates(runtime: DurableRuntime) -> None:
+def _gates() -> None:
     """Answers are bound to the gate they were given to; the SDK itself has one slot for all of them."""
     base = _sdk("ntro.workflow._base").NtroWorkflow
     for name, kind in (("wait_for_action", "review"), ("await_signal_with_action", "submission")):
-        setattr(base, name, _at_gate(getattr(base, name), kind, runtime))
+        setattr(base, name, _at_gate(getattr(base, name), kind))
 
 
-def _at_gate(original: Any, kind: str, runtime: DurableRuntime) -> Any:
+def _at_gate(original: Any, kind: str) -> Any:
     async def wait(scope: WorkflowScope, site: Site | None, owner: Any, kwargs: dict[str, Any]) -> Any:
         scope.begin_gate(kind, owner, site)
         try:
@@ -70,7 +81,9 @@ def _at_gate(original: Any, kind: str, runtime: DurableRuntime) -> Any:
 
     def call(self: Any, **kwargs: Any) -> Any:
         # Not a coroutine function: under `gather` only the call itself still knows its line.
-        scope = runtime.scope
+        if _bound is None:
+            raise SdkMisuse("no runtime is installed")
+        scope = _bound.scope
         return wait(scope, scope.finder.of_caller(), self, kwargs)
 
     call.__name__ = original.__name__

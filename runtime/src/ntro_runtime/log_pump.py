@@ -61,6 +61,7 @@ class LogPump:
         until = time.monotonic() + seconds
         with self._changed:
             self._flushing = True
+            self._changed.notify_all()
             try:
                 return self._drain(until)
             finally:

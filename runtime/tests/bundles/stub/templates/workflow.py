@@ -37,7 +37,6 @@ class StubWorkflow(NtroWorkflow):
             "actor": answer["actor"],
             "document": self._document,
             "ticks": self._tick,
-            "at": runbook.now(),
         }
 
     @runbook.step(name="collect", title="Collect")

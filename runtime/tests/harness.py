@@ -1,0 +1,259 @@
+"""The journal's own server, and attempts of segments as processes that can be killed at every point."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLES = ROOT / "tests" / "bundles"
+KILLED = 99
+COMMANDS = frozenset(
+    "activityScheduled activityCancelRequested timerStarted timerCancelled gateOpened gateRevised gateClosed stepsChanged "
+    "runCompleted runFailed".split()
+)
+Json = dict[str, Any]
+
+
+def server_binary() -> Path:
+    """`NTRO_JOURNAL_SERVER`, else the newest build of the example in the workspace's target directory."""
+    if given := os.environ.get("NTRO_JOURNAL_SERVER"):
+        return Path(given)
+    found = sorted(ROOT.parent.glob("target/**/debug/examples/journal-server"), key=lambda path: path.stat().st_mtime)
+    assert found, "build it first: cargo build -p ntro-journal --example journal-server"
+    return found[-1]
+
+
+class RefusedError(Exception):
+    """The server refused a request."""
+
+
+class Server:
+    """One journal server with a virtual clock, and a connection for the harness."""
+
+    def __init__(self, directory: Path, *options: str, virtual: bool = True) -> None:
+        self.socket = directory / "journal.sock"
+        command = [str(server_binary()), str(self.socket), str(directory / "journal"), "--auto-jobs", *options]
+        self.process = subprocess.Popen([*command, "--virtual"] if virtual else command, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().strip() == b"listening"
+        self._stream = self.connect()
+        self._lines = self._stream.makefile("rb")
+        self._ids = itertools.count(1)
+
+    def connect(self) -> socket.socket:
+        stream = socket.socket(socket.AF_UNIX)
+        stream.connect(str(self.socket))
+        return stream
+
+    def ask(self, op: str, **fields: Any) -> Any:
+        self._stream.sendall(json.dumps({"op": op, "id": next(self._ids), **fields}).encode() + b"\n")
+        reply = json.loads(self._lines.readline())
+        if "error" in reply:
+            raise RefusedError(f"{op}: {reply['error']}")
+        return reply["ok"]
+
+    def close(self) -> None:
+        self._stream.close()
+        self.process.kill()
+        self.process.wait()
+
+
+@dataclass
+class Run:
+    """One run of a bundle. `answer` is asked what a person says at a gate: fields of `decide`, or None to leave it open."""
+
+    server: Server
+    directory: Path
+    bundle: Path
+    input: Json
+    activities: Json
+    answer: Callable[[Json], Json | None] = lambda _gate: {"verb": "approve", "actor": "alice"}
+    retry: Callable[[Json], Json | None] = lambda _blocked: None
+    env: dict[str, str] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    exits: list[int] = field(default_factory=list)
+    kill_at: int | None = None
+    slow: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._waited: set[tuple[int, int]] = set()
+        self.points = self.directory / "points"
+        self.points.touch()
+        self.effects = self.directory / "effects"
+        self.effects.touch()
+        pin = {"activities": self.activities}
+        self.server.ask("create", name=f"run-{self.id[:8]}", run=self.id, input=self.input, pin=pin, requestHash="x")
+
+    # -- the journal --
+
+    def state(self) -> Json:
+        state: Json = self.server.ask("state", run=self.id)
+        return state
+
+    def entries(self, *kinds: str) -> list[Json]:
+        entries = self.server.ask("entries", run=self.id)["entries"]
+        return [entry for entry in entries if not kinds or entry["type"] in kinds]
+
+    def decide(self, **fields: Any) -> Json:
+        outcome: Json = self.server.ask("decide", run=self.id, **fields)
+        return outcome
+
+    def signal(self, name: str, *args: Any) -> Json:
+        outcome: Json = self.server.ask("signal", run=self.id, name=name, args=list(args))
+        return outcome
+
+    def result(self) -> Any:
+        completed = self.entries("runCompleted")
+        return self.payload(completed[0]["result"]) if completed else None
+
+    def payload(self, wire: Json) -> Any:
+        if "inline" in wire:
+            return json.loads(wire["inline"])
+        digest = wire["blob"].removeprefix("sha256:")
+        blob = next(path for path in (self.directory.parent / "journal").rglob(digest) if path.is_file())
+        return json.loads(blob.read_bytes())
+
+    def blocked(self) -> tuple[str, str]:
+        """Code and message of the newest block."""
+        entry = self.entries("blocked")[-1]
+        return entry["code"], self.payload(entry["detail"])["message"] if "detail" in entry else ""
+
+    def effect_counts(self) -> dict[str, int]:
+        """How often each effect happened, by the line the activity left."""
+        counts: dict[str, int] = {}
+        for line in self.effects.read_text().splitlines():
+            counts[line] = counts.get(line, 0) + 1
+        return counts
+
+    # -- driving --
+
+    def fork(self) -> int:
+        """One attempt of the current segment; returns its exit code."""
+        pid = os.fork()
+        if pid == 0:
+            os.environ.update(self.env, STUB_EFFECTS=str(self.effects))
+            run_segment(self.server.socket, self.id, self.bundle, self.points, self.kill_at)
+        while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+            self._meanwhile()
+            time.sleep(0.002)
+        self.exits.append(os.waitstatus_to_exitcode(ended[1]))
+        return self.exits[-1]
+
+    def _meanwhile(self) -> None:
+        """Virtual time moves once for each attempt of a slow activity, else only while nobody runs."""
+        for it in self.state()["activities"]:
+            attempt = (it["command"], it["attempt"])
+            if it["activity"] in self.slow and it["state"] == "Running" and attempt not in self._waited:
+                self._waited.add(attempt)
+                self.server.ask("advance", ms=10)
+
+    def spawn(self, **env: str) -> int:
+        """As `fork`, in a fresh interpreter."""
+        paths = os.pathsep.join(str(ROOT / path) for path in ("src", "temporalio-shim/src", "tests"))
+        command = [sys.executable, __file__, str(self.server.socket), self.id, str(self.bundle), str(self.points)]
+        environment = {**os.environ, "PYTHONPATH": paths, "STUB_EFFECTS": str(self.effects), **self.env, **env}
+        process = subprocess.Popen(command, env=environment)
+        while process.poll() is None:
+            self._meanwhile()
+            time.sleep(0.002)
+        self.exits.append(process.returncode)
+        return self.exits[-1]
+
+    def drive(self, attempt: Callable[[], int] | None = None) -> str:
+        """Do what the operator, time and people do, until the run has ended or is blocked for good. Returns the phase."""
+        attempt = attempt or self.fork
+        for _ in range(200):
+            state = self.state()
+            phase: str = state["phase"]
+            if phase in ("Succeeded", "Failed", "Cancelled"):
+                return phase
+            if state["holder"] is not None:
+                self.server.ask("holderGone", run=self.id)
+            elif phase == "Blocked":
+                again = self.retry(state["blocked"])
+                if again is None:
+                    return phase
+                assert self.server.ask("retry", run=self.id, **again)["outcome"] == "Applied"
+            elif phase == "Queued" or state["wanted"] is not None:
+                attempt()
+            else:
+                self._answer_or_wait(state)
+        raise AssertionError(f"no end in sight: {self.exits}")
+
+    def _answer_or_wait(self, state: Json) -> None:
+        for gate in state["gates"]:
+            if gate["state"] == "Open" and (said := self.answer(gate)) is not None:
+                assert self.decide(gate=gate["id"], revision=gate["revision"], **said)["outcome"] == "Applied"
+                return
+        assert state["nextTimer"] is not None, f"the run waits for nothing: {state}"
+        self.server.ask("advance", ms=10)
+
+    def commands(self) -> list[Json]:
+        """The commands, with `seenUpto` as a count of deliveries, without what differs from run to run."""
+        entries = self.entries()
+        deliveries = [0]
+        commands = []
+        for entry in entries:
+            if entry["type"] in COMMANDS:
+                plain = {key: value for key, value in entry.items() if key not in ("seq", "time", "hash", "gateId", "firesAt", "due")}
+                commands.append({**plain, "seenUpto": deliveries.index(entry["seenUpto"])})
+            elif entry["type"] in ("activityCompleted", "activityFailed", "timerFired", "gateDecided", "signalReceived"):
+                deliveries.append(entry["seq"])
+        return commands
+
+    def outputs(self) -> list[Json]:
+        return sorted(self.state()["outputs"], key=lambda output: str(output["name"]))
+
+
+def run_segment(path: Path, run: str, bundle: Path, points: Path, kill_at: int | None) -> None:
+    """Body of an attempt's process. It dies without a word at point number `kill_at`, counted over all attempts of the run."""
+    import logging
+    import threading
+
+    from ntro_runtime.engine import Engine
+    from ntro_runtime.journal_client import JournalClient
+    from ntro_runtime.sandbox import die_with_parent
+
+    class Client(JournalClient):
+        def attach(self, versions: Json) -> Json:
+            reply = self._call("attach", {"run": run, "pod": {"uid": str(uuid.uuid4())}, "versions": versions})
+            self.epoch = int(reply["epoch"])
+            return reply
+
+    die_with_parent()
+    stream = socket.socket(socket.AF_UNIX)
+    stream.connect(str(path))
+    lock = threading.Lock()
+    reached = len(points.read_text().splitlines())
+
+    def probe(point: str) -> None:
+        nonlocal reached
+        with lock:
+            reached += 1
+            with points.open("a") as file:
+                file.write(f"{point}\n")
+            if reached == kill_at:
+                os._exit(KILLED)
+
+    logging.basicConfig(level=logging.INFO, force=True)
+    try:
+        Engine(Client(stream), bundle, probe=probe).run()
+    except BaseException:
+        logging.exception("the engine died")
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    run_segment(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), None)

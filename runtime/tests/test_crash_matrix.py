@@ -1,0 +1,97 @@
+"""Killed at every append, await and effect, on both sides, a run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from harness import KILLED, Json, Run
+
+Make = Callable[..., Run]
+
+
+def allow_repeats(run: Run) -> Callable[[Json], Json]:
+    """A person looks at what may have happened and allows it to be repeated."""
+
+    def retry(blocked: Json) -> Json:
+        assert blocked["code"] == "EffectUnknown"
+        running = [it for it in run.state()["activities"] if it["state"] == "Running" and it["activity"] == blocked["activity"]]
+        return {"repeats": [it["command"] for it in running]}
+
+    return retry
+
+
+def effects(run: Run) -> Counter[str]:
+    """Effects by name and command; the run's id in them differs from run to run."""
+    return Counter({line.replace(run.id, "run"): count for line, count in run.effect_counts().items()})
+
+
+def check(clean: Run, run: Run, phase: str, *, exactly_once: tuple[str, ...] = ()) -> None:
+    assert phase == "Succeeded", (run.exits, run.state())
+    assert run.commands() == clean.commands()
+    assert run.result() == clean.result()
+    assert run.outputs() == clean.outputs()
+    assert set(effects(run)) == set(effects(clean))
+    for name, count in effects(run).items():
+        assert count == 1 or not name.startswith(exactly_once), (name, count)
+
+
+def test_stub_killed_at_every_point(stub_run: Make) -> None:
+    clean = stub_run()
+    assert clean.drive() == "Succeeded"
+    assert set(effects(clean).values()) == {1}
+    points = clean.points.read_text().splitlines()
+    assert Counter(points)["append:before"] > 15
+    blocked = 0
+    for number, point in enumerate(points, start=1):
+        run = stub_run(kill_at=number)
+        run.retry = allow_repeats(run)
+        phase = run.drive()
+        assert KILLED in run.exits, f"point {number} ({point}) was not reached"
+        asked = bool(run.entries("retryRequested"))
+        blocked += asked
+        # The external effect is never repeated unless a person was asked; what may be repeated is, at most once more.
+        check(clean, run, phase, exactly_once=() if asked else ("post",))
+        assert all(count <= 2 for count in effects(run).values()), (number, point)
+    # Between the intent and the completion of the external effect, and nowhere else, a person is asked.
+    assert 0 < blocked <= 6
+
+
+@pytest.mark.parametrize("env", [{"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "4242", "TZ": "Pacific/Auckland"}, {"LC_ALL": "C"}])
+def test_stub_is_the_same_in_another_environment(stub_run: Make, env: dict[str, str]) -> None:
+    clean = stub_run()
+    assert clean.drive() == "Succeeded"
+    run = stub_run(env=env)
+    check(clean, run, run.drive(run.spawn))
+
+
+def test_every_segment_in_another_environment(stub_run: Make) -> None:
+    clean = stub_run()
+    assert clean.drive() == "Succeeded"
+    run = stub_run()
+    seeds = iter(range(100))
+
+    def attempt() -> int:
+        return run.spawn(PYTHONHASHSEED=str(next(seeds)), TZ="Asia/Kolkata")
+
+    check(clean, run, run.drive(attempt))
+
+
+def test_a_garbage_collector_under_pressure_changes_nothing(stub_run: Make) -> None:
+    clean = stub_run()
+    assert clean.drive() == "Succeeded"
+    run = stub_run()
+
+    def attempt() -> Any:
+        import gc
+
+        before = gc.get_threshold()
+        gc.set_threshold(1)
+        try:
+            return run.fork()
+        finally:
+            gc.set_threshold(*before)
+
+    check(clean, run, run.drive(attempt))
