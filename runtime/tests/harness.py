@@ -19,8 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUNDLES = ROOT / "tests" / "bundles"
 KILLED = 99
 COMMANDS = frozenset(
-    "activityScheduled activityCancelRequested timerStarted timerCancelled gateOpened gateRevised gateClosed stepsChanged "
-    "runCompleted runFailed".split()
+    ["activityScheduled", "activityCancelRequested", "timerStarted", "timerCancelled", "gateOpened", "gateRevised", "gateClosed", "stepsChanged", "runCompleted", "runFailed"]
 )
 Json = dict[str, Any]
 

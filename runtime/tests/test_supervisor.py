@@ -8,23 +8,21 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_journal import FakeJournal
-from fake_operator import FakeOperator, layer_of
-from ntro_runtime.sandbox import landlock_abi
 
-ROOT = Path(__file__).parent.parent
+from harness import ROOT, Json, Run, Server
+from https_operator import HttpsOperator, layer_of
+
 HEAD = "---\nslug: probe\nname: Probe\n---\n"
 WORKFLOW = """
-from ntro.workflow import NtroWorkflow, WorkflowError, runbook, activity
-import asyncio, logging, os, sys, time
+import asyncio, ctypes, logging, os, sys, threading, time
 from pathlib import Path
+from ntro.workflow import NtroWorkflow, WorkflowError, runbook, activity
 
 @activity.defn
 def act(what: dict) -> object:
@@ -45,18 +43,15 @@ class ProbeWorkflow(NtroWorkflow):
 class Pod:
     """One supervisor process and all around it."""
 
-    def __init__(self, directory: Path, body: str, *, workflow: str = WORKFLOW, **settings: int) -> None:
+    def __init__(
+        self, directory: Path, server: Server, body: str, *, workflow: str = WORKFLOW, effect: str = "none", **options: Any
+    ) -> None:
         self.directory = directory
         config = {"token": str(directory / "secrets" / "token"), "dir": str(directory)}
-        self.journal = FakeJournal(
-            directory / "journal.sock", {"config": config, "period": "2026-10"}, {"act": {"effect": "none"}}, **settings
-        )
-        files = {
-            "runbook.md": HEAD,
-            "templates/__init__.py": "",
-            "templates/workflow.py": workflow.format(body=textwrap.indent(body, "    ")),
-        }
-        self.operator = FakeOperator(directory, self.journal, layer_of(files))
+        self.run = Run(server, directory / "run", directory, {"config": config}, {"act": {"effect": effect}})
+        source = workflow.replace("{body}", textwrap.indent(textwrap.dedent(body), "    "))
+        files = {"runbook.md": HEAD, "templates/__init__.py": "", "templates/workflow.py": source}
+        self.operator = HttpsOperator(directory, server, self.run.id, options.pop("layer", None) or layer_of(files), **options)
         (directory / "secrets").mkdir()
         (directory / "secrets" / "token").write_text("TOKEN-CANARY\n")
         (directory / "termination-log").write_text("")
@@ -87,24 +82,35 @@ class Pod:
         out, err = process.communicate(timeout=60)
         return process.returncode, (out + err).decode()
 
-    def result(self) -> Any:
-        completed = self.journal.of("runCompleted")
-        return json.loads(completed[0]["result"]["inline"]) if completed else None
+    def log(self) -> str:
+        lines = self.run.server.ask("logs", run=self.run.id)["lines"]
+        return "\n".join(f"{line['stream']}: {line['text']}" for line in lines)
+
+    def child(self) -> int:
+        """The child's process id, once there is one."""
+        assert self.process is not None
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        children = wait_for(lambda: [p for t in tasks.iterdir() for p in (t / "children").read_text().split()])
+        return int(children[0])
 
 
 @pytest.fixture
 def pod(tmp_path: Path) -> Iterator[Callable[..., Pod]]:
-    pods = []
+    made: list[tuple[Pod, Server]] = []
 
-    def make(body: str, **options: Any) -> Pod:
-        pods.append(Pod(tmp_path, body, **options))
-        return pods[-1]
+    def make(body: str, *, lease_ms: int = 2000, outage_wait_ms: int = 3000, cancel_grace_ms: int = 5000, **options: Any) -> Pod:
+        times = {"--lease-ms": lease_ms, "--outage-wait-ms": outage_wait_ms, "--cancel-grace-ms": cancel_grace_ms, "--linger-ms": 0}
+        server = Server(tmp_path, *[str(part) for pair in times.items() for part in pair], virtual=False)
+        made.append((Pod(tmp_path, server, body, **options), server))
+        return made[-1][0]
 
     yield make
-    for each in pods:
-        if each.process is not None and each.process.poll() is None:
-            each.process.kill()
-        each.operator.close()
+    for it, server in made:
+        if it.process is not None and it.process.poll() is None:
+            it.process.kill()
+            it.process.wait()
+        it.operator.close()
+        server.close()
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
@@ -115,17 +121,304 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
     return value
 
 
+def events(printed: str) -> list[Json]:
+    """Every line the container printed must be one of ours."""
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+# -- payload ---------------------------------------------------------------------------------------
+
+
 def test_what_the_bundle_prints_is_in_the_log_stream_and_nowhere_else(pod: Callable[..., Pod]) -> None:
     it = pod(
         """
-print("CANARY-print")
-logging.getLogger("x").warning("CANARY-logging %s", 1)
-os.write(2, b"CANARY-fd2\\n")
-os.write(1, b"CANARY-unfinished")
-raise RuntimeError("CANARY-exception")
-""",
-        lingerMs=100,
+        print("CANARY-print")
+        logging.getLogger("x").warning("CANARY-logging %s", "two\\nlines")
+        os.write(2, b"CANARY-fd2 \\xff\\n")
+        os.write(1, b"CANARY-unfinished")
+        raise WorkflowError("CANARY-exception", type="CANARY TYPE", non_retryable=True)
+        """
     )
     code, printed = it.finish()
-    assert code == 1 or code == 143 or code == 70 or code == 0 or code == 75, printed
+    assert code == 0
+    assert it.run.state()["phase"] == "Failed"
     assert "CANARY" not in printed
+    assert "CANARY" not in (it.directory / "termination-log").read_text()
+    assert events(printed)[-1]["event"] == "leaving"
+    log = it.log()
+    for line in (
+        "stdout: CANARY-print",
+        "WARNING x: CANARY-logging two",
+        "logging: lines",
+        "stderr: CANARY-fd2",
+        "stdout: CANARY-unfinished",
+    ):
+        assert line in log
+    assert "CANARY-exception" in log
+
+
+CRASHES = {
+    "sys.exit in a thread of the activity, then the interpreter": "os._exit(3)",
+    "exit 0 without a word": "print('CANARY-last'); sys.stdout.flush(); os._exit(0)",
+    "pretending to be blocked": "os._exit(70)",
+    "segmentation fault": "print('CANARY-last', flush=True); ctypes.string_at(0)",
+    "killed": "os.kill(os.getpid(), 9)",
+}
+
+
+@pytest.mark.parametrize("body", CRASHES.values(), ids=CRASHES)
+def test_a_crash_of_the_child_is_reported_by_class_only(pod: Callable[..., Pod], body: str) -> None:
+    it = pod(body)
+    code, printed = it.finish()
+    assert code == 1
+    assert "CANARY" not in printed
+    assert [e for e in events(printed) if e["event"] == "crashed"]
+    assert json.loads((it.directory / "termination-log").read_text())["exit"] == "crash"
+    if "CANARY" in body:
+        assert "stdout: CANARY-last" in it.log()
+    if "string_at" in body:
+        assert "Segmentation fault" in it.log()
+
+
+def test_an_import_error_of_the_bundle_blocks_the_run_with_its_line(pod: Callable[..., Pod]) -> None:
+    it = pod("", workflow="\n\nimport CANARY_missing\n")
+    code, printed = it.finish()
+    assert code == 78
+    assert "CANARY" not in printed
+    blocked = it.run.entries("blocked")[0]
+    assert blocked["code"] == "BundleInvalid"
+    assert blocked["site"] == {"file": "templates/workflow.py", "line": 3}
+    assert "CANARY_missing" in it.run.blocked()[1]
+    assert it.run.state()["phase"] == "Blocked"
+
+
+# -- confinement -----------------------------------------------------------------------------------
+
+
+def test_the_child_reaches_neither_the_token_nor_the_supervisor(pod: Callable[..., Pod]) -> None:
+    it = pod(
+        """
+        parent = os.getppid()
+        found = {}
+        def attempt(name, action):
+            try:
+                action()
+                found[name] = "done"
+            except OSError as error:
+                found[name] = error.errno
+        attempt("token", lambda: open(what["token"]).read())
+        attempt("token directory", lambda: os.listdir(os.path.dirname(what["token"])))
+        attempt("termination log", lambda: open(what["dir"] + "/termination-log", "w"))
+        attempt("stdout of process 1", lambda: open(f"/proc/{parent}/fd/1", "w"))
+        attempt("memory", lambda: open(f"/proc/{parent}/mem", "rb"))
+        attempt("environment", lambda: open(f"/proc/{parent}/environ").read())
+        attempt("signal", lambda: os.kill(parent, 0))
+        attempt("bundle", lambda: open(__file__, "a"))
+        attempt("home", lambda: os.listdir("/root"))
+        attempt("ptrace", lambda: ptrace(parent))
+        found["environ"] = [name for name in os.environ if name.startswith(("NTRO_", "KUBERNETES_"))]
+        found["fds"] = sorted(os.readlink(f"/proc/self/fd/{fd}").split(":")[0] for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}"))
+        Path(os.environ["TMPDIR"], "mine").write_text("x")
+        found["scratch"] = Path(os.environ["TMPDIR"], "mine").read_text()
+        return found
+        """,
+        workflow=WORKFLOW.replace(
+            "@activity.defn",
+            "def ptrace(pid):\n"
+            "    libc = ctypes.CDLL(None, use_errno=True)\n"
+            "    if libc.ptrace(16, pid, 0, 0) != 0:\n"
+            "        raise OSError(ctypes.get_errno(), 'ptrace')\n\n"
+            "@activity.defn",
+        ),
+    )
+    code, printed = it.finish()
+    assert code == 0, printed + it.log()
+    found = it.run.result()
+    eperm, eacces = 1, 13
+    assert found.pop("environ") == []
+    assert found.pop("scratch") == "x"
+    fds = found.pop("fds")
+    assert not [fd for fd in fds if fd not in ("pipe", "socket", "anon_inode", "/dev/null")], fds
+    assert set(found.values()) <= {eperm, eacces}, found
+
+
+def test_a_kernel_without_landlock_is_refused_unless_allowed(pod: Callable[..., Pod], tmp_path: Path) -> None:
+    it = pod("return 1")
+    # The child's own process finds no Landlock: as on an old kernel.
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("import ntro_runtime.sandbox as s\ns.landlock_abi = lambda: 0\n")
+    paths = os.pathsep.join([str(tmp_path / "site"), str(ROOT / "src"), str(ROOT / "temporalio-shim" / "src")])
+    code, printed = it.finish(PYTHONPATH=paths)
+    assert code == 78, printed
+    assert "no Landlock" in it.log()
+    assert not it.run.entries("activityScheduled")
+    it.process = None
+    code, printed = it.finish(PYTHONPATH=paths, NTRO_ALLOW_NO_LANDLOCK="1")
+    assert code == 0, printed
+    assert it.run.result() == 1
+
+
+# -- the operator ----------------------------------------------------------------------------------
+
+
+def test_not_yet_and_lost_answers_are_waited_out(pod: Callable[..., Pod]) -> None:
+    it = pod("return 7")
+    it.operator.refusals += [{"code": "NotYet", "retryAfterMs": 50}, {"code": "NotYet", "retryAfterMs": 50}]
+    code, _ = it.finish()
+    assert code == 0
+    assert it.run.result() == 7
+    assert it.operator.requests.count("POST /v1/pod/attach") == 3
+
+
+def test_an_operator_that_is_never_there_is_left_after_the_wait(pod: Callable[..., Pod]) -> None:
+    it = pod("return 7")
+    it.operator.down.set()
+    started = time.monotonic()
+    code, printed = it.finish(NTRO_OUTAGE_WAIT_MS="1000")
+    assert code == 75
+    assert time.monotonic() - started < 15
+    assert events(printed)[-1]["exit"] == "outage"
+
+
+def test_an_outage_in_the_middle_of_an_activity_costs_nothing(pod: Callable[..., Pod]) -> None:
+    it = pod("os.write(1, b'ping\\n'); Path('done').touch(); time.sleep(0.5); return 7", lease_ms=1000, outage_wait_ms=20_000)
+    process = it.start()
+    wait_for(lambda: "activityScheduled" in [e["type"] for e in it.run.entries()])
+    it.operator.down.set()
+    # Longer than the activity and than three leases: the completion has to wait.
+    time.sleep(3.5)
+    assert process.poll() is None
+    assert not it.run.entries("activityCompleted")
+    it.operator.down.clear()
+    code, printed = it.finish()
+    assert code == 0, printed
+    assert it.run.result() == 7
+    assert len(it.run.entries("attached")) == 1
+    assert not it.run.entries("activityRetried")
+
+
+def test_a_pod_that_cannot_reach_its_operator_leaves_in_the_middle(pod: Callable[..., Pod]) -> None:
+    it = pod("time.sleep(60)", lease_ms=600, outage_wait_ms=1500)
+    it.start()
+    wait_for(lambda: it.run.entries("activityScheduled"))
+    it.operator.down.set()
+    code, _ = it.finish()
+    assert code == 75
+
+
+def test_a_busy_child_keeps_its_lease(pod: Callable[..., Pod]) -> None:
+    it = pod(
+        """
+        until = time.monotonic() + 2.5
+        libc = ctypes.PyDLL(None)
+        while time.monotonic() < until:
+            libc.usleep(900_000)  # holds the interpreter's lock
+        return 7
+        """,
+        lease_ms=600,
+    )
+    code, printed = it.finish()
+    assert code == 0, printed
+    assert it.run.result() == 7
+
+
+def test_a_fenced_pod_leaves_with_77(pod: Callable[..., Pod]) -> None:
+    it = pod("time.sleep(60)", lease_ms=900)
+    it.start()
+    wait_for(lambda: it.run.entries("activityScheduled"))
+    it.run.server.ask("holderGone", run=it.run.id)
+    code, _ = it.finish()
+    assert code == 77
+
+
+def test_cancelling_lets_a_running_activity_end_and_report(pod: Callable[..., Pod]) -> None:
+    it = pod("os.write(1, b'begun\\n'); time.sleep(1); return 7", effect="external")
+    it.start()
+    wait_for(lambda: "begun" in it.log())
+    it.run.server.ask("cancel", run=it.run.id)
+    code, printed = it.finish()
+    assert code == 0, printed
+    assert it.run.state()["phase"] == "Cancelled"
+    assert it.run.entries("activityCompleted")
+    assert it.run.entries("released")[0]["cause"] == "cancelled"
+
+
+def test_termination_lets_a_running_activity_end_and_report(pod: Callable[..., Pod]) -> None:
+    it = pod("os.write(1, b'begun\\n'); time.sleep(1); return 7", effect="external")
+    process = it.start()
+    wait_for(lambda: "begun" in it.log())
+    process.send_signal(signal.SIGTERM)
+    code, printed = it.finish()
+    assert code == 143, printed
+    assert it.run.entries("activityCompleted")
+    assert not it.run.entries("runCompleted")
+
+
+def test_termination_kills_a_child_that_does_not_leave(pod: Callable[..., Pod]) -> None:
+    it = pod("os.write(1, b'CANARY-deaf\\n'); time.sleep(60)")
+    process = it.start(NTRO_TERMINATION_GRACE_SECONDS="6")
+    wait_for(lambda: "CANARY-deaf" in it.log())
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    code, printed = it.finish()
+    assert code == 143
+    assert time.monotonic() - started < 6
+    assert "CANARY" not in printed
+
+
+def test_a_termination_before_the_attach_leaves_at_once(pod: Callable[..., Pod]) -> None:
+    it = pod("return 1")
+    it.operator.refusals += [{"code": "NotYet", "retryAfterMs": 5000}] * 5
+    process = it.start()
+    wait_for(lambda: it.operator.requests)
+    process.send_signal(signal.SIGTERM)
+    code, _ = it.finish()
+    assert code == 143
+
+
+def test_orphans_of_the_child_are_reaped(pod: Callable[..., Pod]) -> None:
+    it = pod(
+        """
+        if os.fork() == 0:
+            if os.fork() == 0:
+                os._exit(0)
+            os._exit(0)
+        os.wait()
+        return 7
+        """
+    )
+    code, printed = it.finish()
+    assert code == 0, printed
+
+
+# -- the bundle ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layer_digest": "sha256:" + "0" * 64},
+        {"layer": b"not a layer"},
+        {"layer": layer_of({"runbook.md": HEAD, "../outside": "x"})},
+        {"layer": layer_of({"templates/workflow.py": ""})},
+    ],
+    ids=["other bytes", "no archive", "outside", "no runbook.md"],
+)
+def test_a_bundle_that_cannot_be_run_blocks_the_run(pod: Callable[..., Pod], options: Json) -> None:
+    it = pod("return 1", **options)
+    code, printed = it.finish()
+    assert code == 78, printed
+    assert it.run.state()["phase"] == "Blocked"
+    assert it.run.blocked()[0] == "BundleInvalid"
+    assert not (it.directory / "outside").exists()
+
+
+def test_a_missing_setting_is_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ntro_runtime"],
+        capture_output=True,
+        env={"PYTHONPATH": f"{ROOT}/src:{ROOT}/temporalio-shim/src"},
+        check=False,
+    )
+    assert done.returncode == 78
+    assert "NTRO_API_URL, NTRO_API_CA, NTRO_TOKEN not set" in done.stdout.decode()

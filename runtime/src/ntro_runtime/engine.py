@@ -28,7 +28,7 @@ from .commands import Command, Difference, compare, describe
 from .context import ActivityContext, ActivityInfo, RunFiles
 from .errors import Block, BlockCode, ConnectionLostError, ExitCode, Leave, ProtocolError
 from .guards import Guard
-from .journal import ActivityState, Entry, Journal, time_of
+from .journal import NOT_STARTED, ActivityState, Entry, Journal, time_of
 from .journal_client import JournalClient, Json
 from .payload import Payload, read_payload
 from .retries import Failure, Verdict, decide, error_fields, failure_of
@@ -167,12 +167,13 @@ class Engine:
     def _turn(self, delivery: Entry | None) -> None:
         seq = 0 if delivery is None else int(delivery["seq"])
         self._runtime.replaying = seq <= self._replay_until
-        self._probe("turn:before")
+        phase = "replay" if self._runtime.replaying else "turn"
+        self._probe(f"{phase}:before")
         tell = self._begin if delivery is None else self._scope.prepare(delivery)
         commands = self._scope.turn(delivery, tell)
         for name in self._scope.take_refused():
             _log.warning("signal without effect: %s", name)
-        self._probe("turn:after")
+        self._probe(f"{phase}:after")
         self._settle(commands, seq)
 
     def _begin(self) -> None:
@@ -459,6 +460,7 @@ class Engine:
             self._leave(Leave(ExitCode.OK, released="cancelled"))
         if self._terminate:
             self._drain_running(_TERMINATION_GRACE_S)
+            self._disown_fresh()
             # Only the operator may say that a pod is gone; it sees so at once.
             self._leave(Leave(ExitCode.TERMINATED, reason="terminated"))
 
@@ -469,6 +471,14 @@ class Engine:
             deadline = self._next_deadline()
             left = until - time.monotonic()
             self._wait(left if deadline is None else min(left, deadline))
+
+    def _disown_fresh(self) -> None:
+        """An intent was journaled, but this process will not act on it: say so, else a person would be asked whether it did."""
+        detail = self._payload({"message": "the pod was terminated before the attempt began"})
+        for state in self._journal.open_activities():
+            if state.command in self._fresh:
+                entry: Json = {"type": "activityAttemptFailed", "target": state.command, "attempt": state.attempt}
+                self._append([{**entry, "error": {"type": NOT_STARTED}, "detail": detail, "retryAfterMs": 0}])
 
     def _misused(self, message: str, site: Site | None) -> NoReturn:
         self._halt(Block(BlockCode.SDK_MISUSE, message, site))

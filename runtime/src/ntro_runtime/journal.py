@@ -11,6 +11,8 @@ from typing import Any
 Entry = dict[str, Any]
 
 DELIVERIES = frozenset(["activityCompleted", "activityFailed", "timerFired", "gateDecided", "signalReceived", "cancelRequested"])
+NOT_STARTED = "NotStarted"
+"""Error type of an attempt whose intent was journaled by a pod that left before it began."""
 TERMINAL = frozenset(["runCompleted", "runFailed", "runCancelled"])
 
 
@@ -104,7 +106,7 @@ class Journal:
     def _on_activityAttemptFailed(self, entry: Entry) -> None:  # noqa: N802
         activity = self.activities[int(entry["target"])]
         activity.failed_attempt = int(entry["attempt"])
-        activity.failures += 1
+        activity.failures += entry["error"]["type"] != NOT_STARTED
         activity.last_failure = entry
 
     def _on_activityCompleted(self, entry: Entry) -> None:  # noqa: N802

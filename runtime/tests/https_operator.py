@@ -1,4 +1,4 @@
-"""The operator's pod API over HTTPS, in front of a `FakeJournal`."""
+"""The operator's API for pods over HTTPS, as thin as can be, in front of the journal's own server."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from fake_journal import FakeJournal, Refused
 
-Json = dict[str, Any]
+from harness import Json, Server
+from ntro_runtime.errors import ProtocolError
+from ntro_runtime.journal_client import JournalClient
+
 STATUS = {"NotYet": 503, "Fenced": 412, "Sealed": 410, "Version": 426, "Invalid": 400, "Forbidden": 403, "TooLarge": 413}
 
 
@@ -58,32 +60,39 @@ def layer_of(files: dict[str, str]) -> bytes:
     return gzip.compress(raw.getvalue())
 
 
-class FakeOperator:
-    """`refusals` are error codes served, one each, before anything else is answered. `down` drops every connection."""
+class Refusal(Exception):
+    def __init__(self, **body: Any) -> None:
+        self.body = body
 
-    def __init__(self, directory: Path, journal: FakeJournal, layer: bytes) -> None:
-        self.journal = journal
+
+class HttpsOperator:
+    """`refusals` are error objects served, one each, before anything else is answered. `down` drops every connection.
+
+    `hold` names an operation that is not answered while it is set.
+    """
+
+    def __init__(self, directory: Path, server: Server, run: str, layer: bytes, layer_digest: str | None = None) -> None:
+        self._server, self._run = server, run
+        self._client: JournalClient | None = None
         self.layer = layer
+        self.layer_digest = layer_digest or "sha256:" + hashlib.sha256(layer).hexdigest()
         self.ca_file, key_file = make_certificate(directory)
         self.refusals: list[Json] = []
         self.down = threading.Event()
         self.requests: list[str] = []
-        self.logs: dict[int, Json] = {}
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.ca_file, key_file)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"https://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._http.daemon_threads = True
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"https://127.0.0.1:{self._http.server_address[1]}"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def log_text(self) -> str:
-        return "\n".join(f"{line['stream']}: {line['text']}" for _, line in sorted(self.logs.items()))
+        self._http.shutdown()
+        self._http.server_close()
+        if self._client is not None:
+            self._client.close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         operator = self
@@ -94,7 +103,7 @@ class FakeOperator:
             def log_message(self, *_: Any) -> None:
                 pass
 
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 self._serve()
 
             do_PUT = do_GET = do_POST  # noqa: N815
@@ -107,39 +116,38 @@ class FakeOperator:
                 operator.requests.append(f"{self.command} {self.path}")
                 try:
                     status, body = 200, operator.answer(self.path, self.headers["Authorization"], data)
-                except Refused as error:
+                except Refusal as error:
                     status, body = STATUS.get(error.body["code"], 409), json.dumps(error.body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                except ProtocolError as error:
+                    status, body = STATUS.get(error.code, 409), json.dumps(error.to_wire()).encode()
+                self.wfile.write(f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
 
         return Handler
 
     def answer(self, path: str, authorization: str, data: bytes) -> bytes:
         if self.refusals:
-            refusal = self.refusals.pop(0)
-            raise Refused(**refusal)
-        expected = "Bearer TOKEN-CANARY" if path.endswith("/attach") else "Bearer SESSION-CANARY"
-        if authorization != expected:
-            raise Refused("Forbidden")
-        if path == "/v1/pod/bundle":
-            return self.layer
-        if path.startswith("/v1/pod/blobs/"):
-            digest = path.rsplit("/", 1)[1]
-            if data:
-                assert digest == "sha256:" + hashlib.sha256(data).hexdigest()
-                self.journal.blobs[digest] = data
-                return b""
-            return self.journal.blobs[digest]
-        op = path.rsplit("/", 1)[1]
-        body = json.loads(data)
-        if op == "log":
-            for line in body["lines"]:
-                self.logs.setdefault(line["n"], line)
-            return b"{}"
-        reply = getattr(self.journal, f"op_{op}")(body)
+            raise Refusal(**self.refusals.pop(0))
+        op = path.removeprefix("/v1/pod/")
         if op == "attach":
-            digest = "sha256:" + hashlib.sha256(self.layer).hexdigest()
-            reply |= {"session": "SESSION-CANARY", "pin": {"layerDigest": digest, "steps": [{"id": "one"}]}}
-        return json.dumps(reply).encode()
+            return self._attach(authorization, json.loads(data))
+        if authorization != "Bearer SESSION-CANARY" or self._client is None:
+            raise Refusal(code="Forbidden")
+        if op == "bundle":
+            return self.layer
+        if op.startswith("blobs/"):
+            digest = op.removeprefix("blobs/")
+            if not data:
+                return self._client.get_blob(digest)
+            self._client.put_blob(digest, data)
+            return b""
+        return json.dumps(self._client._send(op, json.loads(data)).result()).encode()
+
+    def _attach(self, authorization: str, body: Json) -> bytes:
+        if authorization != "Bearer TOKEN-CANARY":
+            raise Refusal(code="Forbidden")
+        if self._client is None:
+            self._client = JournalClient(self._server.connect())
+        reply = self._client._call("attach", {**body, "run": self._run, "pod": {"uid": "pod-1"}})
+        self._client.epoch = int(reply["epoch"])
+        reply["pin"] |= {"layerDigest": self.layer_digest, "steps": [{"id": "one"}]}
+        return json.dumps({**reply, "session": "SESSION-CANARY"}).encode()
