@@ -85,12 +85,7 @@ impl Blobs {
     }
 
     /// The size of a blob in bytes, if it is there.
-    pub async fn size(
-        &self,
-        namespace: &str,
-        run_id: Uuid,
-        digest: Sha256Digest,
-    ) -> Result<Option<u64>, BlobError> {
+    pub async fn size(&self, namespace: &str, run_id: Uuid, digest: Sha256Digest) -> Result<Option<u64>, BlobError> {
         match self.store.head(&Self::path(namespace, run_id, digest)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),

@@ -68,11 +68,10 @@ impl JournalError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Refused { refusal, .. } if refusal.code == ErrorCode::NotYet => ErrorClass::Waiting,
-            Self::Refused { .. } | Self::UnknownRun(_) => ErrorClass::Invalid,
-            Self::Blob(BlobError::Mismatch(_) | BlobError::Missing(_) | BlobError::TooLarge(_)) => {
-                ErrorClass::Invalid
-            }
-            Self::Store(StoreError::NetworkFileSystem { .. } | StoreError::TooNew { .. }) => ErrorClass::Invalid,
+            Self::Refused { .. }
+            | Self::UnknownRun(_)
+            | Self::Blob(BlobError::Mismatch(_) | BlobError::Missing(_) | BlobError::TooLarge(_))
+            | Self::Store(StoreError::NetworkFileSystem { .. } | StoreError::TooNew { .. }) => ErrorClass::Invalid,
             Self::Store(StoreError::InUse(_)) => ErrorClass::Waiting,
             Self::Store(StoreError::Unreadable(_)) | Self::Corrupt { .. } => ErrorClass::Bug,
             Self::Store(_) | Self::Blob(_) | Self::Stopped => ErrorClass::Transient,

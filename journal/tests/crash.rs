@@ -98,7 +98,8 @@ impl Driver {
 
     async fn attach(&mut self, state: &RunState) {
         let text = || "1".to_owned();
-        let versions = RunnerVersions { runtime: text(), protocol_min: 1, protocol_max: 1, python: text(), sdk: text() };
+        let versions =
+            RunnerVersions { runtime: text(), protocol_min: 1, protocol_max: 1, python: text(), sdk: text() };
         let uid = Uuid::new_v4().to_string();
         let job_uid = state.job.as_ref().unwrap().uid.clone();
         let pod = AttachPod { pod_name: uid.clone(), pod_uid: uid, job_uid, versions, published: None };
@@ -180,8 +181,8 @@ impl Driver {
 
     /// Approves the gate, and allows to repeat what nobody knows about.
     async fn person(&self, state: &RunState) {
-        if state.blocked.is_some() {
-            assert_eq!(state.blocked.as_ref().unwrap().code, BlockCode::EffectUnknown);
+        if let Some(blocked) = &state.blocked {
+            assert_eq!(blocked.code, BlockCode::EffectUnknown);
             let unknown = state.activities.iter().filter(|(_, activity)| activity.unknown_effect());
             let repeats = unknown.map(|(target, _)| *target).collect();
             let act = format!("retry-{}", state.length);

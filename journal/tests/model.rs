@@ -8,8 +8,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use ntro_journal::machine::{ActivityState, RunState};
 use ntro_journal::protocol::{
-    AppendRequest, BlockCode, Effect, Entry, EntryBody, ErrorClass, FinalError, GateCloseCause, GateKind, Payload,
-    Pin, PodEntry, ReleaseCause, RetryCause, RunKey, RunnerVersions, Trigger, Verb, WorkflowRef,
+    AppendRequest, BlockCode, Effect, Entry, EntryBody, ErrorClass, FinalError, GateCloseCause, GateKind, Payload, Pin,
+    PodEntry, ReleaseCause, RetryCause, RunKey, RunnerVersions, Trigger, Verb, WorkflowRef,
 };
 use ntro_journal::{
     ActOutcome, AttachPod, CreateRun, GateAct, Inserted, Journal, JournalError, Session, Settings, TestClock, verify,
@@ -20,21 +20,38 @@ use uuid::Uuid;
 #[derive(Debug, Clone)]
 enum Op {
     /// A pod of the current Job attaches: a new one, or the last one again.
-    Attach { again: bool },
+    Attach {
+        again: bool,
+    },
     /// The holder (or whoever was it last) does something.
-    Work { what: u8, lose_reply: bool },
+    Work {
+        what: u8,
+        lose_reply: bool,
+    },
     /// The last pod hears what is new.
     Poll,
     /// A pod that is none of ours any more says something.
-    Ghost { which: u8, what: u8 },
+    Ghost {
+        which: u8,
+        what: u8,
+    },
     Job,
     JobGone,
-    Decide { verb: u8, stale: bool },
+    Decide {
+        verb: u8,
+        stale: bool,
+    },
     Signal,
     Cancel,
-    Retry { all: bool },
-    Again { which: u8 },
-    Advance { seconds: u16 },
+    Retry {
+        all: bool,
+    },
+    Again {
+        which: u8,
+    },
+    Advance {
+        seconds: u16,
+    },
     Reopen,
 }
 
@@ -266,8 +283,8 @@ impl World {
     }
 
     async fn decide(&mut self, verb: u8, stale: bool) {
-        let state = self.state().await;
-        let Some(gate) = state.gates.values().next_back() else { return };
+        let run = self.state().await;
+        let Some(gate) = run.gates.values().next_back() else { return };
         let act = self.act();
         let it = GateAct {
             gate_id: gate.id,
@@ -345,7 +362,8 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
     let gate = state.gates.keys().next_back().copied();
     let parked = || PodEntry::Parked { seen_upto, waiting_for: Vec::new() };
     let released = |cause| PodEntry::Released { epoch: Some(epoch), cause };
-    let completed = |(target, attempt)| PodEntry::ActivityCompleted { target, attempt, result: text(), outputs: Vec::new() };
+    let completed =
+        |(target, attempt)| PodEntry::ActivityCompleted { target, attempt, result: text(), outputs: Vec::new() };
     let entries = match what {
         0 => vec![schedule("look")],
         1 => vec![schedule("save")],
@@ -400,6 +418,7 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
 
 /// What must hold of any journal, read entry by entry with no help of the machine.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the run")]
 struct Watcher {
     holder: Option<u64>,
     epoch: u64,

@@ -5,9 +5,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use ntro_journal::machine::{self, NewRun, Outcome, RunState};
-use ntro_journal::protocol::{
-    Entry, LogLine, LogStream, Payload, Pin, RunKey, Trigger, WorkflowRef,
-};
+use ntro_journal::protocol::{Entry, LogLine, LogStream, Payload, Pin, RunKey, Trigger, WorkflowRef};
 use ntro_journal::store::{
     Commit, Draft, Inserted, LedgerKey, RunInsert, RunRow, SqliteStore, Store, StoreError, ViewKey,
 };

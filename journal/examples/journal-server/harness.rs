@@ -55,7 +55,7 @@ struct Recorded {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Act {
+struct ByPerson {
     run: Uuid,
     #[serde(default = "somebody")]
     actor: String,
@@ -138,9 +138,7 @@ async fn look(server: &Server, op: &str, it: OfRun) -> Result<Value, Fault> {
         "logs" => {
             let wait = Duration::from_millis(it.wait_ms);
             let lines = journal.read_log(run, None, u32::MAX, wait).await?;
-            let line = |it: ntro_journal::store::StoredLine| {
-                json!({"epoch": it.epoch, "n": it.line.n, "stream": it.line.stream, "time": it.line.time, "text": it.line.text})
-            };
+            let line = |it: ntro_journal::store::StoredLine| json!({"epoch": it.epoch, "n": it.line.n, "stream": it.line.stream, "time": it.line.time, "text": it.line.text});
             Ok(json!({"lines": lines.into_iter().map(line).collect::<Vec<_>>()}))
         }
         _ => Ok(picture(&*journal.state(run).await?)),
@@ -189,7 +187,7 @@ async fn tick(server: &Server) -> Result<Value, Fault> {
     Ok(json!({"now": server.journal.now().to_string()}))
 }
 
-async fn act(server: &Server, op: &str, it: Act) -> Result<Value, Fault> {
+async fn act(server: &Server, op: &str, it: ByPerson) -> Result<Value, Fault> {
     let (journal, run) = (&server.journal, it.run);
     let outcome = match op {
         "decide" => {
@@ -253,9 +251,7 @@ fn picture(state: &RunState) -> Value {
             "verb": gate.decision.as_ref().map(|decision| decision.verb),
         })
     };
-    let activity = |(command, it): (&u64, &ntro_journal::machine::Activity)| {
-        json!({"command": command, "activity": it.name, "attempt": it.attempt, "state": format!("{:?}", it.state)})
-    };
+    let activity = |(command, it): (&u64, &ntro_journal::machine::Activity)| json!({"command": command, "activity": it.name, "attempt": it.attempt, "state": format!("{:?}", it.state)});
     json!({
         "run": state.run_id,
         "phase": state.phase(),

@@ -38,12 +38,7 @@ pub struct CreateRun {
 impl Journal {
     /// Reserves a run's name, and the slot (of the Workflow with this UID) if a schedule makes it, and gives the run they belong to:
     /// a fresh one, or the one they belong to since earlier. The ledger never forgets.
-    pub async fn claim(
-        &self,
-        namespace: &str,
-        name: &str,
-        slot: Option<(&str, &str)>,
-    ) -> Result<Uuid, JournalError> {
+    pub async fn claim(&self, namespace: &str, name: &str, slot: Option<(&str, &str)>) -> Result<Uuid, JournalError> {
         Ok(self.inner.store.claim(namespace, name, slot, Uuid::new_v4()).await?)
     }
 

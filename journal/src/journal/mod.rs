@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::error::JournalError;
 use crate::failpoint;
 use crate::machine::{Outcome, Refusal, RunState};
-use crate::protocol::{Entry, Payload, RunKey, Session, SessionKey, Sha256Digest, INLINE_MAX};
+use crate::protocol::{Entry, INLINE_MAX, Payload, RunKey, Session, SessionKey, Sha256Digest};
 use crate::store::{Commit, LedgerKey, SqliteStore, Store, ViewKey};
 use cell::Cell;
 
@@ -65,18 +65,14 @@ struct Changed<R> {
 }
 
 impl Journal {
-    /// Opens the SQLite store and the blobs in the settings' directory and reads every run that has not ended.
+    /// Opens the `SQLite` store and the blobs in the settings' directory and reads every run that has not ended.
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
         let store = Arc::new(SqliteStore::open(&settings.dir).await?);
         Self::over(settings, clock, store).await
     }
 
     /// A journal over any store; the blobs lie in the settings' directory.
-    pub async fn over(
-        settings: Settings,
-        clock: Arc<dyn Clock>,
-        store: Arc<dyn Store>,
-    ) -> Result<Self, JournalError> {
+    pub async fn over(settings: Settings, clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Result<Self, JournalError> {
         let blobs = Blobs::open(&settings.dir.join("blobs"), settings.limits.blob_max)?;
         let key = RunKey::random().to_bytes();
         let key = store.setting_or("session-key", &key).await?;

@@ -192,7 +192,12 @@ impl Journal {
     }
 
     /// The draft with this digest, if that person sent it to the run and it is still there.
-    pub async fn draft_sent_by(&self, run_id: Uuid, actor: &str, digest: &str) -> Result<Option<DraftRef>, JournalError> {
+    pub async fn draft_sent_by(
+        &self,
+        run_id: Uuid,
+        actor: &str,
+        digest: &str,
+    ) -> Result<Option<DraftRef>, JournalError> {
         let key_hash = self.inner.store.draft_sent_by(run_id, actor, digest).await?;
         Ok(key_hash.map(|key_hash| DraftRef { key_hash, digest: digest.to_owned() }))
     }

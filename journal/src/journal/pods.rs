@@ -10,8 +10,8 @@ use super::{Beside, Journal};
 use crate::error::JournalError;
 use crate::machine::{self, Append, Attach, Refusal, RunState};
 use crate::protocol::{
-    AppendRequest, AttachReply, EntriesReply, ErrorCode, LogLine, LogRequest, PollRequest, RunnerVersions,
-    Session, Sha256Digest,
+    AppendRequest, AttachReply, EntriesReply, ErrorCode, LogLine, LogRequest, PollRequest, RunnerVersions, Session,
+    Sha256Digest,
 };
 use crate::store::StoredLine;
 

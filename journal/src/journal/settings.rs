@@ -65,9 +65,9 @@ impl Settings {
             lease: Duration::from_secs(30),
             grace: Duration::from_secs(15),
             linger: Duration::from_secs(20),
-            outage_wait: Duration::from_secs(15 * 60),
+            outage_wait: Duration::from_mins(15),
             cancel_grace: Duration::from_secs(30),
-            draft_ttl: Duration::from_secs(3600),
+            draft_ttl: Duration::from_hours(1),
             limits: Limits::default(),
         }
     }

@@ -19,10 +19,8 @@ impl Journal {
         template_hash: &str,
     ) -> Result<(), JournalError> {
         let job = (job_name.to_owned(), job_uid.to_owned(), template_hash.to_owned());
-        self.changed(run_id, move |state, now| {
-            machine::job_recorded(state, segment, (&job.0, &job.1, &job.2), now)
-        })
-        .await
+        self.changed(run_id, move |state, now| machine::job_recorded(state, segment, (&job.0, &job.1, &job.2), now))
+            .await
     }
 
     /// The Job of `segment` is finished, deleted or replaced, and none of its pods lives. Says nothing about a segment that is over.

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::state::{ActOutcome, Gate, GateState, RunState};
+use super::parts::{ActOutcome, Gate, GateState};
+use super::state::RunState;
 use super::{Draft, Outcome};
 use crate::protocol::{EntryBody, GateCloseCause, Payload, Verb};
 

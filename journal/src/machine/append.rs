@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::state::{ActivityState, RunState};
+use super::parts::ActivityState;
+use super::state::RunState;
 use super::{Draft, Outcome, Refusal};
 use crate::protocol::{
     AppendRequest, BlockCode, EntryBody, ErrorCode, Payload, PodEntry, ReleaseCause, Sha256Digest, canonical,
@@ -167,15 +168,19 @@ impl Draft {
             };
         }
         Ok(match entry {
-            PodEntry::ActivityRetried { target, attempt, .. } => self.state.activities.get(target).is_some_and(|it| {
-                it.attempt == *attempt && *attempt > 1 && it.attempt_epoch == self.state.epoch
-            }),
-            PodEntry::Parked { seen_upto, waiting_for } => self.state.parked.as_ref().is_some_and(|parked| {
-                parked.seen_upto == *seen_upto && parked.waiting_for == *waiting_for
-            }),
-            PodEntry::Blocked { code, site, .. } => self.state.blocked.as_ref().is_some_and(|blocked| {
-                blocked.code == *code && blocked.site == *site
-            }),
+            PodEntry::ActivityRetried { target, attempt, .. } => self
+                .state
+                .activities
+                .get(target)
+                .is_some_and(|it| it.attempt == *attempt && *attempt > 1 && it.attempt_epoch == self.state.epoch),
+            PodEntry::Parked { seen_upto, waiting_for } => self
+                .state
+                .parked
+                .as_ref()
+                .is_some_and(|parked| parked.seen_upto == *seen_upto && parked.waiting_for == *waiting_for),
+            PodEntry::Blocked { code, site, .. } => {
+                self.state.blocked.as_ref().is_some_and(|blocked| blocked.code == *code && blocked.site == *site)
+            }
             PodEntry::Released { cause, .. } => {
                 self.state.holder().is_none() && self.state.last_release == Some(*cause)
             }

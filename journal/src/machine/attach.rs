@@ -2,11 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::state::{RunState, SegmentState};
+use super::parts::SegmentState;
+use super::state::RunState;
 use super::{Draft, Outcome, Refusal};
-use crate::protocol::{
-    BlockCode, EntryBody, ErrorCode, PROTOCOL_MAX, PROTOCOL_MIN, RunnerVersions, Versions,
-};
+use crate::protocol::{BlockCode, EntryBody, ErrorCode, PROTOCOL_MAX, PROTOCOL_MIN, RunnerVersions, Versions};
 
 /// A pod whose identity was checked: it lives and is controlled by the Job `job_uid`.
 #[derive(Debug, Clone)]

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::state::{
-    ActOutcome, Activity, ActivityState, Blocked, CommandMark, Decision, Gate, GateState, Holder, JobRef,
-    Parked, RunState, SegmentState, Terminal, Timer, TimerState, WantedSegment,
+use super::parts::{
+    ActOutcome, Activity, ActivityState, Blocked, CommandMark, Decision, Gate, GateState, Holder, JobRef, Parked,
+    SegmentState, Terminal, Timer, TimerState, WantedSegment,
 };
+use super::state::RunState;
 use crate::protocol::{Entry, EntryBody, Phase, SegmentCause, said_digest, value_of};
 
 impl RunState {
@@ -40,11 +41,8 @@ impl RunState {
                 if *cause == SegmentCause::Lost {
                     self.attempts += 1;
                 }
-                self.segment_state = SegmentState::Wanted(WantedSegment {
-                    segment: *segment,
-                    not_before: *not_before,
-                    cause: *cause,
-                });
+                self.segment_state =
+                    SegmentState::Wanted(WantedSegment { segment: *segment, not_before: *not_before, cause: *cause });
             }
             EntryBody::JobRecorded { segment, job_name, job_uid, template_hash } => {
                 self.segment_state = SegmentState::Queued;
@@ -269,11 +267,8 @@ impl RunState {
             EntryBody::StepsChanged { steps, .. } => self.steps.clone_from(steps),
             EntryBody::Parked { seen_upto, waiting_for } => {
                 self.seen_upto = *seen_upto;
-                self.parked = Some(Parked {
-                    seen_upto: *seen_upto,
-                    waiting_for: waiting_for.clone(),
-                    since: entry.time,
-                });
+                self.parked =
+                    Some(Parked { seen_upto: *seen_upto, waiting_for: waiting_for.clone(), since: entry.time });
             }
             EntryBody::Blocked { code, site, activity, .. } => {
                 self.blocked = Some(Blocked {

@@ -5,6 +5,7 @@ mod append;
 mod attach;
 mod fold;
 mod observe;
+mod parts;
 mod rules;
 mod settle;
 mod stamp;
@@ -18,14 +19,13 @@ pub use act::{Decide, Retry, SignalIn, cancel, decide, read, reason, refuse, ret
 pub(crate) use append::standing;
 pub use append::{Append, AppendLimits, append};
 pub use attach::{Attach, Attached, attach};
-pub use observe::{
-    NewRun, block, cancel_overdue, create, fire_timers, job_gone, job_recorded, lease_silent,
+pub use observe::{NewRun, block, cancel_overdue, create, fire_timers, job_gone, job_recorded, lease_silent};
+pub use parts::{
+    ActOutcome, Activity, ActivityState, Blocked, Decision, Gate, GateState, Holder, JobRef, Parked, SegmentState,
+    Terminal, Timer, TimerState, WantedSegment,
 };
 pub use settle::{ATTEMPTS_MAX, backoff};
-pub use state::{
-    ActOutcome, Activity, ActivityState, Blocked, Corrupt, Decision, Gate, GateState, Holder, JobRef,
-    Parked, RunState, SegmentState, Terminal, Timer, TimerState, WantedSegment,
-};
+pub use state::{Corrupt, RunState};
 
 use crate::protocol::{Entry, EntryBody, ErrorCode};
 

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::state::{Corrupt, RunState, SegmentState, TimerState};
+use super::parts::{SegmentState, TimerState};
+use super::state::{Corrupt, RunState};
 use super::{Draft, Outcome, Refusal};
 use crate::protocol::{
     BlockCode, ChainHash, Entry, EntryBody, ErrorCode, Payload, Pin, ReleaseCause, RunKey, SegmentCause, Trigger,

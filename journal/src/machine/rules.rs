@@ -1,7 +1,7 @@
 //! What must hold before a holder's entry is written, beyond its form.
 
 use super::append::{Stop, invalid};
-use super::state::{ActivityState, Gate};
+use super::parts::{ActivityState, Gate};
 use super::{Draft, Refusal};
 use crate::protocol::{BlockCode, ErrorCode, PodEntry, ReleaseCause, RetryCause, Verb};
 

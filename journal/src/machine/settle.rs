@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Draft;
-use super::state::SegmentState;
+use super::parts::SegmentState;
 use crate::protocol::{BlockCode, EntryBody, ReleaseCause, SegmentCause};
 
 /// Segments that may be lost without progress before a person is asked.

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::*;
 use crate::protocol::{
     AppendRequest, BlockCode, ErrorClass, FinalError, GateCloseCause, GateKind, Output, Payload, Phase, Pin, PodEntry,
-    ReleaseCause, RetryCause, RunKey, RunnerVersions, SegmentCause, Sha256Digest, Trigger, Verb, WaitKind,
-    WaitingFor, WorkflowRef,
+    ReleaseCause, RetryCause, RunKey, RunnerVersions, SegmentCause, Sha256Digest, Trigger, Verb, WaitKind, WaitingFor,
+    WorkflowRef,
 };
 
 const LIMITS: AppendLimits = AppendLimits { inline_max: 1000, entry_max: 4000, entries_hard: 60 };
@@ -184,9 +184,7 @@ impl Sim {
 
     fn retry(&mut self, repeats: &[u64]) -> Result<u64, String> {
         let repeats = repeats.to_vec();
-        self.act(|state, act, now| {
-            retry(state, &Retry { actor: "bob".to_owned(), act: act.to_owned(), repeats }, now)
-        })
+        self.act(|state, act, now| retry(state, &Retry { actor: "bob".to_owned(), act: act.to_owned(), repeats }, now))
     }
 
     fn cancel(&mut self) -> Result<u64, String> {
@@ -647,10 +645,7 @@ fn an_act_has_one_outcome_however_often_it_is_asked() {
 
 #[test]
 fn closed_and_expired_gates_take_no_decision() {
-    for (cause, why) in [
-        (GateCloseCause::Satisfied, reason::CLOSED),
-        (GateCloseCause::Expired, reason::EXPIRED),
-    ] {
+    for (cause, why) in [(GateCloseCause::Satisfied, reason::CLOSED), (GateCloseCause::Expired, reason::EXPIRED)] {
         let mut sim = Sim::running();
         sim.ok(vec![sim.gate(None)]);
         sim.ok(vec![PodEntry::GateClosed { command: 1, seen_upto: 0, target: 0, cause }]);

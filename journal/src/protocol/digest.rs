@@ -47,6 +47,7 @@ impl ChainHash {
     pub const ZERO: Self = Self([0; 32]);
 
     /// The hash of the entry with this canonical text (without its `hash` field) that follows `self`.
+    #[must_use]
     pub fn next(&self, canonical_entry: &str) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(self.0);
@@ -184,10 +185,7 @@ mod tests {
     fn hmac_matches_a_value_computed_elsewhere() {
         // python3: hmac.new(bytes(range(32)), b"abc", "sha256").hexdigest()
         let key = RunKey::from_bytes(std::array::from_fn(|n| u8::try_from(n).unwrap()));
-        assert_eq!(
-            key.keyed(b"abc"),
-            "hmac-sha256:f0133729c4163dede81e21cd47839256da58171238c8a0d874397c73b14e1e47"
-        );
+        assert_eq!(key.keyed(b"abc"), "hmac-sha256:f0133729c4163dede81e21cd47839256da58171238c8a0d874397c73b14e1e47");
     }
 
     #[test]

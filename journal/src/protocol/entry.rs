@@ -7,12 +7,8 @@ use uuid::Uuid;
 
 use super::canonical::canonical;
 use super::digest::{ChainHash, Sha256Digest};
-use super::kinds::{
-    BlockCode, Effect, GateCloseCause, GateKind, ReleaseCause, RetryCause, SegmentCause, Verb,
-};
-use super::parts::{
-    ErrorClass, FinalError, Output, Pin, Site, Step, Trigger, Versions, WaitingFor, WorkflowRef,
-};
+use super::kinds::{BlockCode, Effect, GateCloseCause, GateKind, ReleaseCause, RetryCause, SegmentCause, Verb};
+use super::parts::{ErrorClass, FinalError, Output, Pin, Site, Step, Trigger, Versions, WaitingFor, WorkflowRef};
 use super::payload::Payload;
 use super::request::PodEntry;
 use super::time;
@@ -98,14 +94,7 @@ pub enum EntryBody {
     /// R: the segment's Job exists.
     JobRecorded { segment: u32, job_name: String, job_uid: String, template_hash: String },
     /// R: a pod became the holder.
-    Attached {
-        segment: u32,
-        epoch: u64,
-        pod_name: String,
-        pod_uid: String,
-        job_uid: String,
-        versions: Versions,
-    },
+    Attached { segment: u32, epoch: u64, pod_name: String, pod_uid: String, job_uid: String, versions: Versions },
     /// R: the holder is none any more and the segment is over.
     Released { epoch: u64, cause: ReleaseCause },
     /// C: the intent of an activity's first attempt.
@@ -125,13 +114,7 @@ pub enum EntryBody {
     /// R: the intent of a further attempt.
     ActivityRetried { target: u64, attempt: u32, cause: RetryCause },
     /// R: an attempt failed and another may follow.
-    ActivityAttemptFailed {
-        target: u64,
-        attempt: u32,
-        error: ErrorClass,
-        detail: Payload,
-        retry_after_ms: u64,
-    },
+    ActivityAttemptFailed { target: u64, attempt: u32, error: ErrorClass, detail: Payload, retry_after_ms: u64 },
     /// D: the activity's result.
     ActivityCompleted {
         target: u64,
@@ -280,8 +263,7 @@ impl EntryBody {
 /// The plain digest of what a pod said in a command or record, whether it comes from the request or from the sealed entry: what the
 /// operator stamped is left out. Two entries with the same digest are the same thing said twice.
 pub(crate) fn said_digest(mut said: Value) -> Sha256Digest {
-    const STAMPED: [&str; 9] =
-        ["seq", "time", "hash", "effect", "requires", "firesAt", "gateId", "revision", "due"];
+    const STAMPED: [&str; 9] = ["seq", "time", "hash", "effect", "requires", "firesAt", "gateId", "revision", "due"];
     if let Some(fields) = said.as_object_mut() {
         for field in STAMPED {
             fields.remove(field);

@@ -15,17 +15,16 @@ pub use digest::{BadDigest, ChainHash, RunKey, Sha256Digest};
 pub use entry::{Entry, EntryBody};
 pub(crate) use entry::{said_digest, unsealed_text, value_of};
 pub use kinds::{
-    BlockCode, Effect, GateCloseCause, GateKind, Phase, ReleaseCause, RetryCause, SegmentCause,
-    StepStatus, Verb, WaitKind,
+    BlockCode, Effect, GateCloseCause, GateKind, Phase, ReleaseCause, RetryCause, SegmentCause, StepStatus, Verb,
+    WaitKind,
 };
 pub use parts::{
-    ActivityPolicy, ErrorClass, FinalError, Output, Pin, Site, Step, Trigger, Versions, WaitingFor,
-    WorkflowRef,
+    ActivityPolicy, ErrorClass, FinalError, Output, Pin, Site, Step, Trigger, Versions, WaitingFor, WorkflowRef,
 };
 pub use payload::{INLINE_MAX, Payload};
 pub use request::{
-    AppendRequest, AttachReply, AttachRequest, EntriesReply, ErrorCode, LogLine, LogRequest,
-    LogStream, PodEntry, PodSettings, PollRequest, RunnerVersions, WireError,
+    AppendRequest, AttachReply, AttachRequest, EntriesReply, ErrorCode, LogLine, LogRequest, LogStream, PodEntry,
+    PodSettings, PollRequest, RunnerVersions, WireError,
 };
 pub use session::{Session, SessionKey};
 

@@ -178,13 +178,7 @@ pub enum PodEntry {
     /// See [`super::EntryBody::ActivityRetried`].
     ActivityRetried { target: u64, attempt: u32, cause: RetryCause },
     /// See [`super::EntryBody::ActivityAttemptFailed`].
-    ActivityAttemptFailed {
-        target: u64,
-        attempt: u32,
-        error: ErrorClass,
-        detail: Payload,
-        retry_after_ms: u64,
-    },
+    ActivityAttemptFailed { target: u64, attempt: u32, error: ErrorClass, detail: Payload, retry_after_ms: u64 },
     /// See [`super::EntryBody::ActivityCompleted`].
     ActivityCompleted {
         target: u64,
@@ -346,11 +340,9 @@ impl ErrorCode {
             Self::NotYet => 503,
             Self::Fenced => 412,
             Self::Sealed => 410,
-            Self::Diverged
-            | Self::Unread
-            | Self::RequirementNotMet
-            | Self::NotAllowedToRepeat
-            | Self::BlobMissing => 409,
+            Self::Diverged | Self::Unread | Self::RequirementNotMet | Self::NotAllowedToRepeat | Self::BlobMissing => {
+                409
+            }
             Self::TooLarge => 413,
             Self::Version => 426,
             Self::Invalid => 400,

@@ -208,7 +208,7 @@ pub trait Store: Send + Sync + 'static {
     async fn draft(&self, run_id: Uuid, key_hash: &str, digest: &str) -> Result<Option<Draft>, StoreError>;
     /// Hash of the key under which a person sent a draft to a run, if they did and it is still there.
     async fn draft_sent_by(&self, run_id: Uuid, actor: &str, digest: &str) -> Result<Option<String>, StoreError>;
-    /// The view a key opens.
+    /// The view a key opens, or opened until its time passed.
     async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError>;
     /// Throws away drafts whose time has passed, and such view keys under which no draft is left.
     async fn expire(&self, now: Timestamp) -> Result<(), StoreError>;

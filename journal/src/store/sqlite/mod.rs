@@ -1,4 +1,6 @@
-//! SQLite: one file, one process, every commit synced to disk.
+//! `SQLite`: one file, one process, every commit synced to disk.
+
+mod rows;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -10,74 +12,13 @@ use sqlx::{Connection, Row, SqliteConnection};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{
-    Commit, Draft, Inserted, LedgerKey, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey,
-};
-use crate::protocol::{ChainHash, Entry, LogLine, LogStream, RunKey};
+use rows::{enter_ledger, insert_entries, instant, ledger_row, owner, run_id, run_row, signed, unsigned};
+
+use super::{Commit, Draft, Inserted, LedgerKey, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey};
+use crate::protocol::{Entry, LogLine, LogStream};
 
 /// The steps from one format of the store to the next; `user_version` counts those taken.
-const MIGRATIONS: &[&str] = &["
-CREATE TABLE runs (
-    run_id TEXT PRIMARY KEY,
-    namespace TEXT NOT NULL,
-    name TEXT NOT NULL,
-    request_hash TEXT NOT NULL,
-    key BLOB NOT NULL,
-    length INTEGER NOT NULL,
-    head BLOB NOT NULL,
-    terminal INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX open_runs ON runs (run_id) WHERE terminal = 0;
-CREATE TABLE entries (
-    run_id TEXT NOT NULL,
-    seq INTEGER NOT NULL,
-    entry TEXT NOT NULL,
-    PRIMARY KEY (run_id, seq)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE ledger (
-    namespace TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    run_id TEXT NOT NULL,
-    PRIMARY KEY (namespace, kind, key)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE log_lines (
-    run_id TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
-    n INTEGER NOT NULL,
-    stream TEXT NOT NULL,
-    time TEXT NOT NULL,
-    text TEXT NOT NULL,
-    PRIMARY KEY (run_id, epoch, n)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE drafts (
-    run_id TEXT NOT NULL,
-    key_hash TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    namespace TEXT NOT NULL,
-    text TEXT NOT NULL,
-    expires INTEGER NOT NULL,
-    PRIMARY KEY (run_id, key_hash, digest)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE view_keys (
-    namespace TEXT NOT NULL,
-    key_hash TEXT NOT NULL,
-    run_id TEXT NOT NULL,
-    actor TEXT NOT NULL,
-    until INTEGER NOT NULL,
-    PRIMARY KEY (namespace, key_hash)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE facts (
-    namespace TEXT NOT NULL,
-    key TEXT NOT NULL,
-    value TEXT NOT NULL,
-    PRIMARY KEY (namespace, key)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE settings (
-    key TEXT PRIMARY KEY,
-    value BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-"];
+const MIGRATIONS: &[&str] = &[include_str!("format1.sql")];
 
 /// A store in a directory of its own.
 pub struct SqliteStore {
@@ -135,119 +76,6 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
         let version = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {}", step + 1));
         sqlx::raw_sql(version).execute(&mut *transaction).await?;
         transaction.commit().await?;
-    }
-    Ok(())
-}
-
-/// Numbers of ours never reach the sign bit.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(row: &SqliteRow, column: usize) -> Result<u64, StoreError> {
-    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| StoreError::Unreadable("a number"))
-}
-
-fn run_id(row: &SqliteRow, column: usize) -> Result<Uuid, StoreError> {
-    row.try_get::<String, _>(column)?.parse().map_err(|_| StoreError::Unreadable("a run id"))
-}
-
-fn bytes32(row: &SqliteRow, column: usize) -> Result<[u8; 32], StoreError> {
-    row.try_get::<Vec<u8>, _>(column)?.try_into().map_err(|_| StoreError::Unreadable("a key"))
-}
-
-fn instant(row: &SqliteRow, column: usize) -> Result<Timestamp, StoreError> {
-    Timestamp::from_microsecond(row.try_get(column)?).map_err(|_| StoreError::Unreadable("a time"))
-}
-
-fn slot_key(workflow_uid: &str, slot: &str) -> String {
-    format!("{workflow_uid}/{slot}")
-}
-
-async fn ledger_row(
-    connection: &mut SqliteConnection,
-    namespace: &str,
-    key: LedgerKey<'_>,
-) -> Result<Option<Uuid>, StoreError> {
-    let (kind, key) = match key {
-        LedgerKey::Name(name) => ("name", name.to_owned()),
-        LedgerKey::Slot { workflow_uid, slot } => ("slot", slot_key(workflow_uid, slot)),
-    };
-    let row = sqlx::query("SELECT run_id FROM ledger WHERE namespace = ? AND kind = ? AND key = ?")
-        .bind(namespace)
-        .bind(kind)
-        .bind(key)
-        .fetch_optional(connection)
-        .await?;
-    row.map(|row| run_id(&row, 0)).transpose()
-}
-
-/// Whose the name and slot are: the run of either, the name first.
-async fn owner(
-    connection: &mut SqliteConnection,
-    namespace: &str,
-    name: &str,
-    slot: Option<(&str, &str)>,
-) -> Result<Option<Uuid>, StoreError> {
-    if let Some(owner) = ledger_row(connection, namespace, LedgerKey::Name(name)).await? {
-        return Ok(Some(owner));
-    }
-    match slot {
-        Some((workflow_uid, slot)) => {
-            ledger_row(connection, namespace, LedgerKey::Slot { workflow_uid, slot }).await
-        }
-        None => Ok(None),
-    }
-}
-
-async fn enter_ledger(
-    connection: &mut SqliteConnection,
-    namespace: &str,
-    name: &str,
-    slot: Option<(&str, &str)>,
-    run: Uuid,
-) -> Result<(), StoreError> {
-    let slot = slot.map(|(uid, slot)| ("slot", slot_key(uid, slot)));
-    for (kind, key) in [("name", name.to_owned())].into_iter().chain(slot) {
-        sqlx::query("INSERT INTO ledger (namespace, kind, key, run_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(namespace)
-            .bind(kind)
-            .bind(key)
-            .bind(run.to_string())
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
-}
-
-async fn run_row(connection: &mut SqliteConnection, run: Uuid) -> Result<Option<RunRow>, StoreError> {
-    let row = sqlx::query("SELECT request_hash, key, length, head, terminal FROM runs WHERE run_id = ?")
-        .bind(run.to_string())
-        .fetch_optional(connection)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(RunRow {
-        run_id: run,
-        request_hash: row.try_get(0)?,
-        key: RunKey::from_bytes(bytes32(&row, 1)?),
-        length: unsigned(&row, 2)?,
-        head: ChainHash(bytes32(&row, 3)?),
-        terminal: row.try_get::<i64, _>(4)? != 0,
-    }))
-}
-
-async fn insert_entries(
-    connection: &mut SqliteConnection,
-    run: Uuid,
-    entries: &[Entry],
-) -> Result<(), StoreError> {
-    for entry in entries {
-        sqlx::query("INSERT INTO entries (run_id, seq, entry) VALUES (?, ?, ?)")
-            .bind(run.to_string())
-            .bind(signed(entry.seq))
-            .bind(entry.text())
-            .execute(&mut *connection)
-            .await?;
     }
     Ok(())
 }
@@ -313,15 +141,14 @@ impl Store for SqliteStore {
         let Some(last) = commit.entries.last() else { return Ok(()) };
         let mut connection = self.connection.lock().await;
         let mut transaction = connection.begin().await?;
-        let changed =
-            sqlx::query("UPDATE runs SET length = ?, head = ?, terminal = ? WHERE run_id = ? AND length = ?")
-                .bind(signed(last.seq + 1))
-                .bind(last.hash.0.as_slice())
-                .bind(commit.terminal)
-                .bind(commit.run_id.to_string())
-                .bind(signed(commit.expected))
-                .execute(&mut *transaction)
-                .await?;
+        let changed = sqlx::query("UPDATE runs SET length = ?, head = ?, terminal = ? WHERE run_id = ? AND length = ?")
+            .bind(signed(last.seq + 1))
+            .bind(last.hash.0.as_slice())
+            .bind(commit.terminal)
+            .bind(commit.run_id.to_string())
+            .bind(signed(commit.expected))
+            .execute(&mut *transaction)
+            .await?;
         if changed.rows_affected() != 1 {
             return Err(StoreError::Raced(commit.run_id));
         }
@@ -366,9 +193,8 @@ impl Store for SqliteStore {
             .bind(signed(from))
             .fetch_all(&mut *self.connection.lock().await)
             .await?;
-        let parse = |row: &SqliteRow| {
-            serde_json::from_str(row.try_get(0)?).map_err(|_| StoreError::Unreadable("an entry"))
-        };
+        let parse =
+            |row: &SqliteRow| serde_json::from_str(row.try_get(0)?).map_err(|_| StoreError::Unreadable("an entry"));
         rows.iter().map(parse).collect()
     }
 
@@ -447,14 +273,13 @@ impl Store for SqliteStore {
     }
 
     async fn draft(&self, run_id: Uuid, key_hash: &str, digest: &str) -> Result<Option<Draft>, StoreError> {
-        let row = sqlx::query(
-            "SELECT namespace, text, expires FROM drafts WHERE run_id = ? AND key_hash = ? AND digest = ?",
-        )
-        .bind(run_id.to_string())
-        .bind(key_hash)
-        .bind(digest)
-        .fetch_optional(&mut *self.connection.lock().await)
-        .await?;
+        let row =
+            sqlx::query("SELECT namespace, text, expires FROM drafts WHERE run_id = ? AND key_hash = ? AND digest = ?")
+                .bind(run_id.to_string())
+                .bind(key_hash)
+                .bind(digest)
+                .fetch_optional(&mut *self.connection.lock().await)
+                .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Draft {
             namespace: row.try_get(0)?,
@@ -541,10 +366,7 @@ impl Store for SqliteStore {
             .bind(value)
             .execute(&mut *connection)
             .await?;
-        let row = sqlx::query("SELECT value FROM settings WHERE key = ?")
-            .bind(key)
-            .fetch_one(&mut *connection)
-            .await?;
+        let row = sqlx::query("SELECT value FROM settings WHERE key = ?").bind(key).fetch_one(&mut *connection).await?;
         Ok(row.try_get(0)?)
     }
 }

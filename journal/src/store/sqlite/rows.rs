@@ -1,0 +1,120 @@
+//! Rows and what they say.
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+use uuid::Uuid;
+
+use crate::protocol::{ChainHash, Entry, RunKey};
+use crate::store::{LedgerKey, RunRow, StoreError};
+
+/// Numbers of ours never reach the sign bit.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn unsigned(row: &SqliteRow, column: usize) -> Result<u64, StoreError> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| StoreError::Unreadable("a number"))
+}
+
+pub(super) fn run_id(row: &SqliteRow, column: usize) -> Result<Uuid, StoreError> {
+    row.try_get::<String, _>(column)?.parse().map_err(|_| StoreError::Unreadable("a run id"))
+}
+
+pub(super) fn bytes32(row: &SqliteRow, column: usize) -> Result<[u8; 32], StoreError> {
+    row.try_get::<Vec<u8>, _>(column)?.try_into().map_err(|_| StoreError::Unreadable("a key"))
+}
+
+pub(super) fn instant(row: &SqliteRow, column: usize) -> Result<Timestamp, StoreError> {
+    Timestamp::from_microsecond(row.try_get(column)?).map_err(|_| StoreError::Unreadable("a time"))
+}
+
+pub(super) fn slot_key(workflow_uid: &str, slot: &str) -> String {
+    format!("{workflow_uid}/{slot}")
+}
+
+pub(super) async fn ledger_row(
+    connection: &mut SqliteConnection,
+    namespace: &str,
+    key: LedgerKey<'_>,
+) -> Result<Option<Uuid>, StoreError> {
+    let (kind, key) = match key {
+        LedgerKey::Name(name) => ("name", name.to_owned()),
+        LedgerKey::Slot { workflow_uid, slot } => ("slot", slot_key(workflow_uid, slot)),
+    };
+    let row = sqlx::query("SELECT run_id FROM ledger WHERE namespace = ? AND kind = ? AND key = ?")
+        .bind(namespace)
+        .bind(kind)
+        .bind(key)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| run_id(&row, 0)).transpose()
+}
+
+/// Whose the name and slot are: the run of either, the name first.
+pub(super) async fn owner(
+    connection: &mut SqliteConnection,
+    namespace: &str,
+    name: &str,
+    slot: Option<(&str, &str)>,
+) -> Result<Option<Uuid>, StoreError> {
+    if let Some(owner) = ledger_row(connection, namespace, LedgerKey::Name(name)).await? {
+        return Ok(Some(owner));
+    }
+    match slot {
+        Some((workflow_uid, slot)) => ledger_row(connection, namespace, LedgerKey::Slot { workflow_uid, slot }).await,
+        None => Ok(None),
+    }
+}
+
+pub(super) async fn enter_ledger(
+    connection: &mut SqliteConnection,
+    namespace: &str,
+    name: &str,
+    slot: Option<(&str, &str)>,
+    run: Uuid,
+) -> Result<(), StoreError> {
+    let slot = slot.map(|(uid, slot)| ("slot", slot_key(uid, slot)));
+    for (kind, key) in [("name", name.to_owned())].into_iter().chain(slot) {
+        sqlx::query("INSERT INTO ledger (namespace, kind, key, run_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(namespace)
+            .bind(kind)
+            .bind(key)
+            .bind(run.to_string())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn run_row(connection: &mut SqliteConnection, run: Uuid) -> Result<Option<RunRow>, StoreError> {
+    let row = sqlx::query("SELECT request_hash, key, length, head, terminal FROM runs WHERE run_id = ?")
+        .bind(run.to_string())
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(RunRow {
+        run_id: run,
+        request_hash: row.try_get(0)?,
+        key: RunKey::from_bytes(bytes32(&row, 1)?),
+        length: unsigned(&row, 2)?,
+        head: ChainHash(bytes32(&row, 3)?),
+        terminal: row.try_get::<i64, _>(4)? != 0,
+    }))
+}
+
+pub(super) async fn insert_entries(
+    connection: &mut SqliteConnection,
+    run: Uuid,
+    entries: &[Entry],
+) -> Result<(), StoreError> {
+    for entry in entries {
+        sqlx::query("INSERT INTO entries (run_id, seq, entry) VALUES (?, ?, ?)")
+            .bind(run.to_string())
+            .bind(signed(entry.seq))
+            .bind(entry.text())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
