@@ -32,7 +32,10 @@ class Who:
         return [f"--as={self.name}", *(f"--as-group={g}" for g in self.groups)]
 
 
-OPERATOR = Who(f"system:serviceaccount:{SYSTEM}:ntro", ("system:serviceaccounts", "system:authenticated"))
+OPERATOR = Who(
+    f"system:serviceaccount:{SYSTEM}:ntro",
+    ("system:serviceaccounts", "system:authenticated"),
+)
 JOB_CONTROLLER = Who("system:serviceaccount:kube-system:job-controller")
 REPLICASET_CONTROLLER = Who("system:serviceaccount:kube-system:replicaset-controller")
 COLLECTOR = Who("system:serviceaccount:kube-system:generic-garbage-collector")
@@ -63,23 +66,60 @@ class Done:
 
 
 def call(*command: str, stdin: str | None = None, timeout: float = 120) -> Done:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+    done = subprocess.run(
+        command,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def kubectl(*arguments: str, who: Who | None = None, send: Object | None = None) -> Done:
+def kubectl(
+    *arguments: str, who: Who | None = None, send: Object | None = None
+) -> Done:
     flags = who.flags() if who else []
-    return call("kubectl", *arguments, *flags, stdin=None if send is None else json.dumps(send))
+    return call(
+        "kubectl", *arguments, *flags, stdin=None if send is None else json.dumps(send)
+    )
 
 
 def create(thing: Object, who: Who, *, dry: bool = True) -> Done:
     """Creates it; a dry run passes all of admission and leaves nothing behind."""
-    return kubectl("create", *(["--dry-run=server"] if dry else []), "-f", "-", who=who, send=thing)
+    return kubectl(
+        "create", *(["--dry-run=server"] if dry else []), "-f", "-", who=who, send=thing
+    )
 
 
 def replace(thing: Object, who: Who, *, status: bool = False, dry: bool = True) -> Done:
-    flags = ["--dry-run=server"] if dry else []
-    return kubectl("replace", *flags, *(["--subresource=status"] if status else []), "-f", "-", who=who, send=thing)
+    flags = [
+        *(["--dry-run=server"] if dry else []),
+        *(["--subresource=status"] if status else []),
+    ]
+    while True:
+        done = kubectl("replace", *flags, "-f", "-", who=who, send=thing)
+        if "the object has been modified" not in done.err:
+            return done
+        # An operator that runs here has said something about the object: the row is about what comes after that.
+        metadata = thing["metadata"]
+        found = (
+            kubectl(
+                "-n",
+                metadata["namespace"],
+                "get",
+                thing["kind"],
+                metadata["name"],
+                "-o",
+                "json",
+            )
+            .ok()
+            .json
+        )
+        thing = edit(
+            thing, {"metadata/resourceVersion": found["metadata"]["resourceVersion"]}
+        )
 
 
 def edit(thing: Object, changes: Mapping[str, Any]) -> Object:
@@ -107,12 +147,19 @@ def wait_for(what: str, condition: Callable[[], Any], timeout: float = 60) -> An
 
 
 def thing(kind: str, namespace: str, name: str, spec: Object) -> Object:
-    return {"apiVersion": API, "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+    return {
+        "apiVersion": API,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
 
 
 def runbook(namespace: str) -> Object:
     source = {"url": "oci://registry.example.com:5000/acme/nav-monthly"}
-    return thing("Runbook", namespace, "nav-monthly", {"source": source, "interval": "10m"})
+    return thing(
+        "Runbook", namespace, "nav-monthly", {"source": source, "interval": "10m"}
+    )
 
 
 def workflow(namespace: str) -> Object:
@@ -129,7 +176,15 @@ def workflow(namespace: str) -> Object:
 def gate_policy(author: str) -> Object:
     return {
         "author": author,
-        "gates": [{"step": "review", "groups": ["board"], "quorum": 1, "distinctFrom": ["initiator", "gate:other"], "due": "72h"}],
+        "gates": [
+            {
+                "step": "review",
+                "groups": ["board"],
+                "quorum": 1,
+                "distinctFrom": ["initiator", "gate:other"],
+                "due": "72h",
+            }
+        ],
         "default": {"users": ["ada@example.com"], "onExpiry": "reject"},
     }
 
@@ -161,7 +216,13 @@ def gate(namespace: str) -> Object:
 
 
 def act(namespace: str, who: Who = APPROVER, verb: str = "approve") -> Object:
-    spec: Object = {"actor": who.name, "verb": verb, "workflow": "nav-monthly", "run": "nav-monthly-abcde", "runId": RUN_ID}
+    spec: Object = {
+        "actor": who.name,
+        "verb": verb,
+        "workflow": "nav-monthly",
+        "run": "nav-monthly-abcde",
+        "runId": RUN_ID,
+    }
     if verb in ("approve", "reject", "correct", "submit"):
         spec["gate"] = {
             "name": "nav-monthly-abcde-review-abcdefgh",
@@ -184,13 +245,26 @@ POD_SPEC: Object = {
     "automountServiceAccountToken": False,
     "enableServiceLinks": False,
     "restartPolicy": "Never",
-    "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+    "securityContext": {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
     "containers": [
         {
             "name": "runner",
             "image": IMAGE,
-            "env": [{"name": "NTRO_RUN", "value": "r"}, {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-            "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "64Mi"}},
+            "env": [
+                {"name": "NTRO_RUN", "value": "r"},
+                {
+                    "name": "POD",
+                    "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}},
+                },
+            ],
+            "resources": {
+                "requests": {"cpu": "100m", "memory": "64Mi"},
+                "limits": {"cpu": "1", "memory": "64Mi"},
+            },
             "securityContext": {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -202,7 +276,13 @@ POD_SPEC: Object = {
 
 
 def pod_spec(namespace: str) -> Object:
-    token = {"serviceAccountToken": {"audience": f"ntro.{namespace}", "path": "token", "expirationSeconds": 600}}
+    token = {
+        "serviceAccountToken": {
+            "audience": f"ntro.{namespace}",
+            "path": "token",
+            "expirationSeconds": 600,
+        }
+    }
     ca = {"name": "ntro-ca"}
     return {
         **copy.deepcopy(POD_SPEC),
@@ -216,22 +296,54 @@ def pod_spec(namespace: str) -> Object:
 
 
 def job(namespace: str) -> Object:
-    owner = {"apiVersion": API, "kind": "WorkflowRun", "name": "nav-monthly-abcde", "uid": RUN_ID, "controller": True}
-    labels = {"ntro.dev/run": "nav-monthly-abcde", "labels.ntro.dev/team": "fund", "app.kubernetes.io/managed-by": "ntro"}
+    owner = {
+        "apiVersion": API,
+        "kind": "WorkflowRun",
+        "name": "nav-monthly-abcde",
+        "uid": RUN_ID,
+        "controller": True,
+    }
+    labels = {
+        "ntro.dev/run": "nav-monthly-abcde",
+        "labels.ntro.dev/team": "fund",
+        "app.kubernetes.io/managed-by": "ntro",
+    }
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": "nav-monthly-abcde-1", "namespace": namespace, "ownerReferences": [owner]},
-        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": pod_spec(namespace)}},
+        "metadata": {
+            "name": "nav-monthly-abcde-1",
+            "namespace": namespace,
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "template": {"metadata": {"labels": labels}, "spec": pod_spec(namespace)},
+        },
     }
 
 
 def pod(namespace: str) -> Object:
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "nav-monthly-abcde-1", "uid": RUN_ID, "controller": True}
-    labels = {"ntro.dev/run": "nav-monthly-abcde", "job-name": "nav-monthly-abcde-1", "batch.kubernetes.io/job-name": "nav-monthly-abcde-1"}
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": "nav-monthly-abcde-1",
+        "uid": RUN_ID,
+        "controller": True,
+    }
+    labels = {
+        "ntro.dev/run": "nav-monthly-abcde",
+        "job-name": "nav-monthly-abcde-1",
+        "batch.kubernetes.io/job-name": "nav-monthly-abcde-1",
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "nav-monthly-abcde-1-x", "namespace": namespace, "labels": labels, "ownerReferences": [owner]},
+        "metadata": {
+            "name": "nav-monthly-abcde-1-x",
+            "namespace": namespace,
+            "labels": labels,
+            "ownerReferences": [owner],
+        },
         "spec": pod_spec(namespace),
     }

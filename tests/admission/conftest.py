@@ -5,33 +5,76 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import yaml
-from admission import ADMIN, APPROVER, IMAGE, NOBODY, ROOT, RUNNER, SYSTEM, VIEWER, Object, act, call, create, edit, gate, job, kubectl, pod
+from admission import (
+    ADMIN,
+    APPROVER,
+    IMAGE,
+    NOBODY,
+    ROOT,
+    RUNNER,
+    SYSTEM,
+    VIEWER,
+    Done,
+    Object,
+    act,
+    call,
+    create,
+    edit,
+    gate,
+    job,
+    kubectl,
+    pod,
+    wait_for,
+    workflow,
+)
 from admission import run as run_of
-from admission import wait_for, workflow
 
 POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 
 def template(chart: str, *values: str) -> list[Object]:
     flags = [f for value in values for f in ("--set", value)]
-    text = call("helm", "template", "ntro", str(ROOT / "charts" / chart), "-n", SYSTEM, *flags).ok().out
+    text = (
+        call(
+            "helm",
+            "template",
+            "ntro",
+            str(ROOT / "charts" / chart),
+            "-n",
+            SYSTEM,
+            *flags,
+        )
+        .ok()
+        .out
+    )
     return [document for document in yaml.safe_load_all(text) if document]
 
 
 def apply(documents: list[Object]) -> None:
     text = "\n---\n".join(json.dumps(d) for d in documents)
-    call("kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text).ok()
+    call(
+        "kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text
+    ).ok()
 
 
 def as_if_by_helm(document: Object) -> Object:
     """So that installing the chart later takes over what is here."""
-    labels = {**document["metadata"].get("labels", {}), "app.kubernetes.io/managed-by": "Helm"}
-    annotations = {"meta.helm.sh/release-name": "ntro", "meta.helm.sh/release-namespace": SYSTEM}
-    return edit(document, {"metadata/labels": labels, "metadata/annotations": annotations})
+    labels = {
+        **document["metadata"].get("labels", {}),
+        "app.kubernetes.io/managed-by": "Helm",
+    }
+    annotations = {
+        "meta.helm.sh/release-name": "ntro",
+        "meta.helm.sh/release-namespace": SYSTEM,
+    }
+    return edit(
+        document, {"metadata/labels": labels, "metadata/annotations": annotations}
+    )
 
 
 def installed() -> bool:
@@ -42,14 +85,36 @@ def installed() -> bool:
 def policies() -> Iterator[list[Object]]:
     """The policies are in the cluster exactly as the chart in this tree has them. Not yet necessarily enforced."""
     crds = str(ROOT / "charts/ntro-crds")
-    call("helm", "upgrade", "--install", "ntro-crds", crds, "-n", SYSTEM, "--create-namespace").ok()
+    call(
+        "helm",
+        "upgrade",
+        "--install",
+        "ntro-crds",
+        crds,
+        "-n",
+        SYSTEM,
+        "--create-namespace",
+    ).ok()
     chart = template("ntro", f"image={IMAGE}", f"runnerImage={IMAGE}")
-    wanted = [as_if_by_helm(d) for d in chart if d["kind"] in (*POLICIES, "ClusterRole", "ClusterRoleBinding")]
+    wanted = [
+        as_if_by_helm(d)
+        for d in chart
+        if d["kind"] in (*POLICIES, "ClusterRole", "ClusterRoleBinding")
+    ]
     apply(wanted)
     yield [d for d in wanted if d["kind"] in POLICIES]
     if not installed():
         for document in wanted:
-            kubectl("delete", document["kind"], document["metadata"]["name"], "--ignore-not-found")
+            kubectl(
+                "delete",
+                document["kind"],
+                document["metadata"]["name"],
+                "--ignore-not-found",
+            )
+
+
+def refused_by(policy: str, probe: Callable[[], Done]) -> bool:
+    return f"'ntro-{policy}'" in probe().err
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +122,15 @@ def ns(policies: list[Object]) -> Iterator[str]:
     """A namespace with the roles of a tenant, where every policy is enforced."""
     name = f"ntro-admission-{secrets.token_hex(3)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}])
+    apply(
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": name, "labels": labels},
+            }
+        ]
+    )
     people = {"viewers": VIEWER, "approvers": APPROVER, "runners": RUNNER}
     values = [f"{role}.users={{{who.name}}}" for role, who in people.items()]
     apply(template("ntro-tenant", f"tenant={name}", "createNamespace=false", *values))
@@ -65,15 +138,21 @@ def ns(policies: list[Object]) -> Iterator[str]:
     ready = {
         "acts": lambda: create(act(name, NOBODY), ADMIN),
         "runs": lambda: create(run_of(name), ADMIN),
-        "gate-policies": lambda: create(edit(workflow(name), {"spec/gatePolicy": {"author": "x"}}), ADMIN),
+        "gate-policies": lambda: create(
+            edit(workflow(name), {"spec/gatePolicy": {"author": "x"}}), ADMIN
+        ),
         "writes": lambda: create(gate(name), ADMIN),
         "jobs": lambda: create(job(name), ADMIN),
         "pods": lambda: create(pod(name), ADMIN),
-        "tenants": lambda: kubectl("label", "ns", name, "ntro.dev/tenant=Not-A-Slug", "--dry-run=server"),
+        "tenants": lambda: kubectl(
+            "label", "ns", name, "ntro.dev/tenant=Not-A-Slug", "--dry-run=server"
+        ),
     }
-    assert {f"ntro-{policy}" for policy in ready} == {p["metadata"]["name"] for p in policies}
+    assert {f"ntro-{policy}" for policy in ready} == {
+        p["metadata"]["name"] for p in policies
+    }
     for policy, probe in ready.items():
-        wait_for(f"policy {policy} refuses", lambda: f"'ntro-{policy}'" in probe().err)
+        wait_for(f"policy {policy} refuses", partial(refused_by, policy, probe))
     wait_for("the approver's role works", lambda: create(act(name), APPROVER).code == 0)
     wait_for("the runner's role works", lambda: create(run_of(name), RUNNER).code == 0)
     yield name

@@ -9,12 +9,33 @@ from typing import Any
 
 import pytest
 from admission import (
-    ADMIN, APPROVER, COLLECTOR, NOBODY, OPERATOR, RUNNER, SYSTEM, VIEWER, Object, Who, act, create, edit, gate, gate_policy, kubectl, replace,
-    run, wait_for, workflow,
+    ADMIN,
+    APPROVER,
+    COLLECTOR,
+    NOBODY,
+    OPERATOR,
+    RUNNER,
+    SYSTEM,
+    VIEWER,
+    Object,
+    Who,
+    act,
+    create,
+    edit,
+    gate,
+    gate_policy,
+    kubectl,
+    replace,
+    run,
+    wait_for,
+    workflow,
 )
 
 OK = ""
-SERVICE_ACCOUNT = Who("system:serviceaccount:{ns}:robot", ("system:serviceaccounts", "system:authenticated"))
+SERVICE_ACCOUNT = Who(
+    "system:serviceaccount:{ns}:robot",
+    ("system:serviceaccounts", "system:authenticated"),
+)
 NODE = Who("system:node:n1", ("system:nodes", "system:authenticated"))
 WILDCARD = Who("wilma@example.com")
 EVERY_VERB = Who("eve@example.com")
@@ -26,40 +47,76 @@ def bind(namespace: str, who: Who, *rules: Object) -> list[Object]:
     """A role of its own for one person, who may also create what the tables create."""
     name = f"test-{who.name.split(':')[-1].split('@')[0]}"
     metadata = {"name": name, "namespace": namespace}
-    creating = {"apiGroups": ["ntro.dev"], "resources": ["useractions", "workflowruns"], "verbs": ["create"]}
+    creating = {
+        "apiGroups": ["ntro.dev"],
+        "resources": ["useractions", "workflowruns"],
+        "verbs": ["create"],
+    }
     group = "rbac.authorization.k8s.io"
     return [
-        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": [creating, *rules]},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "Role",
+            "metadata": metadata,
+            "rules": [creating, *rules],
+        },
         {
             "apiVersion": f"{group}/v1",
             "kind": "RoleBinding",
             "metadata": metadata,
             "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": who.name.format(ns=namespace)}],
+            "subjects": [
+                {
+                    "apiGroup": group,
+                    "kind": "User",
+                    "name": who.name.format(ns=namespace),
+                }
+            ],
         },
     ]
 
 
 def rule(resource: str, *verbs: str, **more: Any) -> Object:
-    return {"apiGroups": ["ntro.dev"], "resources": [resource], "verbs": list(verbs), **more}
+    return {
+        "apiGroups": ["ntro.dev"],
+        "resources": [resource],
+        "verbs": list(verbs),
+        **more,
+    }
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _bound(ns: str) -> None:
-    mine = [rule("gates", "approve"), rule("workflowruns", "view", "cancel"), rule("workflows", "run")]
+    mine = [
+        rule("gates", "approve"),
+        rule("workflowruns", "view", "cancel"),
+        rule("workflows", "run"),
+    ]
     documents = [
         *bind(ns, NOBODY),
         *bind(ns, SERVICE_ACCOUNT, *mine),
         *bind(ns, NODE, *mine),
         *bind(ns, WILDCARD, {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}),
         *bind(ns, EVERY_VERB, rule("gates", "*")),
-        *bind(ns, ONE_CLASS, rule("gates", "approve", resourceNames=["nav-monthly.review"])),
-        *bind(ns, ONE_WORKFLOW, rule("workflows", "run", resourceNames=["nav-monthly"]), rule("workflowruns", "cancel", resourceNames=["nav-monthly"])),
+        *bind(
+            ns,
+            ONE_CLASS,
+            rule("gates", "approve", resourceNames=["nav-monthly.review"]),
+        ),
+        *bind(
+            ns,
+            ONE_WORKFLOW,
+            rule("workflows", "run", resourceNames=["nav-monthly"]),
+            rule("workflowruns", "cancel", resourceNames=["nav-monthly"]),
+        ),
     ]
     for document in documents:
         kubectl("create", "-f", "-", send=document).ok()
     wait_for("the roles work", lambda: create(act(ns, ONE_CLASS), ONE_CLASS).code == 0)
-    wait_for("the last role works", lambda: create(act(ns, ONE_WORKFLOW, "cancel"), ONE_WORKFLOW).code == 0)
+    wait_for(
+        "the last role works",
+        lambda: create(act(ns, ONE_WORKFLOW, "cancel"), ONE_WORKFLOW).code == 0,
+    )
 
 
 def named(who: Who, namespace: str) -> Who:
@@ -75,21 +132,55 @@ ACTS: list[tuple[Who, str, dict[str, Any], str]] = [
     (APPROVER, "approve", {}, OK),
     (APPROVER, "approve", {"spec/groups": ["board"]}, OK),
     (APPROVER, "approve", {"spec/gate/class": "other.step"}, OK),
-    (APPROVER, "approve", {"spec/actor": VIEWER.name}, f"actor must be the user who acts: this is {APPROVER.name}"),
-    (APPROVER, "approve", {"spec/groups": ["board", "trustees"]}, "groups must be groups of the user who acts"),
-    (APPROVER, "approve", {"metadata/finalizers": ["example.com/keep"]}, "an act has neither owners nor finalizers"),
     (
         APPROVER,
         "approve",
-        {"metadata/ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}]},
+        {"spec/actor": VIEWER.name},
+        f"actor must be the user who acts: this is {APPROVER.name}",
+    ),
+    (
+        APPROVER,
+        "approve",
+        {"spec/groups": ["board", "trustees"]},
+        "groups must be groups of the user who acts",
+    ),
+    (
+        APPROVER,
+        "approve",
+        {"metadata/finalizers": ["example.com/keep"]},
+        "an act has neither owners nor finalizers",
+    ),
+    (
+        APPROVER,
+        "approve",
+        {
+            "metadata/ownerReferences": [
+                {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}
+            ]
+        },
         "an act has neither owners nor finalizers",
     ),
     (APPROVER, "view", {}, OK),
-    (APPROVER, "cancel", {}, f"{APPROVER.name} may not cancel: bind the role ntro-runner in namespace"),
+    (
+        APPROVER,
+        "cancel",
+        {},
+        f"{APPROVER.name} may not cancel: bind the role ntro-runner in namespace",
+    ),
     (ONE_CLASS, "approve", {}, OK),
     (ONE_CLASS, "reject", {}, OK),
-    (ONE_CLASS, "approve", {"spec/gate/class": "nav-monthly.other"}, "or a role with the verb approve on gates.ntro.dev, resource name nav-monthly.other"),
-    (ONE_CLASS, "view", {}, f"{ONE_CLASS.name} may not view: bind the role ntro-viewer"),
+    (
+        ONE_CLASS,
+        "approve",
+        {"spec/gate/class": "nav-monthly.other"},
+        "or a role with the verb approve on gates.ntro.dev, resource name nav-monthly.other",
+    ),
+    (
+        ONE_CLASS,
+        "view",
+        {},
+        f"{ONE_CLASS.name} may not view: bind the role ntro-viewer",
+    ),
     (VIEWER, "view", {}, OK),
     (VIEWER, "approve", {}, f"{VIEWER.name} may not approve: {BIND_APPROVER}"),
     (VIEWER, "reject", {}, f"{VIEWER.name} may not reject: {BIND_APPROVER}"),
@@ -101,7 +192,12 @@ ACTS: list[tuple[Who, str, dict[str, Any], str]] = [
     (RUNNER, "signal", {}, OK),
     (RUNNER, "approve", {}, f"{RUNNER.name} may not approve: {BIND_APPROVER}"),
     (ONE_WORKFLOW, "cancel", {}, OK),
-    (ONE_WORKFLOW, "cancel", {"spec/workflow": "other"}, "the verb cancel on workflowruns.ntro.dev, resource name other"),
+    (
+        ONE_WORKFLOW,
+        "cancel",
+        {"spec/workflow": "other"},
+        "the verb cancel on workflowruns.ntro.dev, resource name other",
+    ),
     (ONE_WORKFLOW, "retry", {}, f"{ONE_WORKFLOW.name} may not retry"),
     (NOBODY, "view", {}, f"{NOBODY.name} may not view"),
     (SERVICE_ACCOUNT, "approve", {}, MACHINE),
@@ -120,27 +216,61 @@ ACTS: list[tuple[Who, str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("who", "verb", "changes", "message"), ACTS)
-def test_act(who: Who, verb: str, changes: dict[str, Any], message: str, ns: str) -> None:
+def test_act(
+    who: Who, verb: str, changes: dict[str, Any], message: str, ns: str
+) -> None:
     who = named(who, ns)
     done = create(edit(act(ns, who, verb), changes), who)
     done.refused(message) if message else done.ok()
 
 
 SLOT = {"metadata/name": "nav-monthly-20261105t0800z"}
-SCHEDULE = {"spec/request/trigger": {"kind": "Schedule", "initiator": "x", "scheduledTime": "2026-11-05T08:00:00Z"}}
-CHILD = {"spec/request/trigger/kind": "Child", "spec/request/trigger/parent": {"run": "x", "runId": "11111111-1111-4111-8111-111111111111"}}
+SCHEDULE = {
+    "spec/request/trigger": {
+        "kind": "Schedule",
+        "initiator": "x",
+        "scheduledTime": "2026-11-05T08:00:00Z",
+    }
+}
+CHILD = {
+    "spec/request/trigger/kind": "Child",
+    "spec/request/trigger/parent": {
+        "run": "x",
+        "runId": "11111111-1111-4111-8111-111111111111",
+    },
+}
 RUNS: list[tuple[Who, dict[str, Any], str]] = [
     (RUNNER, {}, OK),
-    (RUNNER, {"spec/request/trigger/initiator": APPROVER.name}, f"trigger.initiator must be the user who starts the run: this is {RUNNER.name}"),
+    (
+        RUNNER,
+        {"spec/request/trigger/initiator": APPROVER.name},
+        f"trigger.initiator must be the user who starts the run: this is {RUNNER.name}",
+    ),
     (RUNNER, SLOT, "names that end in a slot of a schedule are the operator's"),
-    (RUNNER, {**SLOT, **SCHEDULE}, "only the operator creates runs of the kinds Schedule, Backfill and Child"),
-    (RUNNER, CHILD, "only the operator creates runs of the kinds Schedule, Backfill and Child"),
+    (
+        RUNNER,
+        {**SLOT, **SCHEDULE},
+        "only the operator creates runs of the kinds Schedule, Backfill and Child",
+    ),
+    (
+        RUNNER,
+        CHILD,
+        "only the operator creates runs of the kinds Schedule, Backfill and Child",
+    ),
     (OPERATOR, {**SLOT, **SCHEDULE}, OK),
     (OPERATOR, {}, OK),
     (ONE_WORKFLOW, {}, OK),
-    (ONE_WORKFLOW, {"metadata/name": "other-abcde", "spec/request/workflowRef/name": "other"}, f"{ONE_WORKFLOW.name} may not start runs of other"),
+    (
+        ONE_WORKFLOW,
+        {"metadata/name": "other-abcde", "spec/request/workflowRef/name": "other"},
+        f"{ONE_WORKFLOW.name} may not start runs of other",
+    ),
     (SERVICE_ACCOUNT, {}, OK),
-    (NOBODY, {}, f"{NOBODY.name} may not start runs of nav-monthly: bind the role ntro-runner"),
+    (
+        NOBODY,
+        {},
+        f"{NOBODY.name} may not start runs of nav-monthly: bind the role ntro-runner",
+    ),
     (VIEWER, {}, "cannot create resource"),
     (ADMIN, {}, OK),
     (ADMIN, {**SLOT, **SCHEDULE}, "only the operator creates runs"),
@@ -150,7 +280,11 @@ RUNS: list[tuple[Who, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("who", "changes", "message"), RUNS)
 def test_run(who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
     who = named(who, ns)
-    own = {} if who == OPERATOR or "spec/request/trigger" in changes else {"spec/request/trigger/initiator": who.name}
+    own = (
+        {}
+        if who == OPERATOR or "spec/request/trigger" in changes
+        else {"spec/request/trigger/initiator": who.name}
+    )
     done = create(edit(run(ns), {**own, **changes}), who)
     done.refused(message) if message else done.ok()
 
@@ -159,26 +293,49 @@ def test_run(who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
 def governed(ns: str) -> Iterator[Object]:
     """A stored Workflow with a gate policy by RUNNER."""
     name = f"governed-{secrets.token_hex(3)}"
-    create(edit(workflow(ns), {"metadata/name": name, "spec/gatePolicy": gate_policy(RUNNER.name)}), RUNNER, dry=False).ok()
+    create(
+        edit(
+            workflow(ns),
+            {"metadata/name": name, "spec/gatePolicy": gate_policy(RUNNER.name)},
+        ),
+        RUNNER,
+        dry=False,
+    ).ok()
     yield kubectl("-n", ns, "get", "nwf", name, "-o", "json").ok().json
     kubectl("-n", ns, "delete", "nwf", name).ok()
 
 
 def test_the_author_of_a_gate_policy_is_who_sends_it(ns: str, governed: Object) -> None:
     foreign = f"gatePolicy.author must be the user who writes the policy: this is {RUNNER.name}"
-    create(edit(workflow(ns), {"spec/gatePolicy": gate_policy(APPROVER.name)}), RUNNER).refused(foreign)
+    create(
+        edit(workflow(ns), {"spec/gatePolicy": gate_policy(APPROVER.name)}), RUNNER
+    ).refused(foreign)
     # Somebody else may change the rest, but not the policy, not even under the first author's name.
     replace(edit(governed, {"spec/suspend": True}), ADMIN).ok()
     lenient = {"spec/gatePolicy/default/users": [ADMIN.name]}
     replace(edit(governed, lenient), ADMIN).refused(f"this is {ADMIN.name}")
-    replace(edit(governed, {**lenient, "spec/gatePolicy/author": ADMIN.name}), ADMIN).ok()
-    replace(edit(governed, {"spec/gatePolicy/author": ADMIN.name}), RUNNER).refused(foreign)
-    replace(edit(governed, {"spec/gatePolicy/gates": None}), ADMIN).refused(f"this is {ADMIN.name}")
-    replace(edit(governed, {"spec/gatePolicy": None}), RUNNER).refused("a gate policy cannot be removed")
+    replace(
+        edit(governed, {**lenient, "spec/gatePolicy/author": ADMIN.name}), ADMIN
+    ).ok()
+    replace(edit(governed, {"spec/gatePolicy/author": ADMIN.name}), RUNNER).refused(
+        foreign
+    )
+    replace(edit(governed, {"spec/gatePolicy/gates": None}), ADMIN).refused(
+        f"this is {ADMIN.name}"
+    )
+    replace(edit(governed, {"spec/gatePolicy": None}), RUNNER).refused(
+        "a gate policy cannot be removed"
+    )
     bare = edit(workflow(ns), {"metadata/name": f"bare-{secrets.token_hex(3)}"})
     create(bare, RUNNER, dry=False).ok()
-    found = kubectl("-n", ns, "get", "nwf", bare["metadata"]["name"], "-o", "json").ok().json
-    replace(edit(found, {"spec/gatePolicy": gate_policy(RUNNER.name)}), ADMIN).refused(f"this is {ADMIN.name}")
+    found = (
+        kubectl("-n", ns, "get", "nwf", bare["metadata"]["name"], "-o", "json")
+        .ok()
+        .json
+    )
+    replace(edit(found, {"spec/gatePolicy": gate_policy(RUNNER.name)}), ADMIN).refused(
+        f"this is {ADMIN.name}"
+    )
     replace(edit(found, {"spec/gatePolicy": gate_policy(RUNNER.name)}), RUNNER).ok()
 
 
@@ -192,7 +349,9 @@ def test_only_the_operator_writes_gates(ns: str) -> None:
     replace(labelled, ADMIN).refused("only the operator may update gates")
     replace(labelled, OPERATOR).ok()
     kubectl("-n", ns, "delete", "gate", "written", "--dry-run=server", who=ADMIN).ok()
-    kubectl("-n", ns, "delete", "gate", "written", "--dry-run=server", who=APPROVER).refused("cannot delete resource")
+    kubectl(
+        "-n", ns, "delete", "gate", "written", "--dry-run=server", who=APPROVER
+    ).refused("cannot delete resource")
 
 
 def test_what_a_person_did_stays(ns: str) -> None:
@@ -211,12 +370,19 @@ def test_what_a_person_did_stays(ns: str) -> None:
 def test_only_the_operator_publishes_its_authority(ns: str) -> None:
     def ca(pem: str) -> Object:
         metadata = {"name": "ntro-ca", "namespace": ns}
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": pem}}
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata,
+            "data": {"ca.crt": pem},
+        }
 
     create(ca("forged"), ADMIN).refused("only the operator may create configmaps")
     create(ca("true"), OPERATOR, dry=False).ok()
     replace(ca("forged"), ADMIN).refused("only the operator may update configmaps")
-    kubectl("-n", ns, "delete", "configmap", "ntro-ca", "--dry-run=server", who=ADMIN).refused("only the operator may delete configmaps")
+    kubectl(
+        "-n", ns, "delete", "configmap", "ntro-ca", "--dry-run=server", who=ADMIN
+    ).refused("only the operator may delete configmaps")
     create(edit(ca("free"), {"metadata/name": "another"}), ADMIN).ok()
 
 
@@ -259,7 +425,11 @@ RIGHTS: list[tuple[Who, tuple[str, ...], bool]] = [
     (OPERATOR, ("approve", "gates.ntro.dev/nav-monthly.review"), False),
     (OPERATOR, ("impersonate", "users"), False),
     (OPERATOR, ("bind", "roles.rbac.authorization.k8s.io"), False),
-    (OPERATOR, ("patch", "validatingadmissionpolicies.admissionregistration.k8s.io"), False),
+    (
+        OPERATOR,
+        ("patch", "validatingadmissionpolicies.admissionregistration.k8s.io"),
+        False,
+    ),
 ]
 
 
@@ -273,7 +443,17 @@ def test_roles(who: Who, what: tuple[str, ...], allowed: bool, ns: str) -> None:
 def test_policies_are_stored_as_they_are_written(policies: list[Object]) -> None:
     """The operator compares them field by field with what it was built with: nothing may be added by the API server."""
     for policy in policies:
-        found = kubectl("get", policy["kind"], policy["metadata"]["name"], "-o", "json").ok().json
-        assert json.loads(json.dumps(found["spec"])) == policy["spec"], policy["metadata"]["name"]
-        warnings = found.get("status", {}).get("typeChecking", {}).get("expressionWarnings", [])
+        found = (
+            kubectl("get", policy["kind"], policy["metadata"]["name"], "-o", "json")
+            .ok()
+            .json
+        )
+        assert json.loads(json.dumps(found["spec"])) == policy["spec"], policy[
+            "metadata"
+        ]["name"]
+        warnings = (
+            found.get("status", {})
+            .get("typeChecking", {})
+            .get("expressionWarnings", [])
+        )
         assert warnings == [], policy["metadata"]["name"]

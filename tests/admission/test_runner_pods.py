@@ -5,7 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from admission import ADMIN, IMAGE, JOB_CONTROLLER, OPERATOR, REPLICASET_CONTROLLER, RUNNER, Object, Who, create, edit, job, kubectl, pod, wait_for
+from admission import (
+    ADMIN,
+    IMAGE,
+    JOB_CONTROLLER,
+    OPERATOR,
+    REPLICASET_CONTROLLER,
+    RUNNER,
+    Object,
+    Who,
+    create,
+    edit,
+    job,
+    kubectl,
+    pod,
+    wait_for,
+)
 
 OK = ""
 ONE_CONTAINER = "the pod of a run has exactly one container"
@@ -25,7 +40,10 @@ def mount(**source: Any) -> dict[str, Any]:
 # Edits of the pod's spec, and what refuses them.
 SHAPES: list[tuple[dict[str, Any], str]] = [
     ({}, OK),
-    ({"serviceAccountName": "default"}, "the pod of a run uses the account ntro-runner"),
+    (
+        {"serviceAccountName": "default"},
+        "the pod of a run uses the account ntro-runner",
+    ),
     ({"automountServiceAccountToken": True}, "no token for the API server"),
     (mount(secret={"secretName": "ntro-registry"}), MOUNTS),
     (mount(configMap={"name": "settings"}), MOUNTS),
@@ -33,13 +51,53 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
     (mount(downwardAPI={"items": []}), MOUNTS),
     (mount(csi={"driver": "x.example.com"}), MOUNTS),
     (mount(projected={"sources": [{"secret": {"name": "ntro-registry"}}]}), MOUNTS),
-    (mount(projected={"sources": [{"serviceAccountToken": {"path": "token", "audience": "ntro.other"}}]}), MOUNTS),
-    (mount(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}), MOUNTS),
+    (
+        mount(
+            projected={
+                "sources": [
+                    {"serviceAccountToken": {"path": "token", "audience": "ntro.other"}}
+                ]
+            }
+        ),
+        MOUNTS,
+    ),
+    (
+        mount(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}),
+        MOUNTS,
+    ),
     ({"initContainers": [SIDECAR]}, ONE_CONTAINER),
-    ({"containers": [job("x")["spec"]["template"]["spec"]["containers"][0], SIDECAR]}, ONE_CONTAINER),
-    ({f"{C}/image": "registry.example.com/runner:1.0"}, "the image of a run is given by digest"),
-    ({f"{C}/env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}, ENVIRONMENT),
-    ({f"{C}/env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "s", "key": "k"}}}]}, ENVIRONMENT),
+    (
+        {
+            "containers": [
+                job("x")["spec"]["template"]["spec"]["containers"][0],
+                SIDECAR,
+            ]
+        },
+        ONE_CONTAINER,
+    ),
+    (
+        {f"{C}/image": "registry.example.com/runner:1.0"},
+        "the image of a run is given by digest",
+    ),
+    (
+        {
+            f"{C}/env": [
+                {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+            ]
+        },
+        ENVIRONMENT,
+    ),
+    (
+        {
+            f"{C}/env": [
+                {
+                    "name": "A",
+                    "valueFrom": {"configMapKeyRef": {"name": "s", "key": "k"}},
+                }
+            ]
+        },
+        ENVIRONMENT,
+    ),
     ({f"{C}/envFrom": [{"secretRef": {"name": "s"}}]}, ENVIRONMENT),
     ({f"{C}/ports": [{"containerPort": 8443}]}, ALONE),
     ({"enableServiceLinks": True}, ALONE),
@@ -66,7 +124,13 @@ LABELLED: list[tuple[dict[str, str], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), SHAPES)
 def test_shape_of_a_job(changes: dict[str, Any], message: str, ns: str) -> None:
-    done = create(edit(job(ns), {f"spec/template/spec/{path}": value for path, value in changes.items()}), OPERATOR)
+    done = create(
+        edit(
+            job(ns),
+            {f"spec/template/spec/{path}": value for path, value in changes.items()},
+        ),
+        OPERATOR,
+    )
     done.refused(message) if message else done.ok()
 
 
@@ -81,14 +145,32 @@ def test_labels_of_a_job(labels: dict[str, str], message: str, ns: str) -> None:
     [
         (ADMIN, {}, "only the operator makes Jobs that use the account ntro-runner"),
         (RUNNER, {}, "cannot create resource"),
-        (OPERATOR, {"metadata/ownerReferences": None}, "a Job of the operator belongs to a WorkflowRun"),
-        (OPERATOR, {"spec/backoffLimit": 3}, "a Job of the operator runs one pod, once"),
-        (OPERATOR, {"spec/backoffLimit": None}, "a Job of the operator runs one pod, once"),
-        (OPERATOR, {"spec/parallelism": 2, "spec/completions": 2}, "a Job of the operator runs one pod, once"),
+        (
+            OPERATOR,
+            {"metadata/ownerReferences": None},
+            "a Job of the operator belongs to a WorkflowRun",
+        ),
+        (
+            OPERATOR,
+            {"spec/backoffLimit": 3},
+            "a Job of the operator runs one pod, once",
+        ),
+        (
+            OPERATOR,
+            {"spec/backoffLimit": None},
+            "a Job of the operator runs one pod, once",
+        ),
+        (
+            OPERATOR,
+            {"spec/parallelism": 2, "spec/completions": 2},
+            "a Job of the operator runs one pod, once",
+        ),
         (ADMIN, {"spec/template/spec/serviceAccountName": "default"}, OK),
     ],
 )
-def test_who_makes_jobs(who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
+def test_who_makes_jobs(
+    who: Who, changes: dict[str, Any], message: str, ns: str
+) -> None:
     done = create(edit(job(ns), changes), who)
     done.refused(message) if message else done.ok()
 
@@ -104,13 +186,23 @@ ONLY_JOBS = "only Jobs of the operator make pods that use the account ntro-runne
         (OPERATOR, {}, ONLY_JOBS),
         (JOB_CONTROLLER, {"metadata/ownerReferences": None}, ONLY_JOBS),
         (REPLICASET_CONTROLLER, {}, ONLY_JOBS),
-        (JOB_CONTROLLER, {"spec/volumes/2": {"name": "s", "secret": {"secretName": "s"}}}, MOUNTS),
-        (JOB_CONTROLLER, {f"spec/{C}/image": "registry.example.com/runner:1.0"}, "given by digest"),
+        (
+            JOB_CONTROLLER,
+            {"spec/volumes/2": {"name": "s", "secret": {"secretName": "s"}}},
+            MOUNTS,
+        ),
+        (
+            JOB_CONTROLLER,
+            {f"spec/{C}/image": "registry.example.com/runner:1.0"},
+            "given by digest",
+        ),
         (JOB_CONTROLLER, {"metadata/labels/app": "api"}, LABELS),
         (ADMIN, {"spec/serviceAccountName": "default"}, OK),
     ],
 )
-def test_who_makes_pods(who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
+def test_who_makes_pods(
+    who: Who, changes: dict[str, Any], message: str, ns: str
+) -> None:
     # The right to create is not the question here: admission is, for whoever has it.
     who = Who(who.name, (*who.groups, "system:masters"))
     done = create(edit(pod(ns), changes), who)
@@ -120,9 +212,26 @@ def test_who_makes_pods(who: Who, changes: dict[str, Any], message: str, ns: str
 @pytest.fixture(scope="module")
 def running(ns: str) -> Object:
     """A real pod of a real Job; its image does not exist, which it does not need to."""
-    create(edit(job(ns), {"spec/template/spec/volumes/3": {"name": "none", "emptyDir": {}}}), OPERATOR, dry=False).ok()
-    get = ("-n", ns, "get", "pods", "-l", "ntro.dev/run=nav-monthly-abcde", "-o", "json")
-    found = wait_for("the Job makes its pod", lambda: kubectl(*get).ok().json["items"])[0]
+    create(
+        edit(
+            job(ns), {"spec/template/spec/volumes/3": {"name": "none", "emptyDir": {}}}
+        ),
+        OPERATOR,
+        dry=False,
+    ).ok()
+    get = (
+        "-n",
+        ns,
+        "get",
+        "pods",
+        "-l",
+        "ntro.dev/run=nav-monthly-abcde",
+        "-o",
+        "json",
+    )
+    found = wait_for("the Job makes its pod", lambda: kubectl(*get).ok().json["items"])[
+        0
+    ]
     return {"namespace": ns, "name": found["metadata"]["name"], "image": IMAGE}
 
 
@@ -130,9 +239,22 @@ def test_a_running_pod_stays_as_it_is(running: Object) -> None:
     at = ("-n", running["namespace"])
     name = running["name"]
     kubectl(*at, "label", "pod", name, "app=api", "--dry-run=server").refused(LABELS)
-    kubectl(*at, "label", "pod", name, "labels.ntro.dev/seen=yes", "--dry-run=server").ok()
-    container = {"name": "debug", "image": IMAGE, "securityContext": SIDECAR["securityContext"]}
+    kubectl(
+        *at, "label", "pod", name, "labels.ntro.dev/seen=yes", "--dry-run=server"
+    ).ok()
+    container = {
+        "name": "debug",
+        "image": IMAGE,
+        "securityContext": SIDECAR["securityContext"],
+    }
     whole = kubectl(*at, "get", "pod", name, "-o", "json").ok().json
     path = f"/api/v1/namespaces/{running['namespace']}/pods/{name}/ephemeralcontainers?dryRun=All"
-    done = kubectl("replace", "--raw", path, "-f", "-", send=edit(whole, {"spec/ephemeralContainers": [container]}))
+    done = kubectl(
+        "replace",
+        "--raw",
+        path,
+        "-f",
+        "-",
+        send=edit(whole, {"spec/ephemeralContainers": [container]}),
+    )
     done.refused("no container is added to the pod of a run")

@@ -14,7 +14,11 @@ TENANT = "ntro.dev/tenant"
 
 
 def namespace(**labels: str) -> Object:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"ntro-tenant-{secrets.token_hex(3)}", "labels": labels}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": f"ntro-tenant-{secrets.token_hex(3)}", "labels": labels},
+    }
 
 
 @pytest.mark.parametrize(
@@ -23,8 +27,14 @@ def namespace(**labels: str) -> Object:
         ({TENANT: "acme", **RESTRICTED}, ""),
         ({}, ""),
         ({"pod-security.kubernetes.io/enforce": "privileged"}, ""),
-        ({TENANT: "acme"}, "a tenant's namespace has the label pod-security.kubernetes.io/enforce=restricted"),
-        ({TENANT: "acme", "pod-security.kubernetes.io/enforce": "baseline"}, "enforce=restricted"),
+        (
+            {TENANT: "acme"},
+            "a tenant's namespace has the label pod-security.kubernetes.io/enforce=restricted",
+        ),
+        (
+            {TENANT: "acme", "pod-security.kubernetes.io/enforce": "baseline"},
+            "enforce=restricted",
+        ),
         ({TENANT: "Acme", **RESTRICTED}, "the label ntro.dev/tenant is a slug"),
         ({TENANT: "", **RESTRICTED}, "the label ntro.dev/tenant is a slug"),
     ],
@@ -56,7 +66,9 @@ STAYS = "the label ntro.dev/tenant cannot be changed or removed: identities and 
     ],
 )
 def test_label(change: str, message: str, tenant: str) -> None:
-    done = kubectl("label", "--overwrite", "--dry-run=server", "namespace", tenant, change)
+    done = kubectl(
+        "label", "--overwrite", "--dry-run=server", "namespace", tenant, change
+    )
     done.refused(message) if message else done.ok()
 
 
@@ -67,5 +79,9 @@ def test_a_namespace_becomes_a_tenants_once(ns: str) -> None:
 def test_the_chart_makes_an_acceptable_namespace(ns: str) -> None:
     from conftest import template
 
-    made: dict[str, Any] = next(d for d in template("ntro-tenant", "tenant=acme-of-the-chart") if d["kind"] == "Namespace")
+    made: dict[str, Any] = next(
+        d
+        for d in template("ntro-tenant", "tenant=acme-of-the-chart")
+        if d["kind"] == "Namespace"
+    )
     create(edit(made, {"metadata/annotations": {}}), ADMIN).ok()
