@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -18,9 +20,23 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLES = ROOT / "tests" / "bundles"
 KILLED = 99
+PATHS = os.pathsep.join(str(ROOT / path) for path in ("src", "temporalio-shim/src", "tests"))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS}
 COMMANDS = frozenset(
-    ["activityScheduled", "activityCancelRequested", "timerStarted", "timerCancelled", "gateOpened", "gateRevised", "gateClosed", "stepsChanged", "runCompleted", "runFailed"]
+    [
+        "activityScheduled",
+        "activityCancelRequested",
+        "timerStarted",
+        "timerCancelled",
+        "gateOpened",
+        "gateRevised",
+        "gateClosed",
+        "stepsChanged",
+        "runCompleted",
+        "runFailed",
+    ]
 )
+STAMPED = ("seq", "time", "hash", "gateId", "firesAt", "due")
 Json = dict[str, Any]
 
 
@@ -138,17 +154,34 @@ class Run:
 
     # -- driving --
 
-    def fork(self) -> int:
-        """One attempt of the current segment; returns its exit code."""
-        pid = os.fork()
-        if pid == 0:
-            os.environ.update(self.env, STUB_EFFECTS=str(self.effects))
-            run_segment(self.server.socket, self.id, self.bundle, self.points, self.kill_at)
-        while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+    def fork(self, gc_threshold: int = 700) -> int:
+        """One attempt of the current segment in a fork of a process that has all modules loaded; returns its exit code."""
+        env = {**self.env, "STUB_EFFECTS": str(self.effects)}
+        job = {"env": env, "kill_at": self.kill_at, "gc_threshold": gc_threshold, "arguments": self._arguments()}
+        self.exits.append(zygote().run(job, self._meanwhile))
+        return self.exits[-1]
+
+    def spawn(self, **env: str) -> int:
+        """As `fork`, in a fresh interpreter."""
+        command = [sys.executable, __file__, *self._arguments()]
+        environment = {**ENVIRONMENT, "STUB_EFFECTS": str(self.effects), **self.env, **env}
+        process = subprocess.Popen(command, env=environment)
+        while process.poll() is None:
             self._meanwhile()
             time.sleep(0.002)
-        self.exits.append(os.waitstatus_to_exitcode(ended[1]))
+        self.exits.append(process.returncode)
         return self.exits[-1]
+
+    def _arguments(self) -> list[str]:
+        return [str(self.server.socket), self.id, str(self.bundle), str(self.points)]
+
+    def _meanwhile(self) -> None:
+        """Virtual time moves once for each attempt of a slow activity, else only while nobody runs."""
+        for it in self.state()["activities"]:
+            attempt = (it["command"], it["attempt"])
+            if it["activity"] in self.slow and it["state"] == "Running" and attempt not in self._waited:
+                self._waited.add(attempt)
+                self.server.ask("advance", ms=10)
 
     def _meanwhile(self) -> None:
         """Virtual time moves once for each attempt of a slow activity, else only while nobody runs."""
@@ -206,7 +239,7 @@ class Run:
         commands = []
         for entry in entries:
             if entry["type"] in COMMANDS:
-                plain = {key: value for key, value in entry.items() if key not in ("seq", "time", "hash", "gateId", "firesAt", "due")}
+                plain = {key: value for key, value in entry.items() if key not in STAMPED}
                 commands.append({**plain, "seenUpto": deliveries.index(entry["seenUpto"])})
             elif entry["type"] in ("activityCompleted", "activityFailed", "timerFired", "gateDecided", "signalReceived"):
                 deliveries.append(entry["seq"])
@@ -254,5 +287,56 @@ def run_segment(path: Path, run: str, bundle: Path, points: Path, kill_at: int |
     os._exit(1)
 
 
+class Zygote:
+    """A process with the SDK loaded that forks one attempt after the other. The SDK never enters the tests' own process."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, __file__, "zygote"]
+        self._process = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def run(self, job: Json, meanwhile: Callable[[], None]) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(job).encode() + b"\n")
+        self._process.stdin.flush()
+        while not select.select([self._process.stdout], [], [], 0.002)[0]:
+            meanwhile()
+        return int(self._process.stdout.readline())
+
+
+@functools.cache
+def zygote() -> Zygote:
+    return Zygote()
+
+
+def zygote_main() -> None:
+    import gc
+    import importlib
+
+    from ntro_runtime import compat
+    from ntro_runtime.runtime import DurableRuntime
+    from ntro_runtime.sandbox import die_with_parent
+
+    die_with_parent()
+    compat.install(DurableRuntime())
+    for module in ("openpyxl", "pdfplumber", "ntro.accounting", "ntro_runtime.engine"):
+        importlib.import_module(module)
+    results = os.dup(1)
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            os.environ.update(job["env"])
+            gc.set_threshold(job["gc_threshold"])
+            socket_path, run, bundle, points = job["arguments"]
+            run_segment(Path(socket_path), run, Path(bundle), Path(points), job["kill_at"])
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.write(results, f"{code}\n".encode())
+
+
 if __name__ == "__main__":
-    run_segment(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), None)
+    if sys.argv[1] == "zygote":
+        zygote_main()
+    else:
+        run_segment(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), None)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from harness import KILLED, Json, Run
+from harness import KILLED, ROOT, Json, Run, Server
 
 Make = Callable[..., Run]
 
@@ -92,14 +94,51 @@ def test_a_garbage_collector_under_pressure_changes_nothing(stub_run: Make) -> N
     assert clean.drive() == "Succeeded"
     run = stub_run()
 
-    def attempt() -> Any:
-        import gc
+    check(clean, run, run.drive(lambda: run.fork(gc_threshold=1)))
 
-        before = gc.get_threshold()
-        gc.set_threshold(1)
-        try:
-            return run.fork()
-        finally:
-            gc.set_threshold(*before)
 
-    check(clean, run, run.drive(attempt))
+# -- the example runbook ---------------------------------------------------------------------------
+
+NAV = ROOT.parent / "examples" / "runbooks" / "nav-monthly"
+
+
+@pytest.fixture
+def nav_run(server: Server, tmp_path: Path) -> Make:
+    """A run of nav-monthly: one correction, then an approval."""
+    activities = yaml.safe_load((NAV / "runbook.md").read_text().split("---\n")[1])["activities"]
+    numbers = iter(range(1000))
+
+    def make(**options: Any) -> Run:
+        correction = {"line": 1, "field": "description", "value": "Corrected"}
+        answers = iter([{"verb": "correct", "correction": [correction], "actor": "alice"}])
+        return Run(
+            server,
+            tmp_path / f"nav-{next(numbers)}",
+            NAV,
+            {"period": "2026-10", "entity_slug": "acme-commercial-spv1", "tenant_slug": "acme", "config": {}},
+            activities,
+            answer=lambda _gate: next(answers, {"verb": "approve", "actor": "bob", "comment": "agreed"}),
+            **options,
+        )
+
+    return make
+
+
+def test_nav_monthly_killed_at_every_point(nav_run: Make) -> None:
+    clean = nav_run()
+    assert clean.drive() == "Succeeded"
+    assert [output["name"] for output in clean.outputs()] == ["nav-pack.xlsx", "nav-summary.json"]
+    assert clean.result()["status"] == "approved"
+    for number, point in kill_points(clean.points.read_text().splitlines()):
+        run = nav_run(kill_at=number)
+        phase = run.drive()
+        assert KILLED in run.exits, f"point {number} ({point}) was not reached"
+        check(clean, run, phase)
+
+
+def test_nav_monthly_is_the_same_in_another_environment(nav_run: Make) -> None:
+    clean = nav_run()
+    assert clean.drive() == "Succeeded"
+    run = nav_run()
+    seeds = iter(range(100))
+    check(clean, run, run.drive(lambda: run.spawn(PYTHONHASHSEED=str(next(seeds)), TZ="Pacific/Auckland")))

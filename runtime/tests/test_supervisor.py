@@ -66,7 +66,7 @@ class Pod:
                 "PYTHONPATH": os.pathsep.join(paths),
                 "NTRO_API_URL": self.operator.url,
                 "NTRO_API_CA": str(self.operator.ca_file),
-                "NTRO_TOKEN": str(self.directory / "secrets" / "token"),
+                "NTRO_TOKEN_FILE": str(self.directory / "secrets" / "token"),
                 "NTRO_WORK_DIR": str(self.directory),
                 "NTRO_TERMINATION_LOG": str(self.directory / "termination-log"),
                 **env,
@@ -217,7 +217,8 @@ def test_the_child_reaches_neither_the_token_nor_the_supervisor(pod: Callable[..
         attempt("home", lambda: os.listdir("/root"))
         attempt("ptrace", lambda: ptrace(parent))
         found["environ"] = [name for name in os.environ if name.startswith(("NTRO_", "KUBERNETES_"))]
-        found["fds"] = sorted(os.readlink(f"/proc/self/fd/{fd}").split(":")[0] for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}"))
+        links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+        found["fds"] = sorted(os.readlink(link).split(":")[0] for link in links if os.path.lexists(link))
         Path(os.environ["TMPDIR"], "mine").write_text("x")
         found["scratch"] = Path(os.environ["TMPDIR"], "mine").read_text()
         return found

@@ -1,5 +1,8 @@
 //! `ntro tenant create`: the same manifests as the chart `ntro-tenant`, from the same source.
 
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::{Api, Client};
@@ -10,7 +13,11 @@ use serde_json::Value;
 use crate::args::{self, Global, TenantCreate};
 use crate::cluster::Cluster;
 use crate::error::{Failure, Outcome, Result};
+use crate::operator_api::CONTACT;
 use crate::printer::{Printer, Table};
+
+/// How long the operator may take to serve a new tenant.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `ntro tenant …`.
 pub async fn run(args: &args::Tenant, global: &Global, printer: Printer) -> Result<Outcome> {
@@ -35,7 +42,29 @@ pub async fn run(args: &args::Tenant, global: &Global, printer: Printer) -> Resu
     if !printer.for_people() {
         printer.objects(&objects, Table::default)?;
     }
+    wait_served(&cluster, spec.namespace(), printer).await?;
     Ok(Outcome::Done)
+}
+
+/// Waits until the operator serves the tenant; a missing operator is a warning, it may be installed later.
+async fn wait_served(cluster: &Cluster, namespace: &str, printer: Printer) -> Result<()> {
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
+    let until = Instant::now() + PATIENCE;
+    printer.progress("waiting for the operator to serve the tenant");
+    loop {
+        let what = format!("read ConfigMap {namespace}/{CONTACT}");
+        if maps.get_opt(CONTACT).await.map_err(|e| Failure::from_kube(&what, e))?.is_some() {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            printer.warn(format!(
+                "warning: no operator serves the tenant yet: after {} s there is no ConfigMap {namespace}/{CONTACT}; is the chart `ntro` installed?",
+                PATIENCE.as_secs()
+            ));
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 fn spec(args: &TenantCreate, global: &Global) -> Result<TenantSpec> {

@@ -19,6 +19,9 @@ use crate::metrics::ControllerName;
 /// How often it is checked that nobody removed or changed what was published. A check is a read.
 const RECHECK: Duration = Duration::from_mins(5);
 
+/// How often a namespace without our rights is tried again: preparing one takes a moment after its label appears.
+const UNPREPARED: Duration = Duration::from_secs(3);
+
 /// Keeps the ConfigMap of every tenant as it should be, until told to stop.
 pub async fn run(context: Context, ca_pem: Arc<str>, shutdown: CancellationToken) {
     let contact = contact(&context.settings, &ca_pem);
@@ -70,7 +73,9 @@ async fn publish(context: &Context, namespace: &str, contact: &Contact) -> Resul
         Err(error) => {
             let problem = Problem::from(error);
             Err(match problem.class {
-                Class::Waiting { .. } => Problem { reason: "TenantNotPrepared", ..problem },
+                Class::Waiting { .. } => {
+                    Problem { class: Class::Waiting { after: UNPREPARED }, reason: "TenantNotPrepared", ..problem }
+                }
                 _ => problem,
             })
         }

@@ -52,7 +52,7 @@ class Config:
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Config:
         """Raises `ValueError` naming the variable that is wrong."""
-        missing = [name for name in ("NTRO_API_URL", "NTRO_API_CA", "NTRO_TOKEN") if not env.get(name)]
+        missing = [name for name in ("NTRO_API_URL", "NTRO_API_CA", "NTRO_TOKEN_FILE") if not env.get(name)]
         if missing:
             raise ValueError(f"{', '.join(missing)} not set")
         if not env["NTRO_API_URL"].startswith("https://"):
@@ -60,7 +60,7 @@ class Config:
         return cls(
             url=env["NTRO_API_URL"],
             ca_file=Path(env["NTRO_API_CA"]),
-            token_file=Path(env["NTRO_TOKEN"]),
+            token_file=Path(env["NTRO_TOKEN_FILE"]),
             work_dir=Path(env.get("NTRO_WORK_DIR") or tempfile.gettempdir()),
             termination_log=Path(env.get("NTRO_TERMINATION_LOG", "/dev/termination-log")),
             outage_wait_ms=int(env.get("NTRO_OUTAGE_WAIT_MS", "900000")),

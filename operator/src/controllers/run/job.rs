@@ -1,6 +1,7 @@
 //! The Job of a segment. Pure: a pin and names in, a Job out.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -19,11 +20,11 @@ use ntro_crds::{API_VERSION, names};
 use sha2::{Digest as _, Sha256};
 
 /// Where the pod finds its token.
-const TOKEN_DIR: &str = "/var/run/ntro";
-const TOKEN_FILE: &str = "/var/run/ntro/token";
+const TOKEN_DIR: &str = "/var/run/ntro/identity";
+const TOKEN_FILE: &str = "/var/run/ntro/identity/token";
 const CA_DIR: &str = "/etc/ntro";
 const CA_FILE: &str = "/etc/ntro/ca.crt";
-const SECRETS_DIR: &str = "/var/run/secrets/ntro.dev";
+const SECRETS_DIR: &str = "/var/run/ntro/secrets";
 /// The pod asks for a new token well before this is over.
 const TOKEN_SECONDS: i64 = 600;
 /// Under the minute after which a deleted pod's token is refused, so that it can still say what it knows.
@@ -49,6 +50,8 @@ pub struct JobInput<'a> {
     pub pin: &'a Pin,
     /// Address of the operator's API.
     pub api_url: &'a str,
+    /// How long a pod waits for an operator that does not answer.
+    pub outage_wait: Duration,
     /// Whether a kernel without Landlock is accepted.
     pub allow_no_landlock: bool,
 }
@@ -147,6 +150,7 @@ fn container(input: &JobInput<'_>, resources: Option<&Resources>) -> Container {
         env("NTRO_NAMESPACE", input.namespace),
         env("NTRO_RUN", input.run),
         env("NTRO_SEGMENT", &input.segment.to_string()),
+        env("NTRO_OUTAGE_WAIT_MS", &input.outage_wait.as_millis().to_string()),
     ];
     if input.allow_no_landlock {
         environment.push(env("NTRO_ALLOW_NO_LANDLOCK", "1"));

@@ -256,6 +256,7 @@ impl Runs {
             segment,
             pin,
             api_url: &format!("https://{service}.{}.svc:{port}", settings.namespace),
+            outage_wait: settings.outage_wait,
             allow_no_landlock: settings.allow_no_landlock,
         })
     }
