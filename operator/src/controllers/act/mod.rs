@@ -38,7 +38,7 @@ pub fn problem(error: JournalError) -> Problem {
 }
 
 /// Something that cannot happen did.
-pub fn defect(error: impl std::error::Error) -> Problem {
+pub fn defect(error: impl std::error::Error + 'static) -> Problem {
     Problem { class: Class::Bug, reason: "Defect", message: crate::error::chain(&error) }
 }
 

@@ -108,8 +108,10 @@ pub fn decide(rules: &Rules, past: &Past<'_>, period_of: &dyn Fn(Timestamp) -> S
         return decision;
     }
     decision.next_slot = rules.schedules.iter().filter_map(|schedule| schedule.next_after(now)).min();
-    let served = past.last_run.into_iter().chain(past.last_missed);
-    let base = served.fold(past.observed, Timestamp::max);
+    // A slot whose run exists was served, even if nobody lived to say so.
+    let ran = past.runs.iter().filter(|run| run.ours).filter_map(|run| run.slot).chain(past.last_run).max();
+    decision.served = ran.filter(|slot| past.last_run.is_none_or(|known| *slot > known));
+    let base = ran.into_iter().chain(past.last_missed).fold(past.observed, Timestamp::max);
     let latest = rules.schedules.iter().filter_map(|schedule| schedule.last_due(base, now)).max();
     if let Some(slot) = latest {
         judge(rules, past, period_of(slot), (base, slot, now), &mut decision);
@@ -126,10 +128,6 @@ fn judge(
 ) {
     let (older, latest_older) = count(rules, base, slot);
     let all = |reason| Skipped { count: older + 1, latest: slot, reason };
-    if past.runs.iter().any(|run| run.ours && run.slot == Some(slot)) {
-        decision.served = Some(slot);
-        return;
-    }
     let late = now.duration_since(slot);
     let hinders = |run: &&RunFact| !run.ended() && run.period.as_deref() == Some(period.as_str());
     if late > rules.deadline {

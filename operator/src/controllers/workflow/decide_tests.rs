@@ -186,7 +186,7 @@ proptest! {
             if lost {
                 continue; // died before the status was written
             }
-            last_run = started.or(decision.served).max(last_run);
+            last_run = started.max(decision.served).max(last_run);
             if let Some(skipped) = decision.skipped {
                 missed = Some(skipped.latest);
                 missed_count += skipped.count;
