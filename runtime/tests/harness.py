@@ -10,6 +10,7 @@ import select
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -21,7 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BUNDLES = ROOT / "tests" / "bundles"
 KILLED = 99
 PATHS = os.pathsep.join(str(ROOT / path) for path in ("src", "temporalio-shim/src", "tests"))
-ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS}
+# Bytecode is kept, but beside no source.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS, "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "ntro-runtime-tests-pycache")}
+ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 COMMANDS = frozenset(
     [
         "activityScheduled",
@@ -168,7 +171,7 @@ class Run:
         process = subprocess.Popen(command, env=environment)
         while process.poll() is None:
             self._meanwhile()
-            time.sleep(0.002)
+            time.sleep(0.01)
         self.exits.append(process.returncode)
         return self.exits[-1]
 
@@ -177,31 +180,11 @@ class Run:
 
     def _meanwhile(self) -> None:
         """Virtual time moves once for each attempt of a slow activity, else only while nobody runs."""
-        for it in self.state()["activities"]:
+        for it in self.state()["activities"] if self.slow else []:
             attempt = (it["command"], it["attempt"])
             if it["activity"] in self.slow and it["state"] == "Running" and attempt not in self._waited:
                 self._waited.add(attempt)
                 self.server.ask("advance", ms=10)
-
-    def _meanwhile(self) -> None:
-        """Virtual time moves once for each attempt of a slow activity, else only while nobody runs."""
-        for it in self.state()["activities"]:
-            attempt = (it["command"], it["attempt"])
-            if it["activity"] in self.slow and it["state"] == "Running" and attempt not in self._waited:
-                self._waited.add(attempt)
-                self.server.ask("advance", ms=10)
-
-    def spawn(self, **env: str) -> int:
-        """As `fork`, in a fresh interpreter."""
-        paths = os.pathsep.join(str(ROOT / path) for path in ("src", "temporalio-shim/src", "tests"))
-        command = [sys.executable, __file__, str(self.server.socket), self.id, str(self.bundle), str(self.points)]
-        environment = {**os.environ, "PYTHONPATH": paths, "STUB_EFFECTS": str(self.effects), **self.env, **env}
-        process = subprocess.Popen(command, env=environment)
-        while process.poll() is None:
-            self._meanwhile()
-            time.sleep(0.002)
-        self.exits.append(process.returncode)
-        return self.exits[-1]
 
     def drive(self, attempt: Callable[[], int] | None = None) -> str:
         """Do what the operator, time and people do, until the run has ended or is blocked for good. Returns the phase."""
@@ -299,7 +282,7 @@ class Zygote:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(job).encode() + b"\n")
         self._process.stdin.flush()
-        while not select.select([self._process.stdout], [], [], 0.002)[0]:
+        while not select.select([self._process.stdout], [], [], 0.01)[0]:
             meanwhile()
         return int(self._process.stdout.readline())
 
