@@ -77,20 +77,14 @@ def call(*command: str, stdin: str | None = None, timeout: float = 120) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def kubectl(
-    *arguments: str, who: Who | None = None, send: Object | None = None
-) -> Done:
+def kubectl(*arguments: str, who: Who | None = None, send: Object | None = None) -> Done:
     flags = who.flags() if who else []
-    return call(
-        "kubectl", *arguments, *flags, stdin=None if send is None else json.dumps(send)
-    )
+    return call("kubectl", *arguments, *flags, stdin=None if send is None else json.dumps(send))
 
 
 def create(thing: Object, who: Who, *, dry: bool = True) -> Done:
     """Creates it; a dry run passes all of admission and leaves nothing behind."""
-    return kubectl(
-        "create", *(["--dry-run=server"] if dry else []), "-f", "-", who=who, send=thing
-    )
+    return kubectl("create", *(["--dry-run=server"] if dry else []), "-f", "-", who=who, send=thing)
 
 
 def replace(thing: Object, who: Who, *, status: bool = False, dry: bool = True) -> Done:
@@ -117,9 +111,7 @@ def replace(thing: Object, who: Who, *, status: bool = False, dry: bool = True) 
             .ok()
             .json
         )
-        thing = edit(
-            thing, {"metadata/resourceVersion": found["metadata"]["resourceVersion"]}
-        )
+        thing = edit(thing, {"metadata/resourceVersion": found["metadata"]["resourceVersion"]})
 
 
 def edit(thing: Object, changes: Mapping[str, Any]) -> Object:
@@ -157,9 +149,7 @@ def thing(kind: str, namespace: str, name: str, spec: Object) -> Object:
 
 def runbook(namespace: str) -> Object:
     source = {"url": "oci://registry.example.com:5000/acme/nav-monthly"}
-    return thing(
-        "Runbook", namespace, "nav-monthly", {"source": source, "interval": "10m"}
-    )
+    return thing("Runbook", namespace, "nav-monthly", {"source": source, "interval": "10m"})
 
 
 def workflow(namespace: str) -> Object:

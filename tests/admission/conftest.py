@@ -57,9 +57,7 @@ def template(chart: str, *values: str) -> list[Object]:
 
 def apply(documents: list[Object]) -> None:
     text = "\n---\n".join(json.dumps(d) for d in documents)
-    call(
-        "kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text
-    ).ok()
+    call("kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text).ok()
 
 
 def as_if_by_helm(document: Object) -> Object:
@@ -72,9 +70,7 @@ def as_if_by_helm(document: Object) -> Object:
         "meta.helm.sh/release-name": "ntro",
         "meta.helm.sh/release-namespace": SYSTEM,
     }
-    return edit(
-        document, {"metadata/labels": labels, "metadata/annotations": annotations}
-    )
+    return edit(document, {"metadata/labels": labels, "metadata/annotations": annotations})
 
 
 def installed() -> bool:
@@ -96,11 +92,7 @@ def policies() -> Iterator[list[Object]]:
         "--create-namespace",
     ).ok()
     chart = template("ntro", f"image={IMAGE}", f"runnerImage={IMAGE}")
-    wanted = [
-        as_if_by_helm(d)
-        for d in chart
-        if d["kind"] in (*POLICIES, "ClusterRole", "ClusterRoleBinding")
-    ]
+    wanted = [as_if_by_helm(d) for d in chart if d["kind"] in (*POLICIES, "ClusterRole", "ClusterRoleBinding")]
     apply(wanted)
     yield [d for d in wanted if d["kind"] in POLICIES]
     if not installed():
@@ -138,19 +130,13 @@ def ns(policies: list[Object]) -> Iterator[str]:
     ready = {
         "acts": lambda: create(act(name, NOBODY), ADMIN),
         "runs": lambda: create(run_of(name), ADMIN),
-        "gate-policies": lambda: create(
-            edit(workflow(name), {"spec/gatePolicy": {"author": "x"}}), ADMIN
-        ),
+        "gate-policies": lambda: create(edit(workflow(name), {"spec/gatePolicy": {"author": "x"}}), ADMIN),
         "writes": lambda: create(gate(name), ADMIN),
         "jobs": lambda: create(job(name), ADMIN),
         "pods": lambda: create(pod(name), ADMIN),
-        "tenants": lambda: kubectl(
-            "label", "ns", name, "ntro.dev/tenant=Not-A-Slug", "--dry-run=server"
-        ),
+        "tenants": lambda: kubectl("label", "ns", name, "ntro.dev/tenant=Not-A-Slug", "--dry-run=server"),
     }
-    assert {f"ntro-{policy}" for policy in ready} == {
-        p["metadata"]["name"] for p in policies
-    }
+    assert {f"ntro-{policy}" for policy in ready} == {p["metadata"]["name"] for p in policies}
     for policy, probe in ready.items():
         wait_for(f"policy {policy} refuses", partial(refused_by, policy, probe))
     wait_for("the approver's role works", lambda: create(act(name), APPROVER).code == 0)

@@ -30,11 +30,7 @@ def helm(chart: str, *values: str, namespace: str = SYSTEM) -> Any:
 
 
 def render(chart: str, *values: str, namespace: str = SYSTEM) -> list[Object]:
-    return [
-        d
-        for d in yaml.safe_load_all(helm(chart, *values, namespace=namespace).ok().out)
-        if d
-    ]
+    return [d for d in yaml.safe_load_all(helm(chart, *values, namespace=namespace).ok().out) if d]
 
 
 @pytest.mark.parametrize(
@@ -85,9 +81,7 @@ def test_lint(chart: str, values: tuple[str, ...]) -> None:
         ("ntro-crds", ("enabled=false",), "enabled"),
     ],
 )
-def test_values_that_are_refused(
-    chart: str, values: tuple[str, ...], message: str
-) -> None:
+def test_values_that_are_refused(chart: str, values: tuple[str, ...], message: str) -> None:
     done = helm(chart, *values)
     assert done.code != 0, "rendered"
     assert message in done.err, done.err
@@ -96,16 +90,10 @@ def test_values_that_are_refused(
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_every_pod_is_restricted(topology: str) -> None:
     namespace, values = TOPOLOGIES[topology]
-    (workload,) = [
-        d
-        for d in render("ntro", *IMAGES, *values, namespace=namespace)
-        if d["kind"] == "StatefulSet"
-    ]
+    (workload,) = [d for d in render("ntro", *IMAGES, *values, namespace=namespace) if d["kind"] == "StatefulSet"]
     assert workload["spec"]["replicas"] == 1 and workload["metadata"]["name"] == "ntro"
     pod = workload["spec"]["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"][
-        "seccompProfile"
-    ] == {"type": "RuntimeDefault"}
+    assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert all(set(volume) <= {"name", "emptyDir"} for volume in pod["volumes"])
     for container in pod["containers"]:
         assert container["image"] == IMAGE
@@ -114,24 +102,15 @@ def test_every_pod_is_restricted(topology: str) -> None:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert all(
-            probe["httpGet"]["scheme"] == "HTTPS"
-            for probe in (container["livenessProbe"], container["readinessProbe"])
-        )
+        assert all(probe["httpGet"]["scheme"] == "HTTPS" for probe in (container["livenessProbe"], container["readinessProbe"]))
 
 
 def test_the_api_server_finds_the_pod_restricted(ns: str) -> None:
     """Pod Security itself judges, by a namespace that enforces it."""
-    (workload,) = [
-        d for d in render("ntro", *IMAGES, namespace=ns) if d["kind"] == "StatefulSet"
-    ]
+    (workload,) = [d for d in render("ntro", *IMAGES, namespace=ns) if d["kind"] == "StatefulSet"]
     template = workload["spec"]["template"]
     template["spec"].pop("serviceAccountName")
-    mounts = [
-        v
-        for v in template["spec"]["containers"][0]["volumeMounts"]
-        if v["name"] != "data"
-    ]
+    mounts = [v for v in template["spec"]["containers"][0]["volumeMounts"] if v["name"] != "data"]
     template["spec"]["containers"][0]["volumeMounts"] = mounts
     pod = {
         "apiVersion": "v1",
@@ -140,12 +119,8 @@ def test_the_api_server_finds_the_pod_restricted(ns: str) -> None:
         "spec": template["spec"],
     }
     kubectl("create", "--dry-run=server", "-f", "-", send=pod).ok()
-    template["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = (
-        True
-    )
-    kubectl("create", "--dry-run=server", "-f", "-", send=pod).refused(
-        "violates PodSecurity"
-    )
+    template["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    kubectl("create", "--dry-run=server", "-f", "-", send=pod).refused("violates PodSecurity")
 
 
 CLUSTER_WIDE = [
@@ -160,15 +135,8 @@ CLUSTER_WIDE = [
 ]
 
 
-def rules(
-    documents: list[Object], kind: str
-) -> list[tuple[list[str], list[str], list[str]]]:
-    return [
-        (r["apiGroups"], r["resources"], r["verbs"])
-        for d in documents
-        if d["kind"] == kind
-        for r in d["rules"]
-    ]
+def rules(documents: list[Object], kind: str) -> list[tuple[list[str], list[str], list[str]]]:
+    return [(r["apiGroups"], r["resources"], r["verbs"]) for d in documents if d["kind"] == kind for r in d["rules"]]
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
@@ -181,51 +149,24 @@ def test_rights_of_the_operator(topology: str) -> None:
     assert kinds and all(r in (wide if topology == "cluster" else own) for r in kinds)
     for groups, resources, verbs in (*wide, *own):
         assert "*" not in (*groups, *resources, *verbs)
-        assert not {"secrets", "jobs", "pods/exec", "serviceaccounts/token"} & set(
-            resources
-        )
-        assert not {"impersonate", "bind", "escalate", "approve", "run", "view"} & set(
-            verbs
-        )
-    subjects = [
-        s for d in documents if d["kind"].endswith("RoleBinding") for s in d["subjects"]
-    ]
-    assert {(s["kind"], s["name"], s["namespace"]) for s in subjects} == {
-        ("ServiceAccount", "ntro", namespace)
-    }
+        assert not {"secrets", "jobs", "pods/exec", "serviceaccounts/token"} & set(resources)
+        assert not {"impersonate", "bind", "escalate", "approve", "run", "view"} & set(verbs)
+    subjects = [s for d in documents if d["kind"].endswith("RoleBinding") for s in d["subjects"]]
+    assert {(s["kind"], s["name"], s["namespace"]) for s in subjects} == {("ServiceAccount", "ntro", namespace)}
 
 
 def test_instances_of_one_namespace_each_share_nothing() -> None:
     """What has no namespace has another name in each, and each namespaced thing lies in its own."""
-    rendered = [
-        render("ntro", *IMAGES, "scope=namespace", namespace=name)
-        for name in ("acme", "beta")
-    ]
-    names = [
-        {
-            (d["kind"], d["metadata"]["name"])
-            for d in documents
-            if "namespace" not in d["metadata"]
-        }
-        for documents in rendered
-    ]
+    rendered = [render("ntro", *IMAGES, "scope=namespace", namespace=name) for name in ("acme", "beta")]
+    names = [{(d["kind"], d["metadata"]["name"]) for d in documents if "namespace" not in d["metadata"]} for documents in rendered]
     assert names[0] and not names[0] & names[1]
     for documents, namespace in zip(rendered, ("acme", "beta"), strict=True):
-        assert {
-            d["metadata"]["namespace"]
-            for d in documents
-            if "namespace" in d["metadata"]
-        } == {namespace}
+        assert {d["metadata"]["namespace"] for d in documents if "namespace" in d["metadata"]} == {namespace}
         policies = [d for d in documents if d["kind"] == "ValidatingAdmissionPolicy"]
         assert len(policies) == 7
         for policy in policies:
-            assert (
-                f"== '{namespace}'"
-                in policy["spec"]["matchConditions"][0]["expression"]
-            )
-            assert f"system:serviceaccount:{namespace}:ntro" in json.dumps(
-                policy
-            ) or policy["metadata"]["name"].endswith(
+            assert f"== '{namespace}'" in policy["spec"]["matchConditions"][0]["expression"]
+            assert f"system:serviceaccount:{namespace}:ntro" in json.dumps(policy) or policy["metadata"]["name"].endswith(
                 ("-acts", "-pods", "-tenants", "-gate-policies")
             )
 
@@ -234,29 +175,17 @@ def test_policies_of_both_topologies_compile(ns: str) -> None:
     for namespace, values in TOPOLOGIES.values():
         for document in render("ntro", *IMAGES, *values, namespace=namespace):
             if document["kind"] == "ValidatingAdmissionPolicy":
-                document["metadata"]["name"] = (
-                    f"ntro-test-{document['metadata']['name']}"
-                )
+                document["metadata"]["name"] = f"ntro-test-{document['metadata']['name']}"
                 kubectl("create", "--dry-run=server", "-f", "-", send=document).ok()
 
 
 def test_administrators_decide_only_if_the_value_says_so() -> None:
     for value in ("false", "true"):
         documents = render("ntro", *IMAGES, f"adminsMayDecide={value}")
-        (acts,) = [
-            d
-            for d in documents
-            if d["metadata"]["name"] == "ntro-acts"
-            and d["kind"] == "ValidatingAdmissionPolicy"
-        ]
-        assert {v["name"]: v["expression"] for v in acts["spec"]["variables"]}[
-            "adminsMayDecide"
-        ] == value
+        (acts,) = [d for d in documents if d["metadata"]["name"] == "ntro-acts" and d["kind"] == "ValidatingAdmissionPolicy"]
+        assert {v["name"]: v["expression"] for v in acts["spec"]["variables"]}["adminsMayDecide"] == value
         (workload,) = [d for d in documents if d["kind"] == "StatefulSet"]
-        env = {
-            e["name"]: e.get("value")
-            for e in workload["spec"]["template"]["spec"]["containers"][0]["env"]
-        }
+        env = {e["name"]: e.get("value") for e in workload["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert env["NTRO_ADMINS_MAY_DECIDE"] == value
 
 
@@ -297,9 +226,7 @@ TENANTS: dict[str, Object] = {
 
 
 @pytest.mark.parametrize("name", TENANTS)
-def test_the_chart_and_the_command_make_the_same_tenant(
-    name: str, tmp_path: Any
-) -> None:
+def test_the_chart_and_the_command_make_the_same_tenant(name: str, tmp_path: Any) -> None:
     values = tmp_path / "values.yaml"
     spec = TENANTS[name]
     # Helm merges maps of values with the chart's; a null removes what the chart has.
@@ -307,11 +234,7 @@ def test_the_chart_and_the_command_make_the_same_tenant(
         {
             **spec,
             "quota": {
-                **dict.fromkeys(
-                    yaml.safe_load(
-                        (ROOT / "charts/ntro-tenant/values.yaml").read_text()
-                    )["quota"]
-                ),
+                **dict.fromkeys(yaml.safe_load((ROOT / "charts/ntro-tenant/values.yaml").read_text())["quota"]),
                 **spec["quota"],
             },
         }
@@ -358,3 +281,19 @@ def test_the_chart_and_the_command_make_the_same_tenant(
         return document["kind"], document["metadata"]["name"]
 
     assert sorted(rendered, key=key) == sorted(json.loads(source.out), key=key)
+
+
+def missing(wanted: Any, found: Any, path: str = "") -> list[str]:
+    """Where `found` lacks something of `wanted` or has it otherwise; what it has besides does not count."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return [m for key, value in wanted.items() for m in missing(value, found.get(key), f"{path}/{key}")]
+    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        return [m for i, (a, b) in enumerate(zip(wanted, found, strict=True)) for m in missing(a, b, f"{path}/{i}")]
+    return [] if wanted == found else [path]
+
+
+def test_definitions_are_stored_as_they_are_rendered(policies: list[Object]) -> None:
+    """Else a tool that compares would apply them for ever."""
+    for definition in render("ntro-crds"):
+        found = kubectl("get", "crd", definition["metadata"]["name"], "-o", "json").ok().json
+        assert missing(definition["spec"], found["spec"]) == [], definition["metadata"]["name"]

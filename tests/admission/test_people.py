@@ -153,11 +153,7 @@ ACTS: list[tuple[Who, str, dict[str, Any], str]] = [
     (
         APPROVER,
         "approve",
-        {
-            "metadata/ownerReferences": [
-                {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}
-            ]
-        },
+        {"metadata/ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}]},
         "an act has neither owners nor finalizers",
     ),
     (APPROVER, "view", {}, OK),
@@ -216,9 +212,7 @@ ACTS: list[tuple[Who, str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("who", "verb", "changes", "message"), ACTS)
-def test_act(
-    who: Who, verb: str, changes: dict[str, Any], message: str, ns: str
-) -> None:
+def test_act(who: Who, verb: str, changes: dict[str, Any], message: str, ns: str) -> None:
     who = named(who, ns)
     done = create(edit(act(ns, who, verb), changes), who)
     done.refused(message) if message else done.ok()
@@ -280,11 +274,7 @@ RUNS: list[tuple[Who, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("who", "changes", "message"), RUNS)
 def test_run(who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
     who = named(who, ns)
-    own = (
-        {}
-        if who == OPERATOR or "spec/request/trigger" in changes
-        else {"spec/request/trigger/initiator": who.name}
-    )
+    own = {} if who == OPERATOR or "spec/request/trigger" in changes else {"spec/request/trigger/initiator": who.name}
     done = create(edit(run(ns), {**own, **changes}), who)
     done.refused(message) if message else done.ok()
 
@@ -307,35 +297,19 @@ def governed(ns: str) -> Iterator[Object]:
 
 def test_the_author_of_a_gate_policy_is_who_sends_it(ns: str, governed: Object) -> None:
     foreign = f"gatePolicy.author must be the user who writes the policy: this is {RUNNER.name}"
-    create(
-        edit(workflow(ns), {"spec/gatePolicy": gate_policy(APPROVER.name)}), RUNNER
-    ).refused(foreign)
+    create(edit(workflow(ns), {"spec/gatePolicy": gate_policy(APPROVER.name)}), RUNNER).refused(foreign)
     # Somebody else may change the rest, but not the policy, not even under the first author's name.
     replace(edit(governed, {"spec/suspend": True}), ADMIN).ok()
     lenient = {"spec/gatePolicy/default/users": [ADMIN.name]}
     replace(edit(governed, lenient), ADMIN).refused(f"this is {ADMIN.name}")
-    replace(
-        edit(governed, {**lenient, "spec/gatePolicy/author": ADMIN.name}), ADMIN
-    ).ok()
-    replace(edit(governed, {"spec/gatePolicy/author": ADMIN.name}), RUNNER).refused(
-        foreign
-    )
-    replace(edit(governed, {"spec/gatePolicy/gates": None}), ADMIN).refused(
-        f"this is {ADMIN.name}"
-    )
-    replace(edit(governed, {"spec/gatePolicy": None}), RUNNER).refused(
-        "a gate policy cannot be removed"
-    )
+    replace(edit(governed, {**lenient, "spec/gatePolicy/author": ADMIN.name}), ADMIN).ok()
+    replace(edit(governed, {"spec/gatePolicy/author": ADMIN.name}), RUNNER).refused(foreign)
+    replace(edit(governed, {"spec/gatePolicy/gates": None}), ADMIN).refused(f"this is {ADMIN.name}")
+    replace(edit(governed, {"spec/gatePolicy": None}), RUNNER).refused("a gate policy cannot be removed")
     bare = edit(workflow(ns), {"metadata/name": f"bare-{secrets.token_hex(3)}"})
     create(bare, RUNNER, dry=False).ok()
-    found = (
-        kubectl("-n", ns, "get", "nwf", bare["metadata"]["name"], "-o", "json")
-        .ok()
-        .json
-    )
-    replace(edit(found, {"spec/gatePolicy": gate_policy(RUNNER.name)}), ADMIN).refused(
-        f"this is {ADMIN.name}"
-    )
+    found = kubectl("-n", ns, "get", "nwf", bare["metadata"]["name"], "-o", "json").ok().json
+    replace(edit(found, {"spec/gatePolicy": gate_policy(RUNNER.name)}), ADMIN).refused(f"this is {ADMIN.name}")
     replace(edit(found, {"spec/gatePolicy": gate_policy(RUNNER.name)}), RUNNER).ok()
 
 
@@ -349,9 +323,7 @@ def test_only_the_operator_writes_gates(ns: str) -> None:
     replace(labelled, ADMIN).refused("only the operator may update gates")
     replace(labelled, OPERATOR).ok()
     kubectl("-n", ns, "delete", "gate", "written", "--dry-run=server", who=ADMIN).ok()
-    kubectl(
-        "-n", ns, "delete", "gate", "written", "--dry-run=server", who=APPROVER
-    ).refused("cannot delete resource")
+    kubectl("-n", ns, "delete", "gate", "written", "--dry-run=server", who=APPROVER).refused("cannot delete resource")
 
 
 def test_what_a_person_did_stays(ns: str) -> None:
@@ -380,9 +352,7 @@ def test_only_the_operator_publishes_its_authority(ns: str) -> None:
     create(ca("forged"), ADMIN).refused("only the operator may create configmaps")
     create(ca("true"), OPERATOR, dry=False).ok()
     replace(ca("forged"), ADMIN).refused("only the operator may update configmaps")
-    kubectl(
-        "-n", ns, "delete", "configmap", "ntro-ca", "--dry-run=server", who=ADMIN
-    ).refused("only the operator may delete configmaps")
+    kubectl("-n", ns, "delete", "configmap", "ntro-ca", "--dry-run=server", who=ADMIN).refused("only the operator may delete configmaps")
     create(edit(ca("free"), {"metadata/name": "another"}), ADMIN).ok()
 
 
@@ -443,17 +413,7 @@ def test_roles(who: Who, what: tuple[str, ...], allowed: bool, ns: str) -> None:
 def test_policies_are_stored_as_they_are_written(policies: list[Object]) -> None:
     """The operator compares them field by field with what it was built with: nothing may be added by the API server."""
     for policy in policies:
-        found = (
-            kubectl("get", policy["kind"], policy["metadata"]["name"], "-o", "json")
-            .ok()
-            .json
-        )
-        assert json.loads(json.dumps(found["spec"])) == policy["spec"], policy[
-            "metadata"
-        ]["name"]
-        warnings = (
-            found.get("status", {})
-            .get("typeChecking", {})
-            .get("expressionWarnings", [])
-        )
+        found = kubectl("get", policy["kind"], policy["metadata"]["name"], "-o", "json").ok().json
+        assert json.loads(json.dumps(found["spec"])) == policy["spec"], policy["metadata"]["name"]
+        warnings = found.get("status", {}).get("typeChecking", {}).get("expressionWarnings", [])
         assert warnings == [], policy["metadata"]["name"]

@@ -52,13 +52,7 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
     (mount(csi={"driver": "x.example.com"}), MOUNTS),
     (mount(projected={"sources": [{"secret": {"name": "ntro-registry"}}]}), MOUNTS),
     (
-        mount(
-            projected={
-                "sources": [
-                    {"serviceAccountToken": {"path": "token", "audience": "ntro.other"}}
-                ]
-            }
-        ),
+        mount(projected={"sources": [{"serviceAccountToken": {"path": "token", "audience": "ntro.other"}}]}),
         MOUNTS,
     ),
     (
@@ -80,11 +74,7 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
         "the image of a run is given by digest",
     ),
     (
-        {
-            f"{C}/env": [
-                {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
-            ]
-        },
+        {f"{C}/env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
         ENVIRONMENT,
     ),
     (
@@ -168,9 +158,7 @@ def test_labels_of_a_job(labels: dict[str, str], message: str, ns: str) -> None:
         (ADMIN, {"spec/template/spec/serviceAccountName": "default"}, OK),
     ],
 )
-def test_who_makes_jobs(
-    who: Who, changes: dict[str, Any], message: str, ns: str
-) -> None:
+def test_who_makes_jobs(who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
     done = create(edit(job(ns), changes), who)
     done.refused(message) if message else done.ok()
 
@@ -200,9 +188,7 @@ ONLY_JOBS = "only Jobs of the operator make pods that use the account ntro-runne
         (ADMIN, {"spec/serviceAccountName": "default"}, OK),
     ],
 )
-def test_who_makes_pods(
-    who: Who, changes: dict[str, Any], message: str, ns: str
-) -> None:
+def test_who_makes_pods(who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
     # The right to create is not the question here: admission is, for whoever has it.
     who = Who(who.name, (*who.groups, "system:masters"))
     done = create(edit(pod(ns), changes), who)
@@ -213,9 +199,7 @@ def test_who_makes_pods(
 def running(ns: str) -> Object:
     """A real pod of a real Job; its image does not exist, which it does not need to."""
     create(
-        edit(
-            job(ns), {"spec/template/spec/volumes/3": {"name": "none", "emptyDir": {}}}
-        ),
+        edit(job(ns), {"spec/template/spec/volumes/3": {"name": "none", "emptyDir": {}}}),
         OPERATOR,
         dry=False,
     ).ok()
@@ -229,9 +213,7 @@ def running(ns: str) -> Object:
         "-o",
         "json",
     )
-    found = wait_for("the Job makes its pod", lambda: kubectl(*get).ok().json["items"])[
-        0
-    ]
+    found = wait_for("the Job makes its pod", lambda: kubectl(*get).ok().json["items"])[0]
     return {"namespace": ns, "name": found["metadata"]["name"], "image": IMAGE}
 
 
@@ -239,9 +221,7 @@ def test_a_running_pod_stays_as_it_is(running: Object) -> None:
     at = ("-n", running["namespace"])
     name = running["name"]
     kubectl(*at, "label", "pod", name, "app=api", "--dry-run=server").refused(LABELS)
-    kubectl(
-        *at, "label", "pod", name, "labels.ntro.dev/seen=yes", "--dry-run=server"
-    ).ok()
+    kubectl(*at, "label", "pod", name, "labels.ntro.dev/seen=yes", "--dry-run=server").ok()
     container = {
         "name": "debug",
         "image": IMAGE,

@@ -40,17 +40,11 @@ def scheduled(namespace: str) -> Object:
         "initiator": "nav-monthly",
         "scheduledTime": "2026-11-05T08:00:00Z",
     }
-    return edit(
-        run(namespace, "nav-monthly-20261105t0800z"), {"spec/request/trigger": trigger}
-    )
+    return edit(run(namespace, "nav-monthly-20261105t0800z"), {"spec/request/trigger": trigger})
 
 
 def acting(verb: str) -> Make:
-    who = (
-        APPROVER
-        if verb in ("approve", "reject", "correct", "submit", "view")
-        else RUNNER
-    )
+    who = APPROVER if verb in ("approve", "reject", "correct", "submit", "view") else RUNNER
     return lambda namespace: act(namespace, who, verb)
 
 
@@ -235,10 +229,7 @@ CREATED: list[tuple[Make, Who, dict[str, Any], str]] = [
         "spec.actions in body should have at least 1 items",
     ),
     (gate, OPERATOR, {"spec/gateId": "1"}, "spec.gateId in body should match"),
-    *(
-        (acting(verb), APPROVER, {}, OK)
-        for verb in ("approve", "reject", "correct", "submit", "view")
-    ),
+    *((acting(verb), APPROVER, {}, OK) for verb in ("approve", "reject", "correct", "submit", "view")),
     *((acting(verb), RUNNER, {}, OK) for verb in ("cancel", "retry", "signal")),
     (
         acting("approve"),
@@ -310,9 +301,7 @@ CREATED: list[tuple[Make, Who, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("make", "who", "changes", "message"), CREATED)
-def test_create(
-    make: Make, who: Who, changes: dict[str, Any], message: str, ns: str
-) -> None:
+def test_create(make: Make, who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
     done = create(edit(make(ns), changes), who)
     done.refused(message) if message else done.ok()
 
@@ -334,12 +323,7 @@ def stored(ns: str) -> dict[str, Object]:
     }
     for thing, who in things.values():
         create(thing, who, dry=False).ok()
-    return {
-        kind: kubectl("-n", ns, "get", kind, thing["metadata"]["name"], "-o", "json")
-        .ok()
-        .json
-        for kind, (thing, _) in things.items()
-    }
+    return {kind: kubectl("-n", ns, "get", kind, thing["metadata"]["name"], "-o", "json").ok().json for kind, (thing, _) in things.items()}
 
 
 IMMUTABLE_RUN = "the request of a run is immutable"
@@ -407,9 +391,7 @@ def test_update(
     assert who == grant
     # UserActions are not updatable by anyone's role: their rule is shown to hold even for who may do everything.
     superuser = Who(OPERATOR.name, (*OPERATOR.groups, "system:masters"))
-    done = replace(
-        edit(stored[kind], changes), superuser if kind == "UserAction" else who
-    )
+    done = replace(edit(stored[kind], changes), superuser if kind == "UserAction" else who)
     done.refused(message) if message else done.ok()
 
 
@@ -417,9 +399,7 @@ def test_what_was_left_out_at_first_cannot_be_added_later(ns: str) -> None:
     bare = edit(run(ns, "nav-monthly-bare"), {"spec/request/context": None})
     create(bare, RUNNER, dry=False).ok()
     found = kubectl("-n", ns, "get", "nrun", "nav-monthly-bare", "-o", "json").ok().json
-    replace(
-        edit(found, {"spec/request/context": {"period": "2026-10"}}), OPERATOR
-    ).refused(IMMUTABLE_RUN)
+    replace(edit(found, {"spec/request/context": {"period": "2026-10"}}), OPERATOR).refused(IMMUTABLE_RUN)
 
 
 @pytest.mark.parametrize(
@@ -432,13 +412,9 @@ def test_what_was_left_out_at_first_cannot_be_added_later(ns: str) -> None:
         (act, APPROVER),
     ],
 )
-def test_a_new_object_is_not_taken_for_a_healthy_one(
-    make: Make, who: Who, ns: str
-) -> None:
+def test_a_new_object_is_not_taken_for_a_healthy_one(make: Make, who: Who, ns: str) -> None:
     thing = edit(make(ns), {"metadata/name": "nav-monthly-new"})
-    done = kubectl(
-        "create", "--dry-run=server", "-o", "json", "-f", "-", who=who, send=thing
-    ).ok()
+    done = kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", who=who, send=thing).ok()
     assert done.json["status"] == {"observedGeneration": -1}
 
 
@@ -455,9 +431,7 @@ def test_what_is_stored_is_what_was_written(stored: dict[str, Object], ns: str) 
     ids=lambda path: path.name,
 )
 def test_the_examples_are_accepted(path: Path, ns: str) -> None:
-    documents = [
-        document for document in yaml.safe_load_all(path.read_text()) if document
-    ]
+    documents = [document for document in yaml.safe_load_all(path.read_text()) if document]
     assert documents
     for document in documents:
         create(

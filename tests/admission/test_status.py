@@ -172,9 +172,7 @@ ROWS: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "changes", "message"), ROWS)
-def test_status(
-    name: str, changes: dict[str, Any], message: str, stored: dict[str, Object]
-) -> None:
+def test_status(name: str, changes: dict[str, Any], message: str, stored: dict[str, Object]) -> None:
     done = replace(edit(stored[name], changes), OPERATOR, status=True)
     done.refused(message) if message else done.ok()
 
@@ -184,11 +182,7 @@ def test_only_the_operator_writes_a_status(make: Any, ns: str) -> None:
     thing = make(ns)
     if make is run:
         thing = run(ns, "nav-monthly-status")
-    thing["metadata"]["name"] = (
-        thing["metadata"]["name"]
-        if make is run
-        else f"{make.__name__.replace('_', '-')}-status"
-    )
+    thing["metadata"]["name"] = thing["metadata"]["name"] if make is run else f"{make.__name__.replace('_', '-')}-status"
     owner = {"gate": OPERATOR, "act": APPROVER}.get(make.__name__, RUNNER)
     create(thing, owner, dry=False).ok()
     plural = {
@@ -209,7 +203,5 @@ def test_only_the_operator_writes_a_status(make: Any, ns: str) -> None:
         "--dry-run=server",
     )
     change = ("-p", '{"status": {"observedGeneration": 7}}')
-    kubectl(*patch, *change, who=ADMIN).refused(
-        f"only the operator may update {plural[thing['kind']]}/status"
-    )
+    kubectl(*patch, *change, who=ADMIN).refused(f"only the operator may update {plural[thing['kind']]}/status")
     kubectl(*patch, *change, who=OPERATOR).ok()

@@ -66,9 +66,7 @@ STAYS = "the label ntro.dev/tenant cannot be changed or removed: identities and 
     ],
 )
 def test_label(change: str, message: str, tenant: str) -> None:
-    done = kubectl(
-        "label", "--overwrite", "--dry-run=server", "namespace", tenant, change
-    )
+    done = kubectl("label", "--overwrite", "--dry-run=server", "namespace", tenant, change)
     done.refused(message) if message else done.ok()
 
 
@@ -79,9 +77,5 @@ def test_a_namespace_becomes_a_tenants_once(ns: str) -> None:
 def test_the_chart_makes_an_acceptable_namespace(ns: str) -> None:
     from conftest import template
 
-    made: dict[str, Any] = next(
-        d
-        for d in template("ntro-tenant", "tenant=acme-of-the-chart")
-        if d["kind"] == "Namespace"
-    )
+    made: dict[str, Any] = next(d for d in template("ntro-tenant", "tenant=acme-of-the-chart") if d["kind"] == "Namespace")
     create(edit(made, {"metadata/annotations": {}}), ADMIN).ok()
