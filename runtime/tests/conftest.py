@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,17 @@ STUB_ACTIVITIES: Json = {
 
 
 @pytest.fixture
+def servers(tmp_path: Path) -> Iterator[list[Server]]:
+    """Servers with a clock each, as many as there are processors: what happens on one disturbs no other."""
+    its = [Server(tmp_path / f"server-{n}", "--linger-ms", "0") for n in range(os.cpu_count() or 1)]
+    yield its
+    for it in its:
+        it.close()
+
+
+@pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    it = Server(tmp_path, "--linger-ms", "0")
+    it = Server(tmp_path / "server", "--linger-ms", "0")
     yield it
     it.close()
 
@@ -50,11 +60,11 @@ def bundle(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def stub_run(server: Server, tmp_path: Path) -> Callable[..., Run]:
+def stub_run(tmp_path: Path) -> Callable[..., Run]:
     """A run of the stub bundle. People hand in a wrong document, then a right one, and approve."""
     numbers = iter(range(1000))
 
-    def make(**options: Any) -> Run:
+    def make(server: Server, **options: Any) -> Run:
         handed_in = iter([{"ok": False}, {"ok": True}, {"ok": True}])
 
         def answer(gate: Json) -> Json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import os
@@ -11,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -60,6 +60,8 @@ class Server:
     """One journal server with a virtual clock, and a connection for the harness."""
 
     def __init__(self, directory: Path, *options: str, virtual: bool = True) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
         self.socket = directory / "journal.sock"
         command = [str(server_binary()), str(self.socket), str(directory / "journal"), "--auto-jobs", *options]
         self.process = subprocess.Popen([*command, "--virtual"] if virtual else command, stdout=subprocess.PIPE)
@@ -140,7 +142,7 @@ class Run:
         if "inline" in wire:
             return json.loads(wire["inline"])
         digest = wire["blob"].removeprefix("sha256:")
-        blob = next(path for path in (self.directory.parent / "journal").rglob(digest) if path.is_file())
+        blob = next(path for path in (self.server.directory / "journal").rglob(digest) if path.is_file())
         return json.loads(blob.read_bytes())
 
     def blocked(self) -> tuple[str, str]:
@@ -187,7 +189,7 @@ class Run:
                 self.server.ask("advance", ms=10)
 
     def drive(self, attempt: Callable[[], int] | None = None) -> str:
-        """Do what the operator, time and people do, until the run has ended or is blocked for good. Returns the phase."""
+        """Do what operator, time and people do, until the run has ended, is blocked for good, or waits for a person; returns the phase."""
         attempt = attempt or self.fork
         for _ in range(200):
             state = self.state()
@@ -203,17 +205,18 @@ class Run:
                 assert self.server.ask("retry", run=self.id, **again)["outcome"] == "Applied"
             elif phase == "Queued" or state["wanted"] is not None:
                 attempt()
-            else:
-                self._answer_or_wait(state)
+            elif not self._answer_or_wait(state):
+                return phase
         raise AssertionError(f"no end in sight: {self.exits}")
 
-    def _answer_or_wait(self, state: Json) -> None:
+    def _answer_or_wait(self, state: Json) -> bool:
         for gate in state["gates"]:
             if gate["state"] == "Open" and (said := self.answer(gate)) is not None:
                 assert self.decide(gate=gate["id"], revision=gate["revision"], **said)["outcome"] == "Applied"
-                return
-        assert state["nextTimer"] is not None, f"the run waits for nothing: {state}"
-        self.server.ask("advance", ms=10)
+                return True
+        if state["nextTimer"] is not None:
+            self.server.ask("advance", ms=10)
+        return state["nextTimer"] is not None
 
     def commands(self) -> list[Json]:
         """The commands, with `seenUpto` as a count of deliveries, without what differs from run to run."""
@@ -235,7 +238,6 @@ class Run:
 def run_segment(path: Path, run: str, bundle: Path, points: Path, kill_at: int | None) -> None:
     """Body of an attempt's process. It dies without a word at point number `kill_at`, counted over all attempts of the run."""
     import logging
-    import threading
 
     from ntro_runtime.engine import Engine
     from ntro_runtime.journal_client import JournalClient
@@ -287,9 +289,15 @@ class Zygote:
         return int(self._process.stdout.readline())
 
 
-@functools.cache
+_local = threading.local()
+
+
 def zygote() -> Zygote:
-    return Zygote()
+    """One per thread of the tests."""
+    if not hasattr(_local, "zygote"):
+        _local.zygote = Zygote()
+    it: Zygote = _local.zygote
+    return it
 
 
 def zygote_main() -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -89,6 +89,8 @@ class Engine:
         self._fresh: set[int] = set()
         self._inline_max = 65_536
         self._settings: Json = {}
+        self._newest: Entry = {}
+        self._heard = 0.0
         self._terminate = False
         self._leaving = False
         self._scope: WorkflowScope
@@ -125,12 +127,13 @@ class Engine:
         reply = self._client.attach(versions())
         self._settings = reply["settings"]
         self._inline_max = int(self._settings["inlineMax"])
-        self._journal.extend(reply["entries"])
+        self._take(reply["entries"])
         self._replay_until = self._journal.seen_upto if self._journal.commands else -1
 
     def _load(self) -> None:
         created = self._journal.created
         compat.install(self._runtime)
+        loop.install()
         loop.set_misuse_handler(self._misused_here)
         text = read_payload(created["input"], self._client)
         try:
@@ -257,7 +260,13 @@ class Engine:
         self._probe("append:after")
         self._take(fresh)
 
+    def _operator_time(self) -> datetime:
+        """The operator's clock, by the newest entry and the time since it came; the pod's own may differ."""
+        return time_of(self._newest) + timedelta(seconds=time.monotonic() - self._heard)
+
     def _take(self, entries: list[Entry]) -> None:
+        if entries:
+            self._newest, self._heard = entries[-1], time.monotonic()
         for entry in self._journal.extend(entries):
             if entry["type"] == "activityCancelRequested":
                 running = self._running.pop(int(entry["target"]), None)
@@ -285,7 +294,7 @@ class Engine:
         if state.failed_attempt < state.attempt or state.failures == 0 or state.last_failure is None:
             return 0
         wait = int(state.last_failure["retryAfterMs"]) / 1000
-        passed = (datetime.now(UTC) - time_of(state.last_failure)).total_seconds()
+        passed = (self._operator_time() - time_of(state.last_failure)).total_seconds()
         return min(wait, wait - passed)
 
     def _start(self, state: ActivityState, pending: PendingActivity) -> None:
@@ -354,7 +363,7 @@ class Engine:
             self._halt(Block(BlockCode.SDK_MISUSE, str(error), site, attempt.name))
         failure = failure_of(error)
         _log.error("activity %s, attempt %d, failed", attempt.name, attempt.number, exc_info=error)
-        elapsed_ms = int((datetime.now(UTC) - time_of(state.scheduled)).total_seconds() * 1000)
+        elapsed_ms = int((self._operator_time() - time_of(state.scheduled)).total_seconds() * 1000)
         call = pending.call
         step = decide(
             failure,

@@ -13,7 +13,7 @@ import logging
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, TypeVar
 
 from .errors import SdkMisuse
@@ -183,6 +183,22 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     async def shutdown_default_executor(self) -> None:
         """Nothing to do: there is none."""
+
+
+_as_completed = asyncio.as_completed
+
+
+def as_completed(fs: Iterable[Any], *, timeout: float | None = None) -> Any:
+    """asyncio's own puts coroutines into a set and starts them in the order of their addresses; tasks have an order of ours."""
+    loop = events._get_running_loop()
+    if isinstance(loop, WorkflowLoop):
+        fs = [asyncio.ensure_future(each, loop=loop) for each in fs]
+    return _as_completed(fs, timeout=timeout)
+
+
+def install() -> None:
+    """Make what asyncio itself does irreproducibly reproducible on a workflow's loop."""
+    asyncio.as_completed = asyncio.tasks.as_completed = as_completed
 
 
 _REFUSED = (

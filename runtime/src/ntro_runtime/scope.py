@@ -20,7 +20,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from . import gates
 from .codec import CodecError, Signature, decode, decode_args, encode, encode_args, signature_of
 from .commands import Command
-from .errors import Block, BlockCode
+from .errors import Block, BlockCode, SdkMisuse
 from .journal import Entry, time_of
 from .loop import WorkflowLoop
 from .marks import SIGNAL, marked
@@ -196,6 +196,8 @@ class WorkflowScope:
         self._failure = self._failure or error
 
     def _code_error(self, error: BaseException) -> NoReturn:
+        if isinstance(error, SdkMisuse):
+            self.misuse(str(error), self.finder.of_exception(error))
         message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         self.halt(Block(BlockCode.CODE_ERROR, message, self.finder.of_exception(error)))
 
