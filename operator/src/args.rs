@@ -178,7 +178,7 @@ fn log_filter(text: &str) -> Result<String, String> {
 #[cfg(test)]
 impl Settings {
     /// Settings for tests: everything at its default, data in `data_dir`.
-    pub fn for_tests(data_dir: &std::path::Path) -> Self {
+    pub(crate) fn for_tests(data_dir: &std::path::Path) -> Self {
         let dir = data_dir.to_str().unwrap();
         match Args::parse_from(["ntro-operator", "run", "--namespace", "ntro-system", "--data-dir", dir]).command {
             Command::Run(settings) => *settings,

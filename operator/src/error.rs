@@ -65,7 +65,10 @@ pub trait Classified: std::error::Error {
     fn reason(&self) -> &'static str;
 
     /// The error as data.
-    fn problem(&self) -> Problem {
+    fn problem(&self) -> Problem
+    where
+        Self: Sized + 'static,
+    {
         Problem { class: self.class(), reason: self.reason(), message: chain(self) }
     }
 }
@@ -127,18 +130,27 @@ impl Classified for kube::Error {
 const FORBIDDEN_RETRY: Duration = Duration::from_secs(30);
 
 /// The message of an error and of everything that caused it, as one line.
-pub fn chain<E: std::error::Error + ?Sized>(error: &E) -> String {
-    let mut text = error.to_string();
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = message(error);
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
+        let cause_text = message(cause);
         if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }
-        source = cause.source();
+        // What the API server says is all there is to it.
+        source = if cause.is::<kube::Error>() { None } else { cause.source() };
     }
     truncate(&text.replace(['\n', '\r'], " "), MAX_MESSAGE)
+}
+
+/// The message of one error. The API server's own is a sentence; what wraps it repeats it with all its fields.
+fn message(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) if !status.message.is_empty() => status.message.clone(),
+        _ => error.to_string(),
+    }
 }
 
 /// Longest message of a condition or an event, bytes. Events allow 1 KiB.
@@ -189,7 +201,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// One second, doubling to five minutes.
-    pub const DEFAULT: Self = Self { base: Duration::from_secs(1), cap: Duration::from_secs(300) };
+    pub const DEFAULT: Self = Self { base: Duration::from_secs(1), cap: Duration::from_mins(5) };
 
     /// Delay after `failures` failures in a row (from 1). `jitter` in 0..1 spreads it over 80 % to 120 %.
     pub fn delay(self, failures: u32, jitter: f64) -> Duration {
@@ -232,7 +244,7 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_cap_and_stay_within_their_jitter() {
-        let backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
+        let backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_mins(1) };
         let plain: Vec<u64> = (1..=8).map(|n| backoff.delay(n, 0.5).as_secs()).collect();
         assert_eq!(plain, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(backoff.delay(1, 0.0), Duration::from_millis(800));
@@ -256,6 +268,13 @@ mod tests {
         let waiting = react(Class::Waiting { after: Duration::from_secs(7) }, Duration::from_secs(5));
         assert_eq!(waiting.next, Next::After(Duration::from_secs(7)));
         assert!(!waiting.stalled && waiting.event.is_none());
+    }
+
+    #[test]
+    fn the_api_servers_sentence_is_enough() {
+        let status = kube::core::Status::failure("secrets \"x\" is forbidden", "Forbidden").with_code(403);
+        let error = kube::Error::Api(Box::new(status));
+        assert_eq!(error.problem().message, "secrets \"x\" is forbidden");
     }
 
     #[test]

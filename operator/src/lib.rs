@@ -1,4 +1,4 @@
-//! The operator of ntro: turns Runbooks, Workflows and WorkflowRuns into Jobs, asks people through Gates, and serves the
+//! The operator of ntro: turns Runbooks, Workflows and their runs into Jobs, asks people through Gates, and serves the
 //! HTTPS API of runner pods and readers.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -19,6 +19,6 @@ pub mod queue;
 pub mod telemetry;
 pub mod tenants;
 #[cfg(test)]
-pub mod testing;
+mod testing;
 pub mod ticker;
 pub mod tls;

@@ -14,9 +14,7 @@ fn main() -> ExitCode {
         Command::Crds => print_crds(),
         Command::Run(settings) => {
             telemetry::init(&settings);
-            run(*settings).inspect_err(
-                |e| tracing::error!(error = %error::chain::<dyn std::error::Error>(e.as_ref()), "the operator failed"),
-            )
+            run(*settings).inspect_err(|e| tracing::error!(error = %error::chain(e.as_ref()), "the operator failed"))
         }
     };
     match result {

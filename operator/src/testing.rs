@@ -43,22 +43,20 @@ pub fn api_server(
             let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
             let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
             let asked = Asked { method, path, body };
-            let (code, reply) = match answer(&asked) {
-                Some(reply) => (200, reply),
-                None => {
-                    let status = json!({
-                        "kind": "Status", "apiVersion": "v1", "status": "Failure", "metadata": {},
-                        "message": "not found", "reason": "NotFound", "code": 404,
-                    });
-                    (404, status)
-                }
-            };
+            let (code, reply) = answer(&asked).map_or_else(|| (404, not_found()), |reply| (200, reply));
             let _ = told.send(asked);
             let response = Response::builder().status(code).body(Body::from(reply.to_string().into_bytes()));
             Ok::<_, std::convert::Infallible>(response.unwrap())
         }
     });
     (Client::new(service, "default"), asked)
+}
+
+fn not_found() -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "metadata": {},
+        "message": "not found", "reason": "NotFound", "code": 404,
+    })
 }
 
 /// A context over a journal in `dir`, with the tenants `acme` and `beta`, standing at a fixed time.

@@ -21,7 +21,7 @@ pub struct PodIdentity {
     pub name: String,
     /// Its UID.
     pub uid: String,
-    /// Its ServiceAccount.
+    /// Its `ServiceAccount`.
     pub service_account: String,
 }
 

@@ -108,8 +108,8 @@ fn code(status: StatusCode) -> &'static str {
         410 => "sealed",
         412 => "fenced",
         413 => "too_large",
-        400..=499 => "refused",
         503 => "not_yet",
+        code if (400..500).contains(&code) => "refused",
         _ => "error",
     }
 }

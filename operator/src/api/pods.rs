@@ -111,14 +111,13 @@ async fn published(api: &Api, run: &RunState) -> Result<Option<PublishedHead>, k
 }
 
 /// The answer to an error of the journal.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
 pub(super) fn refused(error: JournalError) -> Response {
-    match error.wire() {
-        Some((_, wire)) => Refusal(wire).into_response(),
-        None => {
-            tracing::error!(error = %crate::error::chain(&error), "the journal failed");
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
-        }
-    }
+    let Some((_, wire)) = error.wire() else {
+        tracing::error!(error = %crate::error::chain(&error), "the journal failed");
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    Refusal(wire).into_response()
 }
 
 pub async fn append(
@@ -154,8 +153,8 @@ pub async fn log(
     api.context.journal.log(&session, request).await.map(|()| Json(json!({}))).map_err(refused)
 }
 
-fn digest(text: &str) -> Result<Sha256Digest, Response> {
-    text.parse().map_err(|_| Refusal::invalid("not a digest").into_response())
+fn digest(text: &str) -> Result<Sha256Digest, Refusal> {
+    text.parse().map_err(|_| Refusal::invalid("not a digest"))
 }
 
 pub async fn put_blob(
@@ -164,7 +163,7 @@ pub async fn put_blob(
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<Json<serde_json::Value>, Response> {
-    let digest = digest(&name)?;
+    let digest = digest(&name).map_err(IntoResponse::into_response)?;
     api.context.journal.put_blob(session.run_id, digest, body).await.map(|()| Json(json!({}))).map_err(refused)
 }
 
@@ -173,7 +172,8 @@ pub async fn get_blob(
     Attached(session): Attached,
     Path(name): Path<String>,
 ) -> Result<Response, Response> {
-    let bytes = api.context.journal.get_blob(session.run_id, digest(&name)?).await.map_err(refused)?;
+    let digest = digest(&name).map_err(IntoResponse::into_response)?;
+    let bytes = api.context.journal.get_blob(session.run_id, digest).await.map_err(refused)?;
     Ok(([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 

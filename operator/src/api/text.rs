@@ -89,8 +89,9 @@ pub fn steps(state: &RunState) -> Value {
 pub fn ending(entry: &Entry) -> Option<(&'static str, &Payload)> {
     match &entry.body {
         EntryBody::RunCompleted { result, .. } => Some(("result", result)),
-        EntryBody::RunFailed { detail, .. } => Some(("detail", detail)),
-        EntryBody::Blocked { detail: Some(detail), .. } => Some(("detail", detail)),
+        EntryBody::RunFailed { detail, .. } | EntryBody::Blocked { detail: Some(detail), .. } => {
+            Some(("detail", detail))
+        }
         _ => None,
     }
 }

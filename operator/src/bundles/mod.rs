@@ -58,6 +58,9 @@ pub enum BundleError {
     /// The Secret is not there.
     #[error("Secret `{0}` with the registry's credentials does not exist")]
     SecretMissing(String),
+    /// The operator has no right to read the Secret.
+    #[error("the operator may not read Secret `{0}`: name it in `registrySecrets` of the tenant chart")]
+    SecretForbidden(String),
     /// The Secret is not of the right kind.
     #[error("Secret `{0}` has no key `.dockerconfigjson`: it must be of type kubernetes.io/dockerconfigjson")]
     SecretKind(String),
@@ -95,9 +98,11 @@ impl Classified for BundleError {
     fn class(&self) -> Class {
         match self {
             // Secrets are not watched: they are looked at again.
-            Self::SecretMissing(_) | Self::SecretKind(_) | Self::Credentials(_) | Self::SourceGone(_) => {
-                Class::Waiting { after: RETRY }
-            }
+            Self::SecretMissing(_)
+            | Self::SecretForbidden(_)
+            | Self::SecretKind(_)
+            | Self::Credentials(_)
+            | Self::SourceGone(_) => Class::Waiting { after: RETRY },
             Self::Registry(error) => class(error.class()),
             Self::Io(_) => Class::Transient,
             Self::Kube(error) => error.class(),
@@ -108,6 +113,7 @@ impl Classified for BundleError {
     fn reason(&self) -> &'static str {
         match self {
             Self::SecretMissing(_) => "SecretMissing",
+            Self::SecretForbidden(_) => "SecretForbidden",
             Self::SecretKind(_) => "SecretInvalid",
             Self::Credentials(error) => error.reason(),
             Self::Registry(error) => error.reason(),
@@ -245,7 +251,12 @@ impl Bundles {
 
     async fn credentials(&self, access: &Access, name: &str) -> Result<Credentials, BundleError> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &access.namespace);
-        let secret = secrets.get_opt(name).await?.ok_or_else(|| BundleError::SecretMissing(name.to_owned()))?;
+        let secret = match secrets.get_opt(name).await {
+            Err(kube::Error::Api(status)) if status.is_forbidden() => {
+                return Err(BundleError::SecretForbidden(name.to_owned()));
+            }
+            found => found?.ok_or_else(|| BundleError::SecretMissing(name.to_owned()))?,
+        };
         let data = secret.data.unwrap_or_default();
         let json = data.get(DOCKER_CONFIG).ok_or_else(|| BundleError::SecretKind(name.to_owned()))?;
         Ok(credentials::from_dockerconfigjson(&json.0, &access.repository)?)

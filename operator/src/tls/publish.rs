@@ -22,7 +22,7 @@ const RECHECK: Duration = Duration::from_mins(5);
 /// How often a namespace without our rights is tried again: preparing one takes a moment after its label appears.
 const UNPREPARED: Duration = Duration::from_secs(3);
 
-/// Keeps the ConfigMap of every tenant as it should be, until told to stop.
+/// Keeps the `ConfigMap` of every tenant as it should be, until told to stop.
 pub async fn run(context: Context, ca_pem: Arc<str>, shutdown: CancellationToken) {
     let contact = contact(&context.settings, &ca_pem);
     let driver = Driver::new(ControllerName::Tenant, context.clone());

@@ -65,7 +65,7 @@ mod tests {
     fn the_same_question_waits_for_its_time_and_another_does_not() {
         let asked = Asked { question: question(1, None), again: at(100) };
         assert_eq!(wait(None, &question(1, None), at(1)), None);
-        assert_eq!(wait(Some(&asked), &question(1, None), at(40)), Some(Duration::from_secs(60)));
+        assert_eq!(wait(Some(&asked), &question(1, None), at(40)), Some(Duration::from_mins(1)));
         assert_eq!(wait(Some(&asked), &question(1, None), at(100)), None);
         assert_eq!(wait(Some(&asked), &question(1, None), at(101)), None);
         assert_eq!(wait(Some(&asked), &question(2, None), at(40)), None);

@@ -78,11 +78,15 @@ impl RunbookError {
 impl Classified for RunbookError {
     fn class(&self) -> Class {
         match self {
-            Self::NotATenant(_) | Self::Reference(_) | Self::Interval(_) => Class::Invalid,
+            Self::NotATenant(_)
+            | Self::Reference(_)
+            | Self::Interval(_)
+            | Self::SlugMismatch { .. }
+            | Self::VersionMismatch { .. }
+            | Self::TooManyActivities { .. } => Class::Invalid,
             Self::TenantNotPrepared(_) => Class::Waiting { after: RETRY },
             Self::Version(error) => bundles::class(error.class()),
             Self::Bundle(error) => error.class(),
-            Self::SlugMismatch { .. } | Self::VersionMismatch { .. } | Self::TooManyActivities { .. } => Class::Invalid,
             Self::Kube(error) => error.class(),
         }
     }

@@ -6,6 +6,8 @@ mod due;
 mod error;
 mod resolve;
 mod status;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod verified;
 
