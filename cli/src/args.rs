@@ -274,12 +274,13 @@ pub struct RunOutput {
     /// Name of the run.
     pub name: String,
     /// Output to fetch; without it the result and the list of outputs are printed.
-    pub output: Option<String>,
+    #[arg(value_name = "OUTPUT")]
+    pub wanted: Option<String>,
     /// File to write the output to; default: standard output.
-    #[arg(long, short = 'f', value_name = "FILE", requires = "output")]
+    #[arg(long, short = 'f', value_name = "FILE", requires = "wanted")]
     pub file: Option<PathBuf>,
     /// Export the whole journal as JSON lines, to be verified off line.
-    #[arg(long, conflicts_with = "output")]
+    #[arg(long, conflicts_with = "wanted")]
     pub audit: bool,
 }
 
@@ -345,4 +346,14 @@ pub enum Runbook {
 pub struct RunbookValidate {
     /// Directory of the bundle.
     pub path: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -169,7 +169,7 @@ async fn output(args: &RunOutput, cluster: &Cluster, printer: Printer) -> Result
         session.stream(&path(cluster, &args.name, "audit"), |piece| printer.bytes(piece)).await?;
         return Ok(Outcome::Done);
     }
-    if let Some(name) = &args.output {
+    if let Some(name) = &args.wanted {
         let bytes = session.get(&path(cluster, &args.name, &format!("outputs/{}", escape(name)))).await?;
         match &args.file {
             Some(file) => {

@@ -183,6 +183,9 @@ class Supervisor:
                 return self._child.returncode
 
     def _outcome(self, status: int, proxy: Proxy) -> ExitCode:
+        if status == ExitCode.OK and proxy.released:
+            # A poll that was still under way hears that the segment is over: it is, by our own word.
+            return ExitCode.OK
         if self._verdict is not None:
             return self._verdict
         if self._stop.is_set() and status != ExitCode.OK:
