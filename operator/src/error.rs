@@ -132,15 +132,15 @@ const FORBIDDEN_RETRY: Duration = Duration::from_secs(30);
 /// The message of an error and of everything that caused it, as one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = message(error);
-    let mut source = error.source();
-    while let Some(cause) = source {
+    let mut last = error;
+    // What the API server says is all there is to it.
+    while let Some(cause) = last.source().filter(|_| !matches!(last.downcast_ref(), Some(kube::Error::Api(_)))) {
         let cause_text = message(cause);
         if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }
-        // What the API server says is all there is to it.
-        source = if cause.is::<kube::Error>() { None } else { cause.source() };
+        last = cause;
     }
     truncate(&text.replace(['\n', '\r'], " "), MAX_MESSAGE)
 }
