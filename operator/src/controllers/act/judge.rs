@@ -142,3 +142,7 @@ fn allowed(act: &UserAction, gate: &Gate, state: &RunState, pin: &Pin, rule: &De
 fn decided(state: &RunState, actor: &str, which: impl Fn(&Gate) -> bool) -> bool {
     state.gates.values().filter(|g| which(g)).any(|g| g.decision.as_ref().is_some_and(|d| d.actor == actor))
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -254,3 +254,7 @@ fn volumes(input: &JobInput<'_>) -> Vec<Volume> {
     }
     volumes
 }
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

@@ -4,6 +4,8 @@
 //! says into Gates and status. A run is worked on although its WorkflowRun was deleted: deleting is not cancelling.
 
 pub mod admit;
+#[cfg(test)]
+pub mod fixtures;
 pub mod index;
 pub mod job;
 pub mod pin;

@@ -9,11 +9,16 @@ use kube::ResourceExt;
 use ntro_crds::labels;
 use ntro_journal::RunState;
 use ntro_journal::machine::SegmentState;
+use ntro_journal::protocol::ReleaseCause;
 
 use crate::error::Next;
 
 /// A pod that has handed the run over ends by itself within its linger and grace; this long after, its Job is ended for it.
 const LEAVE: SignedDuration = SignedDuration::from_secs(60);
+/// How long the Job controller is given to see that the pods of a Job are over, so that its verdict and their logs stay.
+const VERDICT: SignedDuration = SignedDuration::from_secs(10);
+/// A pod that should have been gone this long ago is on a node that does not answer. It is fenced, so the run goes on.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// A Job of the run, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +46,12 @@ pub struct PodView {
     pub uid: String,
     /// UID of its Job.
     pub job_uid: String,
-    /// It is neither Succeeded nor Failed.
+    /// It is neither Succeeded nor Failed, and not lost.
     pub alive: bool,
+    /// It was deleted and its node never said that it is gone.
+    pub lost: bool,
+    /// It is being deleted.
+    pub ending: bool,
 }
 
 /// Everything the plan depends on.
@@ -60,6 +69,18 @@ pub struct View<'a> {
     pub pods: &'a [PodView],
     /// The time.
     pub now: Timestamp,
+}
+
+impl View<'_> {
+    fn has_pod(&self, job_uid: &str, which: impl Fn(&PodView) -> bool) -> bool {
+        self.pods.iter().any(|pod| pod.job_uid == job_uid && which(pod))
+    }
+
+    /// Whether anything of a Job may still execute. What is left of a deleted one on a lost node may, but is fenced.
+    fn lives(&self, job: &JobView) -> bool {
+        let lost = job.deleting && self.has_pod(&job.uid, |pod| pod.lost);
+        self.has_pod(&job.uid, |pod| pod.alive) || !(job.finished || lost)
+    }
 }
 
 /// One thing to do.
@@ -129,10 +150,14 @@ pub fn job_view(job: &Job) -> Option<JobView> {
 }
 
 /// Reads a pod.
-pub fn pod_view(pod: &Pod) -> Option<PodView> {
+pub fn pod_view(pod: &Pod, now: Timestamp) -> Option<PodView> {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let over = matches!(phase, Some("Succeeded" | "Failed"));
+    // The API server writes here when the pod's grace is over, not when it was deleted.
+    let gone_by = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+    let lost = !over && gone_by.is_some_and(|by| now.duration_since(by) > OVERDUE);
     let job = pod.owner_references().iter().find(|owner| owner.kind == "Job" && owner.controller == Some(true))?;
-    Some(PodView { uid: pod.uid()?, job_uid: job.uid.clone(), alive: !matches!(phase, Some("Succeeded" | "Failed")) })
+    Some(PodView { uid: pod.uid()?, job_uid: job.uid.clone(), alive: !over && !lost, lost, ending: gone_by.is_some() })
 }
 
 /// What is to be done.
@@ -157,15 +182,19 @@ pub fn plan(view: &View<'_>) -> Plan {
         }
     }
     prune(view, &mut plan);
+    if view.pods.iter().any(|pod| pod.alive && pod.ending) {
+        // Nothing tells when it is overdue.
+        plan.next = plan.next.sooner(Next::After(Duration::from_secs(15)));
+    }
     plan
 }
 
-/// A Job without a pod that attached: gone if it is finished or not there, and none of its pods lives.
+/// A Job without a pod that attached: gone if it is finished, not there or out of reach, and none of its pods lives.
 fn queued(view: &View<'_>, plan: &mut Plan) {
     let Some(job) = view.state.current_job() else { return };
     let seen = view.jobs.iter().find(|j| j.uid == job.uid);
-    let pods_live = view.pods.iter().any(|pod| pod.job_uid == job.uid && pod.alive);
-    if !pods_live && seen.is_none_or(|j| j.finished || j.deleting) {
+    let lost = view.has_pod(&job.uid, |pod| pod.lost);
+    if !view.has_pod(&job.uid, |pod| pod.alive) && (lost || seen.is_none_or(|j| j.finished || j.deleting)) {
         plan.steps.push(Step::JobGone { segment: job.segment });
     }
 }
@@ -174,10 +203,11 @@ fn queued(view: &View<'_>, plan: &mut Plan) {
 fn wanted(view: &View<'_>, segment: u32, not_before: Timestamp, (name, hash): (&str, &str), plan: &mut Plan) {
     if let Some(found) = view.jobs.iter().find(|job| job.name == name) {
         let ours = found.owner == view.run_uid && found.template_hash == hash;
-        plan.steps.push(if found.deleting {
-            plan.next = Next::After(Duration::from_secs(5));
+        if found.deleting {
+            plan.next = plan.next.sooner(Next::After(Duration::from_secs(5)));
             return;
-        } else if ours {
+        }
+        plan.steps.push(if ours {
             Step::RecordJob { segment, name: name.to_owned(), uid: found.uid.clone(), template_hash: hash.to_owned() }
         } else if found.owner == view.run_uid {
             // Made by an earlier release of the operator and never recorded: its pod was never let in.
@@ -191,7 +221,7 @@ fn wanted(view: &View<'_>, segment: u32, not_before: Timestamp, (name, hash): (&
         return;
     }
     if not_before > view.now {
-        plan.next = Next::After(until(view.now, not_before));
+        plan.next = plan.next.sooner(Next::After(until(view.now, not_before)));
         return;
     }
     plan.steps.push(Step::CreateJob { segment });
@@ -199,29 +229,36 @@ fn wanted(view: &View<'_>, segment: u32, not_before: Timestamp, (name, hash): (&
 
 /// Ends what still lives of earlier segments; says whether anything does.
 fn end_older(view: &View<'_>, plan: &mut Plan) -> bool {
-    let live_pod = |job: &JobView| view.pods.iter().any(|pod| pod.job_uid == job.uid && pod.alive);
-    let alive: Vec<_> = view.jobs.iter().filter(|job| !job.finished || live_pod(job)).collect();
+    let alive: Vec<_> = view.jobs.iter().filter(|job| view.lives(job)).collect();
     let orphan = view.pods.iter().any(|pod| pod.alive && !view.jobs.iter().any(|job| job.uid == pod.job_uid));
-    if alive.is_empty() {
-        if orphan {
-            plan.next = Next::After(Duration::from_secs(5));
-        }
-        return orphan;
-    }
-    // Who handed the run over leaves by itself; who lost it, or was asked to stop, is stopped.
-    use ntro_journal::protocol::ReleaseCause::{Cancelled, LeaseExpired, PodGone};
-    let lost = view.state.last_release.is_none_or(|cause| matches!(cause, Cancelled | LeaseExpired | PodGone))
-        || view.state.cancel_requested.is_some();
     let since = view.now.duration_since(view.state.head_time);
-    if lost || since > LEAVE {
-        for job in alive.iter().filter(|job| !job.deleting) {
+    for job in alive.iter().filter(|job| !job.deleting) {
+        let wait = leave(view, job).saturating_sub(since);
+        if wait <= SignedDuration::ZERO {
             plan.steps.push(Step::DeleteJob { name: job.name.clone(), uid: job.uid.clone() });
+        } else {
+            let wait = Duration::try_from(wait).unwrap_or_default() + Duration::from_secs(1);
+            plan.next = plan.next.sooner(Next::After(wait));
         }
-        plan.next = Next::After(Duration::from_secs(5));
-    } else {
-        plan.next = Next::After(Duration::try_from(LEAVE - since).unwrap_or_default() + Duration::from_secs(1));
     }
-    true
+    if orphan || alive.iter().any(|job| job.deleting) || !plan.steps.is_empty() {
+        plan.next = plan.next.sooner(Next::After(Duration::from_secs(5)));
+    }
+    orphan || !alive.is_empty()
+}
+
+/// How long after the journal's last word a Job may stay. Who handed the run over leaves by itself; who lost it, or was asked
+/// to stop, is stopped.
+fn leave(view: &View<'_>, job: &JobView) -> SignedDuration {
+    use ReleaseCause::{Cancelled, LeaseExpired, PodGone};
+    if view.has_pod(&job.uid, |pod| pod.lost) {
+        return SignedDuration::ZERO;
+    }
+    if !view.has_pod(&job.uid, |pod| pod.alive) {
+        return VERDICT;
+    }
+    let stopped = view.state.last_release.is_none_or(|cause| matches!(cause, Cancelled | LeaseExpired | PodGone));
+    if stopped || view.state.cancel_requested.is_some() { SignedDuration::ZERO } else { LEAVE }
 }
 
 /// Finished Jobs of earlier segments go; the last one stays, for people to look at.
@@ -236,3 +273,7 @@ fn prune(view: &View<'_>, plan: &mut Plan) {
 pub fn until(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default().max(Duration::from_millis(10))
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

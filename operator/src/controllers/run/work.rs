@@ -238,10 +238,14 @@ impl Runs {
     }
 
     async fn look(&self, key: &RunKey) -> Result<(Vec<JobView>, Vec<PodView>), Problem> {
-        let params = ListParams::default().labels(&format!("{}={}", labels::RUN, key.name));
+        let (now, params) =
+            (self.context.clock.now(), ListParams::default().labels(&format!("{}={}", labels::RUN, key.name)));
         let jobs = self.context.namespaced::<Job>(&key.namespace).list(&params).await?;
         let pods = self.context.namespaced::<Pod>(&key.namespace).list(&params).await?;
-        Ok((jobs.iter().filter_map(plan::job_view).collect(), pods.iter().filter_map(plan::pod_view).collect()))
+        Ok((
+            jobs.iter().filter_map(plan::job_view).collect(),
+            pods.iter().filter_map(|pod| plan::pod_view(pod, now)).collect(),
+        ))
     }
 
     fn build(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin, segment: u32) -> Job {
@@ -341,7 +345,7 @@ impl Runs {
         let before = object.status.as_ref();
         let now = self.context.clock.now();
         let titles = self.titles(key, pin);
-        let pods_live = self.pods.of(key).iter().filter_map(|pod| plan::pod_view(pod)).any(|pod| pod.alive);
+        let pods_live = self.pods.of(key).iter().filter_map(|pod| plan::pod_view(pod, now)).any(|pod| pod.alive);
         let source =
             Source { generation: object.metadata.generation, before, state, pin, titles: &titles, pods_live, now };
         let after = status::project(&source);

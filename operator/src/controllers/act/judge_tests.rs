@@ -1,0 +1,157 @@
+use ntro_journal::machine::{self, Decide};
+use ntro_journal::protocol::Verb as Said;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::controllers::run::fixtures::{asking, at, created, held, pin, queued};
+
+/// A run with an open gate of each of two steps.
+fn state() -> RunState {
+    asking(&asking(&held(&queued(&created())), "prepare"), "review")
+}
+
+fn gate<'a>(state: &'a RunState, step: &str) -> &'a Gate {
+    state.gates.values().find(|gate| gate.step == step).unwrap()
+}
+
+/// The approval of the gate of `review` by Amy as it should be, with one field of its spec replaced.
+fn act(state: &RunState, path: &str, value: Value) -> UserAction {
+    let gate = gate(state, "review");
+    let id = gate.id.to_string();
+    let mut act = json!({
+        "apiVersion": "ntro.dev/v1alpha1", "kind": "UserAction",
+        "metadata": {"name": "act", "uid": "act-uid", "creationTimestamp": at(100).to_string()},
+        "spec": {
+            "actor": "amy", "groups": ["controllers"], "verb": "approve",
+            "workflow": "nav", "run": "nav-abcde", "runId": state.run_id,
+            "gate": {
+                "name": names::gate("nav-abcde", "review", &id), "gateId": id, "class": "nav-monthly.review",
+                "revision": gate.revision, "digest": gate.content_digest,
+            },
+        },
+    });
+    if !path.is_empty() {
+        *act["spec"].pointer_mut(path).unwrap() = value;
+    }
+    serde_json::from_value(act).unwrap()
+}
+
+fn proof() -> Proof {
+    Proof(Some(at(50)))
+}
+
+fn refusal(verdict: &Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Refuse(reason) => Some(reason),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_act_that_says_what_it_is_about_is_let_through() {
+    let state = state();
+    let verdict = judge(&act(&state, "", Value::Null), &state, &pin(None), proof());
+    assert!(matches!(verdict, Verdict::Decide { gate: id, .. } if id == gate(&state, "review").id), "{verdict:?}");
+}
+
+#[test]
+fn an_act_about_something_else_is_refused() {
+    let state = state();
+    let other = gate(&state, "prepare").id.to_string();
+    let table = [
+        ("/run", json!("nav-other"), reason::RUN_MISMATCH),
+        ("/runId", json!(Uuid::from_u128(8)), reason::RUN_MISMATCH),
+        ("/workflow", json!("payroll"), reason::WORKFLOW_MISMATCH),
+        ("/gate/gateId", json!(Uuid::from_u128(9)), reason::GATE_MISMATCH),
+        ("/gate/gateId", json!(other), reason::GATE_MISMATCH),
+        ("/gate/name", json!("nav-abcde-other"), reason::GATE_MISMATCH),
+        ("/gate/class", json!("nav-monthly.prepare"), reason::CLASS_MISMATCH),
+        ("/gate/class", json!("payroll.review"), reason::CLASS_MISMATCH),
+        ("/verb", json!("correct"), reason::INCOMPLETE),
+    ];
+    for (path, value, wanted) in table {
+        let verdict = judge(&act(&state, path, value.clone()), &state, &pin(None), proof());
+        assert_eq!(refusal(&verdict), Some(wanted), "{path} = {value}");
+    }
+}
+
+#[test]
+fn without_a_proof_that_is_older_nothing_counts() {
+    let state = state();
+    for since in [None, Some(at(100)), Some(at(101))] {
+        for verb in ["approve", "cancel"] {
+            let act = act(&state, "/verb", json!(verb));
+            assert_eq!(refusal(&judge(&act, &state, &pin(None), Proof(since))), Some(reason::APPROVAL_POLICY_MISSING));
+        }
+    }
+}
+
+#[test]
+fn the_frozen_policy_says_who() {
+    let state = state();
+    let table = [
+        (json!({}), None),
+        (json!({"users": ["amy"]}), None),
+        (json!({"users": ["bob"]}), Some(reason::NOT_IN_POLICY)),
+        (json!({"groups": ["controllers"]}), None),
+        (json!({"groups": ["auditors"]}), Some(reason::NOT_IN_POLICY)),
+        (json!({"users": ["bob"], "groups": ["controllers"]}), None),
+        (json!({"distinctFrom": ["initiator"]}), None),
+        (json!({"distinctFrom": ["policyAuthor"]}), Some(reason::NOT_DISTINCT)),
+    ];
+    for (rule, wanted) in table {
+        let mut of_step = rule.clone();
+        of_step["step"] = json!("review");
+        for policy in [json!({"author": "amy", "gates": [of_step]}), json!({"author": "amy", "default": rule})] {
+            let verdict = judge(&act(&state, "", Value::Null), &state, &pin(Some(policy.clone())), proof());
+            assert_eq!(refusal(&verdict), wanted, "{policy}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_of_another_step_does_not_hold() {
+    let state = state();
+    let policy = json!({"author": "pat", "gates": [{"step": "prepare", "users": ["bob"]}]});
+    assert_eq!(refusal(&judge(&act(&state, "", Value::Null), &state, &pin(Some(policy)), proof())), None);
+}
+
+#[test]
+fn the_initiator_and_other_deciders_can_be_kept_out() {
+    let state = state();
+    let first = gate(&state, "prepare");
+    let decide = Decide {
+        gate_id: first.id,
+        revision: 1,
+        digest: None,
+        verb: Said::Approve,
+        actor: "amy".to_owned(),
+        groups: Vec::new(),
+        act: "earlier".to_owned(),
+        acted_at: at(4),
+        comment: None,
+        correction: None,
+    };
+    let decided = machine::decide(&state, &decide, at(4)).state;
+    let judged = |state: &RunState, actor: &str, from: &str| {
+        let policy = json!({"author": "pat", "default": {"distinctFrom": [from]}});
+        refusal(&judge(&act(state, "/actor", json!(actor)), state, &pin(Some(policy)), proof()))
+    };
+    assert_eq!(judged(&state, "ina", "initiator"), Some(reason::NOT_DISTINCT));
+    for from in ["otherDeciders", "gate:prepare"] {
+        assert_eq!(judged(&state, "amy", from), None);
+        assert_eq!(judged(&decided, "amy", from), Some(reason::NOT_DISTINCT));
+        assert_eq!(judged(&decided, "bob", from), None);
+    }
+    assert_eq!(judged(&decided, "amy", "gate:review"), None);
+}
+
+#[test]
+fn acts_on_runs_need_what_their_verb_needs() {
+    let state = state();
+    let judged = |verb: &str| judge(&act(&state, "/verb", json!(verb)), &state, &pin(None), proof());
+    assert_eq!(judged("cancel"), Verdict::Cancel);
+    assert_eq!(judged("retry"), Verdict::Retry);
+    assert_eq!(judged("view"), Verdict::Refuse(reason::INCOMPLETE));
+    assert_eq!(judged("signal"), Verdict::Refuse(reason::INCOMPLETE));
+}

@@ -1,0 +1,111 @@
+//! Runs for tests: a pin, and journals brought to a state by the real rules.
+
+use jiff::Timestamp;
+use ntro_crds::workflow_run::Pin;
+use ntro_journal::RunState;
+use ntro_journal::machine::{self, Append, AppendLimits, Attach, NewRun};
+use ntro_journal::protocol::{
+    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, RunKey, RunnerVersions, Trigger,
+    WorkflowRef,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Second `n` of the tests' day.
+pub fn at(n: i64) -> Timestamp {
+    Timestamp::from_second(1_793_865_600 + n).unwrap()
+}
+
+/// A pin with this gate policy.
+pub fn pin(gate_policy: Option<Value>) -> Pin {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let mut pin = json!({
+        "runbook": {
+            "name": "nav-monthly", "version": "1.0.0", "digest": digest, "layerDigest": digest,
+            "repository": "oci://registry.example.com/acme/nav-monthly",
+        },
+        "workflowUid": "wf-uid",
+        "tenant": "acme",
+        "entity": "spv1",
+        "image": format!("registry.example.com/ntro-runner@{digest}"),
+        "serviceAccountName": "ntro-runner",
+        "config": {"currency": "GBP"},
+        "runTemplate": {"labels": {"labels.ntro.dev/cost-centre": "42"}},
+        "secretRefs": [{"name": "ntro-run-bank"}],
+    });
+    if let Some(policy) = gate_policy {
+        pin["gatePolicy"] = policy;
+    }
+    serde_json::from_value(pin).unwrap()
+}
+
+/// A run that was just created.
+pub fn created() -> RunState {
+    let run = NewRun {
+        run_id: Uuid::from_u128(7),
+        namespace: "acme".to_owned(),
+        name: "nav-abcde".to_owned(),
+        workflow: WorkflowRef { name: "nav".to_owned(), uid: "wf-uid".to_owned() },
+        slot: None,
+        trigger: Trigger { kind: "Manual".to_owned(), initiator: "ina".to_owned() },
+        pin: journal::Pin::default(),
+        input: Payload::inline("{}"),
+    };
+    machine::create(run, RunKey::from_bytes([7; 32]), at(0)).unwrap().state
+}
+
+/// The same with the Job `job-<segment>` of the wanted segment recorded.
+pub fn queued(state: &RunState) -> RunState {
+    let segment = state.wanted().unwrap().segment;
+    let (name, uid) = (format!("nav-abcde-{segment}"), format!("job-{segment}"));
+    machine::job_recorded(state, segment, (&name, &uid, "hash"), at(1)).state
+}
+
+/// The same with the pod `pod-<segment>` as its holder.
+pub fn held(state: &RunState) -> RunState {
+    let attach = Attach {
+        pod_name: format!("pod-{}", state.segment),
+        pod_uid: format!("pod-{}", state.segment),
+        job_uid: format!("job-{}", state.segment),
+        versions: RunnerVersions {
+            runtime: "1".to_owned(),
+            protocol_min: 1,
+            protocol_max: 1,
+            python: "3".to_owned(),
+            sdk: "0".to_owned(),
+        },
+        behind: false,
+    };
+    let outcome = machine::attach(state, &attach, at(2));
+    outcome.reply.unwrap();
+    outcome.state
+}
+
+/// The same after its holder said this.
+pub fn said(state: &RunState, entries: Vec<PodEntry>) -> RunState {
+    let request = AppendRequest { epoch: state.epoch, head: state.length - 1, entries };
+    let append = Append {
+        pod_uid: &format!("pod-{}", state.segment),
+        request: &request,
+        has_blob: &|_| true,
+        limits: AppendLimits { inline_max: INLINE_MAX, entry_max: 1 << 20, entries_hard: 10_000 },
+    };
+    let outcome = machine::append(state, &append, at(3));
+    outcome.reply.unwrap();
+    outcome.state
+}
+
+/// The same with an open gate of `step`.
+pub fn asking(state: &RunState, step: &str) -> RunState {
+    let gate = PodEntry::GateOpened {
+        command: state.next_command,
+        seen_upto: state.last_delivery(),
+        step: step.to_owned(),
+        kind: GateKind::Review,
+        component: "DATA_TABLE".to_owned(),
+        actions: vec!["approve".to_owned(), "reject".to_owned()],
+        due_ms: None,
+        content: Payload::inline(format!("{{\"of\":\"{step}\"}}")),
+    };
+    said(state, vec![gate])
+}

@@ -1,0 +1,157 @@
+use ntro_journal::machine;
+use ntro_journal::protocol::PodEntry;
+
+use super::super::fixtures::{at, created, held, queued, said};
+use super::*;
+
+fn job(segment: u32) -> JobView {
+    JobView {
+        name: format!("nav-abcde-{segment}"),
+        uid: format!("job-{segment}"),
+        segment,
+        owner: "run-uid".to_owned(),
+        template_hash: "hash".to_owned(),
+        finished: false,
+        deleting: false,
+    }
+}
+
+fn finished(segment: u32) -> JobView {
+    JobView { finished: true, ..job(segment) }
+}
+
+fn deleting(segment: u32) -> JobView {
+    JobView { deleting: true, ..job(segment) }
+}
+
+fn pod(segment: u32, alive: bool) -> PodView {
+    PodView { uid: format!("pod-{segment}"), job_uid: format!("job-{segment}"), alive, lost: false, ending: false }
+}
+
+fn lost(segment: u32) -> PodView {
+    PodView { lost: true, ending: true, ..pod(segment, false) }
+}
+
+fn look(state: &RunState, jobs: &[JobView], pods: &[PodView], second: i64) -> Plan {
+    let name = state.wanted().map(|wanted| format!("nav-abcde-{}", wanted.segment));
+    plan(&View {
+        state,
+        run_uid: "run-uid",
+        wanted_job: name.as_deref().map(|name| (name, "hash")),
+        jobs,
+        pods,
+        now: at(second),
+    })
+}
+
+fn delete(segment: u32) -> Step {
+    Step::DeleteJob { name: format!("nav-abcde-{segment}"), uid: format!("job-{segment}") }
+}
+
+/// Held by the second segment's pod, after the first was lost.
+fn second() -> RunState {
+    let gone = machine::job_gone(&held(&queued(&created())), 1, at(4)).state;
+    held(&queued(&gone))
+}
+
+#[test]
+fn the_wanted_job_is_made_once_and_taken_up_if_it_is_there() {
+    let state = created();
+    assert_eq!(look(&state, &[], &[], 1).steps, [Step::CreateJob { segment: 1 }]);
+    let record =
+        Step::RecordJob { segment: 1, name: "nav-abcde-1".into(), uid: "job-1".into(), template_hash: "hash".into() };
+    assert_eq!(look(&state, &[job(1)], &[], 1).steps, [record]);
+    let foreign = JobView { owner: "somebody".to_owned(), ..job(1) };
+    assert_eq!(look(&state, &[foreign], &[], 1).steps, [Step::NameTaken { name: "nav-abcde-1".into() }]);
+    let older = JobView { template_hash: "older".to_owned(), ..job(1) };
+    assert_eq!(look(&state, &[older], &[], 1).steps, [delete(1)]);
+    let leaving = look(&state, &[deleting(1)], &[], 1);
+    assert!(leaving.steps.is_empty() && leaving.next != Next::OnChange);
+}
+
+#[test]
+fn a_queued_run_waits_for_its_pod_and_notices_when_none_will_come() {
+    let state = queued(&created());
+    let gone = [Step::JobGone { segment: 1 }];
+    assert!(look(&state, &[job(1)], &[], 2).steps.is_empty());
+    assert!(look(&state, &[job(1)], &[pod(1, true)], 2).steps.is_empty());
+    assert!(look(&state, &[deleting(1)], &[pod(1, true)], 2).steps.is_empty());
+    assert_eq!(look(&state, &[], &[], 2).steps, gone);
+    assert_eq!(look(&state, &[finished(1)], &[pod(1, false)], 2).steps, gone);
+    assert_eq!(look(&state, &[deleting(1)], &[], 2).steps, gone);
+    assert_eq!(look(&state, &[job(1)], &[lost(1)], 2).steps, gone);
+}
+
+#[test]
+fn a_holder_is_released_when_its_pod_is_gone() {
+    let state = held(&queued(&created()));
+    assert!(look(&state, &[job(1)], &[pod(1, true)], 5).steps.is_empty());
+    for pods in [vec![], vec![pod(1, false)], vec![lost(1)]] {
+        assert_eq!(look(&state, &[job(1)], &pods, 5).steps, [Step::JobGone { segment: 1 }], "{pods:?}");
+    }
+}
+
+#[test]
+fn the_next_job_waits_for_its_time_and_for_everything_earlier() {
+    let state = machine::job_gone(&held(&queued(&created())), 1, at(4)).state;
+    let create = [Step::CreateJob { segment: 2 }];
+    assert!(look(&state, &[finished(1)], &[], 5).steps.is_empty(), "back-off after a loss");
+    assert_eq!(look(&state, &[finished(1)], &[], 60).steps, create);
+    assert_eq!(look(&state, &[finished(1)], &[pod(1, true)], 60).steps, [delete(1)]);
+    assert!(look(&state, &[deleting(1)], &[pod(1, true)], 60).steps.is_empty());
+    assert_eq!(look(&state, &[deleting(1)], &[lost(1)], 60).steps, create, "what is fenced and out of reach");
+    assert!(look(&state, &[], &[pod(1, true)], 60).steps.is_empty(), "a pod without its Job");
+}
+
+#[test]
+fn a_job_whose_pods_ended_is_left_to_its_controller_for_a_moment() {
+    let state = machine::job_gone(&held(&queued(&created())), 1, at(4)).state;
+    assert!(look(&state, &[job(1)], &[pod(1, false)], 5).steps.is_empty());
+    assert_eq!(look(&state, &[job(1)], &[pod(1, false)], 60).steps, [delete(1)]);
+}
+
+#[test]
+fn who_ended_the_run_leaves_by_itself_and_is_ended_when_it_does_not() {
+    let done =
+        PodEntry::RunCompleted { command: 0, seen_upto: 0, result: ntro_journal::protocol::Payload::inline("1") };
+    let finish = PodEntry::Released { epoch: None, cause: ReleaseCause::Finished };
+    let state = said(&held(&queued(&created())), vec![done, finish]);
+    let soon = look(&state, &[job(1)], &[pod(1, true)], 10);
+    assert!(soon.steps.is_empty() && soon.next != Next::OnChange);
+    assert_eq!(look(&state, &[job(1)], &[pod(1, true)], 100).steps, [delete(1)]);
+    assert_eq!(look(&state, &[finished(1)], &[pod(1, false)], 100).steps, []);
+}
+
+#[test]
+fn a_cancelled_run_is_stopped_at_once() {
+    let state = machine::cancel(&queued(&created()), "act", "amy", at(3)).state;
+    assert!(state.terminal.is_some());
+    assert_eq!(look(&state, &[job(1)], &[pod(1, true)], 3).steps, [delete(1)]);
+}
+
+#[test]
+fn finished_jobs_go_but_the_last() {
+    let state = second();
+    assert_eq!(look(&state, &[finished(1), job(2)], &[pod(2, true)], 60).steps, [delete(1)]);
+    let state = machine::job_gone(&state, 2, at(70)).state;
+    assert_eq!(look(&state, &[finished(2)], &[], 70).steps, []);
+}
+
+#[test]
+fn a_pod_that_should_have_been_gone_long_ago_is_lost() {
+    let made = |phase: &str, gone_by: Option<i64>| -> Pod {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {
+                "uid": "p", "deletionTimestamp": gone_by.map(|n| at(n).to_string()),
+                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "j", "controller": true}],
+            },
+            "status": {"phase": phase},
+        }))
+        .unwrap()
+    };
+    let view = |phase, gone_by| pod_view(&made(phase, gone_by), at(100)).map(|pod| (pod.alive, pod.lost)).unwrap();
+    assert_eq!(view("Running", None), (true, false));
+    assert_eq!(view("Running", Some(90)), (true, false));
+    assert_eq!(view("Running", Some(10)), (false, true));
+    assert_eq!(view("Failed", Some(10)), (false, false));
+}
