@@ -70,6 +70,7 @@ class Server:
         self._stream = self.connect()
         self._lines = self._stream.makefile("rb")
         self._ids = itertools.count(1)
+        self._lock = threading.Lock()
 
     def connect(self) -> socket.socket:
         stream = socket.socket(socket.AF_UNIX)
@@ -77,8 +78,9 @@ class Server:
         return stream
 
     def ask(self, op: str, **fields: Any) -> Any:
-        self._stream.sendall(json.dumps({"op": op, "id": next(self._ids), **fields}).encode() + b"\n")
-        reply = json.loads(self._lines.readline())
+        with self._lock:
+            self._stream.sendall(json.dumps({"op": op, "id": next(self._ids), **fields}).encode() + b"\n")
+            reply = json.loads(self._lines.readline())
         if "error" in reply:
             raise RefusedError(f"{op}: {reply['error']}")
         return reply["ok"]
@@ -284,9 +286,15 @@ class Zygote:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(job).encode() + b"\n")
         self._process.stdin.flush()
-        while not select.select([self._process.stdout], [], [], 0.01)[0]:
-            meanwhile()
-        return int(self._process.stdout.readline())
+        try:
+            while not select.select([self._process.stdout], [], [], 0.01)[0]:
+                meanwhile()
+            return int(self._process.stdout.readline())
+        except BaseException:
+            # An attempt is still under way, and its end must not be taken for that of the next one.
+            self._process.kill()
+            del _local.zygote
+            raise
 
 
 _local = threading.local()

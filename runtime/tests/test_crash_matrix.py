@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,12 @@ def at_every_point(clean: Run, servers: list[Server], attempt: Callable[[Server,
             free.put(server)
 
     with ThreadPoolExecutor(len(servers)) as pool:
-        for _ in pool.map(one, points):
-            pass
+        done = [pool.submit(one, point) for point in points]
+        try:
+            for future in as_completed(done):
+                future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def test_stub_killed_at_every_point(stub_run: Make, servers: list[Server]) -> None:

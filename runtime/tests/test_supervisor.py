@@ -422,4 +422,4 @@ def test_a_missing_setting_is_named(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 78
-    assert "NTRO_API_URL, NTRO_API_CA, NTRO_TOKEN not set" in done.stdout.decode()
+    assert "NTRO_API_URL, NTRO_API_CA, NTRO_TOKEN_FILE not set" in done.stdout.decode()

@@ -72,7 +72,7 @@ def decode(text: str, hint: Any, what: str) -> Any:
     if hint is Any or hint is None or hint is type(None) or hint is inspect.Parameter.empty:
         return from_json(text, cache_strings=False)
     try:
-        return _adapter(hint).validate_json(text)
+        return _adapter(hint).validate_json(f"[{text}]")[0]
     except PydanticUserError as error:
         raise CodecError(f"{what} has an annotation that cannot be read from JSON: {_first_line(error)}") from None
     except ValueError as error:
@@ -99,7 +99,7 @@ def decode_args(text: str, signature: Signature, what: str) -> list[Any]:
     ]
 
 
-def _adapter(hint: Any) -> TypeAdapter[Any]:
+def _adapter(hint: Any) -> TypeAdapter[list[Any]]:
     try:
         return _adapter_cached(hint)
     except TypeError:  # an unhashable annotation
@@ -107,16 +107,13 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 
 @lru_cache(maxsize=1024)
-def _adapter_cached(hint: Any) -> TypeAdapter[Any]:
+def _adapter_cached(hint: Any) -> TypeAdapter[list[Any]]:
     return _build_adapter(hint)
 
 
-def _build_adapter(hint: Any) -> TypeAdapter[Any]:
-    try:
-        return TypeAdapter(hint, config=ConfigDict(val_json_bytes="base64", arbitrary_types_allowed=True))
-    except PydanticUserError:
-        # Models, dataclasses and typed dictionaries bring their own configuration.
-        return TypeAdapter(hint)
+def _build_adapter(hint: Any) -> TypeAdapter[list[Any]]:
+    # In a list, because a configuration cannot be given for models and dataclasses themselves.
+    return TypeAdapter(list[hint], config=ConfigDict(val_json_bytes="base64", arbitrary_types_allowed=True))
 
 
 def _first_line(error: BaseException) -> str:
@@ -128,5 +125,5 @@ def _describe(error: ValueError) -> str:
     if not callable(errors):
         return _first_line(error)
     first = errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
+    place = ".".join(str(part) for part in first["loc"][1:])
     return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -6,61 +6,35 @@ this file run; "live" only means that a command is not in the journal yet and is
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
-import platform
 import queue
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import PROTOCOL_MAX, PROTOCOL_MIN, __version__, compat, loop
-from .activities import ActivityRunner, Attempt, Outcome, Probe, UnwritableResultError
+from . import compat, loop
+from .activities import Probe
+from .attempts import Attempts
 from .bundle import Bundle, BundleError, load
-from .codec import CodecError, decode_args, encode, signature_of
+from .codec import CodecError, decode_args, signature_of
 from .commands import Command, Difference, compare, describe
-from .context import ActivityContext, ActivityInfo, RunFiles
 from .errors import Block, BlockCode, ConnectionLostError, ExitCode, Leave, ProtocolError
 from .guards import Guard
-from .journal import NOT_STARTED, ActivityState, Entry, Journal, time_of
+from .journal import Entry, time_of
 from .journal_client import JournalClient, Json
-from .payload import Payload, read_payload
-from .retries import Failure, Verdict, decide, error_fields, failure_of
+from .ledger import Ledger
+from .payload import read_payload
 from .runtime import DurableRuntime, WorkflowInfo
-from .scope import PendingActivity, WorkflowScope
+from .scope import WorkflowScope
 from .sites import Site, SiteFinder
 
 _log = logging.getLogger("ntro.runtime")
-_MAX_RUNNING = 16
 _APPEND_BYTES = 512 * 1024
-_POLL_MS = 20_000
 _TERMINATION_GRACE_S = 20.0
-
-
-@dataclass
-class Running:
-    """An attempt under way in this process."""
-
-    attempt: Attempt
-    deadline: float | None
-    """Of `time.monotonic()`."""
-
-
-def versions() -> Json:
-    """What this runner is, for `attach`."""
-    return {
-        "runtime": __version__,
-        "protocolMin": PROTOCOL_MIN,
-        "protocolMax": PROTOCOL_MAX,
-        "python": platform.python_version(),
-        "sdk": importlib.metadata.version("ntro"),
-    }
 
 
 class Engine:
@@ -74,23 +48,17 @@ class Engine:
         exit_process: Callable[[int], NoReturn] = os._exit,
         probe: Probe = lambda _point: None,
     ) -> None:
-        self._client = client
         self._root = root.resolve()
         self._exit = exit_process
         self._probe = probe
         self._finder = SiteFinder(self._root)
         self._guard = Guard(self._finder, self._misused)
         self._runtime = DurableRuntime()
-        self._journal = Journal()
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._runner = ActivityRunner(lambda outcome: self._events.put(("done", outcome)), probe)
-        self._running: dict[int, Running] = {}
+        self._ledger = Ledger(client, probe, lambda entry: self._attempts.on_entry(entry))
+        self._journal = self._ledger.journal
+        self._attempts = Attempts(self._ledger, self._finder, self._halt, probe, lambda outcome: self._events.put(("ended", outcome)))
         self._poll: Future[Json] | None = None
-        self._fresh: set[int] = set()
-        self._inline_max = 65_536
-        self._settings: Json = {}
-        self._newest: Entry = {}
-        self._heard = 0.0
         self._terminate = False
         self._leaving = False
         self._scope: WorkflowScope
@@ -101,7 +69,7 @@ class Engine:
     def run(self) -> NoReturn:
         """Attach, replay, go on, leave."""
         try:
-            self._attach()
+            self._ledger.attach()
             self._leave_if_asked()
             self._load()
             self._turn(None)
@@ -109,43 +77,36 @@ class Engine:
                 self._leave_if_asked()
                 if self._journal.undelivered:
                     self._turn(self._journal.undelivered.popleft())
-                elif not self._advance_activities():
-                    self._park()
+                elif self._attempts.advance():
+                    self._wait(self._attempts.next_deadline())
                 else:
-                    self._wait(self._next_deadline())
+                    self._park()
         except ProtocolError as error:
             self._refused(error)
         except ConnectionLostError:
-            self._leave(Leave(ExitCode.OUTAGE, reason="connection lost"))
+            self._leave(Leave(ExitCode.OUTAGE))
 
     def terminate(self) -> None:
         """The pod is asked to go (signal handler)."""
         self._terminate = True
         self._events.put(("terminate", None))
 
-    def _attach(self) -> None:
-        reply = self._client.attach(versions())
-        self._settings = reply["settings"]
-        self._inline_max = int(self._settings["inlineMax"])
-        self._take(reply["entries"])
-        self._replay_until = self._journal.seen_upto if self._journal.commands else -1
-
     def _load(self) -> None:
         created = self._journal.created
         compat.install(self._runtime)
         loop.install()
-        loop.set_misuse_handler(self._misused_here)
-        text = read_payload(created["input"], self._client)
+        loop.set_misuse_handler(lambda message: self._misused(message, self._finder.of_caller()))
+        text = read_payload(created["input"], self._ledger.client)
         try:
             self._bundle = load(self._root)
             signature = signature_of(self._bundle.entry, skip_self=True)
         except BundleError as error:
             self._halt(Block(BlockCode.BUNDLE_INVALID, str(error), exit_code=ExitCode.CONFIG))
         except (Exception, SystemExit) as error:
-            message = f"importing the bundle failed: {type(error).__name__}: {error}"
-            site = self._finder.of_exception(error)
-            self._halt(Block(BlockCode.BUNDLE_INVALID, message, site, exit_code=ExitCode.CONFIG))
-        self._scope = WorkflowScope(self._finder, self._client, self._halt, time_of(created), self._guard)
+            message = f"importing the bundle failed: {_text(error)}"
+            self._halt(Block(BlockCode.BUNDLE_INVALID, message, self._finder.of_exception(error), exit_code=ExitCode.CONFIG))
+        self._scope = WorkflowScope(self._finder, self._ledger.client, self._halt, time_of(created), self._guard)
+        self._attempts.wanted = self._scope.activities
         self._runtime.activity_by_name = self._bundle.activities.get
         self._runtime.bind(self._scope, self._info())
         args = f"[{text}]" if signature.params or signature.variadic else "[]"
@@ -169,7 +130,7 @@ class Engine:
 
     def _turn(self, delivery: Entry | None) -> None:
         seq = 0 if delivery is None else int(delivery["seq"])
-        self._runtime.replaying = seq <= self._replay_until
+        self._runtime.replaying = seq <= self._ledger.replay_until
         phase = "replay" if self._runtime.replaying else "turn"
         self._probe(f"{phase}:before")
         tell = self._begin if delivery is None else self._scope.prepare(delivery)
@@ -210,8 +171,9 @@ class Engine:
         self._halt(Block(code, difference.message, site or self._finder.of_code(self._bundle.entry)))
 
     def _append_commands(self, commands: list[Command]) -> None:
-        if self._scope.finished:
-            self._finish_running()
+        # The code is done, but effects under way are still to be recorded before the run is sealed.
+        while self._scope.finished and self._attempts.running:
+            self._wait(self._attempts.next_deadline())
         chunk: list[Command] = []
         for command in commands:
             if chunk and sum(c.size for c in chunk) + command.size > _APPEND_BYTES:
@@ -225,209 +187,38 @@ class Engine:
     def _append_chunk(self, commands: list[Command]) -> None:
         for command in commands:
             if command.payload is not None:
-                self._upload(command.payload)
+                self._ledger.upload(command.payload)
         try:
-            self._append([command.to_wire(self._inline_max) for command in commands])
+            self._ledger.append(*[command.to_wire(self._ledger.inline_max) for command in commands])
         except ProtocolError as error:
             if error.code == "RequirementNotMet":
                 # The operator has blocked the run and said which activity.
-                self._leave(Leave(ExitCode.BLOCKED, released="blocked", reason=error.code))
+                self._leave(Leave(ExitCode.BLOCKED, released="blocked"))
             if error.code in ("TooLarge", "Diverged"):
                 code = BlockCode.TOO_LARGE if error.code == "TooLarge" else BlockCode.DIVERGENCE
                 self._halt(Block(code, error.message, commands[0].site))
             raise
-        self._fresh.update(c.number for c in commands if c.type == "activityScheduled")
-
-    def _finish_running(self) -> None:
-        """The code is done, but effects under way are still to be recorded before the run is sealed."""
-        while self._running:
-            self._wait(self._next_deadline())
-
-    # -- the journal -------------------------------------------------------------------------------
-
-    def _upload(self, payload: Payload) -> None:
-        if len(payload.data) > self._inline_max:
-            self._client.put_blob(payload.digest, payload.data)
-
-    def _payload(self, value: Any) -> Json:
-        payload = Payload(value if isinstance(value, str) else encode(value, "a record"))
-        self._upload(payload)
-        return payload.to_wire(self._inline_max)
-
-    def _append(self, entries: list[Json]) -> None:
-        self._probe("append:before")
-        fresh = self._client.append(self._journal.head, entries)
-        self._probe("append:after")
-        self._take(fresh)
-
-    def _operator_time(self) -> datetime:
-        """The operator's clock, by the newest entry and the time since it came; the pod's own may differ."""
-        return time_of(self._newest) + timedelta(seconds=time.monotonic() - self._heard)
-
-    def _take(self, entries: list[Entry]) -> None:
-        if entries:
-            self._newest, self._heard = entries[-1], time.monotonic()
-        for entry in self._journal.extend(entries):
-            if entry["type"] == "activityCancelRequested":
-                running = self._running.pop(int(entry["target"]), None)
-                if running is not None:
-                    self._runner.cancel(running.attempt)
-
-    # -- activities --------------------------------------------------------------------------------
-
-    def _advance_activities(self) -> bool:
-        """Start what may start. False if no activity is running or due."""
-        busy = False
-        for state in list(self._journal.open_activities()):
-            pending = self._scope.activities.get(state.command)
-            if pending is None:
-                continue
-            busy = True
-            if state.command in self._running or len(self._running) >= _MAX_RUNNING:
-                continue
-            if self._due_in(state) <= 0:
-                self._start(state, pending)
-        return busy
-
-    def _due_in(self, state: ActivityState) -> float:
-        """Seconds until the next attempt may start."""
-        if state.failed_attempt < state.attempt or state.failures == 0 or state.last_failure is None:
-            return 0
-        wait = int(state.last_failure["retryAfterMs"]) / 1000
-        passed = (self._operator_time() - time_of(state.last_failure)).total_seconds()
-        return min(wait, wait - passed)
-
-    def _start(self, state: ActivityState, pending: PendingActivity) -> None:
-        if state.command in self._fresh:
-            self._fresh.discard(state.command)
-        else:
-            self._retry(state, pending)
-        call = pending.call
-        info = ActivityInfo(
-            workflow_id=self._journal.created["runId"],
-            activity_id=str(state.command),
-            activity_type=call.name,
-            task_queue=self._journal.created["namespace"],
-            attempt=state.attempt,
-            idempotency_key=f"{self._journal.created['runId']}/{state.command}",
-        )
-        context = ActivityContext(info, RunFiles(self._journal, self._client))
-        attempt = Attempt(state.command, state.attempt, call.name, call.function, pending.signature, pending.args_text, context)
-        deadline = None if call.timeout_ms is None else time.monotonic() + call.timeout_ms / 1000
-        self._running[state.command] = Running(attempt, deadline)
-        self._probe("activity:acknowledged")
-        self._runner.start(attempt)
-
-    def _retry(self, state: ActivityState, pending: PendingActivity) -> None:
-        """Journal the intent of a further attempt."""
-        cause = "failure" if state.failed_attempt == state.attempt else "crash"
-        try:
-            self._append([{"type": "activityRetried", "target": state.command, "attempt": state.attempt + 1, "cause": cause}])
-        except ProtocolError as error:
-            if error.code != "NotAllowedToRepeat":
-                raise
-            code = BlockCode.RETRIES_EXHAUSTED if cause == "failure" else BlockCode.EFFECT_UNKNOWN
-            message = (
-                f"activity {state.name!r} (command {state.command}) may have had its effect already; a person must allow it to be repeated"
-            )
-            self._halt(Block(code, message, pending.site, state.name))
-
-    def _done(self, outcome: Outcome) -> None:
-        attempt = outcome.attempt
-        running = self._running.get(attempt.command)
-        if running is None or running.attempt is not attempt:
-            return  # cancelled or timed out: nobody waits for it any more
-        del self._running[attempt.command]
-        if outcome.error is not None:
-            self._failed(attempt, outcome.error)
-            return
-        self._append(
-            [
-                {
-                    "type": "activityCompleted",
-                    "target": attempt.command,
-                    "attempt": attempt.number,
-                    "result": self._payload(outcome.result or "null"),
-                    "outputs": [output.to_wire() for output in outcome.outputs],
-                }
-            ]
-        )
-
-    def _failed(self, attempt: Attempt, error: BaseException) -> None:
-        pending = self._scope.activities[attempt.command]
-        state = self._journal.activities[attempt.command]
-        if isinstance(error, (ProtocolError, ConnectionLostError)):
-            raise error
-        site = self._finder.of_exception(error) or self._finder.of_code(attempt.function)
-        if isinstance(error, UnwritableResultError):
-            self._halt(Block(BlockCode.SDK_MISUSE, str(error), site, attempt.name))
-        failure = failure_of(error)
-        _log.error("activity %s, attempt %d, failed", attempt.name, attempt.number, exc_info=error)
-        elapsed_ms = int((self._operator_time() - time_of(state.scheduled)).total_seconds() * 1000)
-        call = pending.call
-        step = decide(
-            failure,
-            effect=state.effect,
-            policy=call.policy,
-            failures=state.failures + 1,
-            elapsed_ms=elapsed_ms,
-            limit_ms=call.limit_ms,
-        )
-        entry = self._failure_entry(attempt, failure, site)
-        if step.verdict is Verdict.FAIL:
-            self._append([{**entry, "type": "activityFailed", "error": error_fields(failure)}])
-            return
-        entry = {**entry, "type": "activityAttemptFailed", "error": {"type": failure.type}}
-        entry["retryAfterMs"] = step.delay_ms
-        if step.verdict is Verdict.RETRY:
-            self._append([entry])
-            return
-        message = f"activity {attempt.name!r} failed in attempt {attempt.number}: {failure.type}: {failure.message}"
-        self._halt(Block(BlockCode.RETRIES_EXHAUSTED, message, site, attempt.name), first=[entry])
-
-    def _failure_entry(self, attempt: Attempt, failure: Failure, site: Site | None) -> Json:
-        detail: Json = {"type": failure.type, "message": failure.message}
-        if site is not None:
-            detail["site"] = str(site)
-        return {"target": attempt.command, "attempt": attempt.number, "detail": self._payload(detail)}
+        for command in commands:
+            if command.type == "activityScheduled":
+                self._attempts.scheduled(command.number)
 
     # -- waiting -----------------------------------------------------------------------------------
-
-    def _next_deadline(self) -> float | None:
-        """Seconds until an activity times out or a further attempt is due."""
-        now = time.monotonic()
-        waits = [r.deadline - now for r in self._running.values() if r.deadline is not None]
-        for state in self._journal.open_activities():
-            if state.command in self._scope.activities and state.command not in self._running:
-                waits.append(self._due_in(state))
-        return min(waits) if waits else None
 
     def _wait(self, seconds: float | None) -> None:
         """Until something happens: an attempt ends, the journal has news, the pod must go, or `seconds` are over."""
         if self._poll is None:
-            self._poll = self._client.poll_later(self._journal.head, self._poll_ms())
+            self._poll = self._ledger.poll()
             self._poll.add_done_callback(lambda future: self._events.put(("news", future)))
         try:
             kind, value = self._events.get(timeout=None if seconds is None else max(0.0, seconds))
         except queue.Empty:
-            self._expire()
+            self._attempts.expire()
             return
-        if kind == "done":
-            self._done(value)
+        if kind == "ended":
+            self._attempts.ended(value)
         elif kind == "news":
             self._poll = None
-            self._take(list(value.result()["entries"]))
-
-    def _poll_ms(self) -> int:
-        return max(100, min(_POLL_MS, int(self._settings["leaseMs"]) // 2))
-
-    def _expire(self) -> None:
-        now = time.monotonic()
-        for running in list(self._running.values()):
-            if running.deadline is not None and running.deadline <= now:
-                del self._running[running.attempt.command]
-                self._runner.cancel(running.attempt)
-                self._failed(running.attempt, TimeoutError("the attempt took longer than start_to_close_timeout"))
+            self._ledger.take(list(value.result()["entries"]))
 
     def _park(self) -> None:
         """Nothing to do here: say so, wait a little for news, and leave."""
@@ -436,7 +227,7 @@ class Engine:
             self._halt(Block(BlockCode.CODE_ERROR, "the workflow waits for something that can never happen"))
         if not self._unless_unread({"type": "parked", "seenUpto": self._scope.seen, "waitingFor": waiting_for}):
             return
-        linger_until = time.monotonic() + int(self._settings["lingerMs"]) / 1000
+        linger_until = time.monotonic() + self._ledger.seconds("lingerMs")
         while not self._journal.undelivered and not self._terminate:
             left = linger_until - time.monotonic()
             if left <= 0:
@@ -444,77 +235,65 @@ class Engine:
             self._wait(left)
         if self._journal.undelivered:
             return
-        released: Json = {"type": "released", "epoch": self._client.epoch, "cause": "parked"}
-        if self._unless_unread(released):
+        self._flush()
+        if self._unless_unread({"type": "released", "epoch": self._ledger.client.epoch, "cause": "parked"}):
             self._exit_now(ExitCode.OK)
 
     def _unless_unread(self, entry: Json) -> bool:
         """Append a record that is refused while there is something to be handed over."""
-        if entry["type"] == "released":
-            self._flush()
         try:
-            self._append([entry])
+            self._ledger.append(entry)
         except ProtocolError as error:
             if error.code != "Unread":
                 raise
-            self._take(list(error.extra.get("entries", [])))
+            self._ledger.take(list(error.extra.get("entries", [])))
             return False
-        return not self._journal.undelivered or entry["type"] == "released"
+        return True
 
     # -- leaving -----------------------------------------------------------------------------------
 
     def _leave_if_asked(self) -> None:
         if self._journal.cancel_requested:
-            self._drain_running(int(self._settings["cancelGraceMs"]) / 1000)
+            self._drain(self._ledger.seconds("cancelGraceMs"))
             self._leave(Leave(ExitCode.OK, released="cancelled"))
         if self._terminate:
-            self._drain_running(_TERMINATION_GRACE_S)
-            self._disown_fresh()
+            self._drain(_TERMINATION_GRACE_S)
+            self._attempts.disown_fresh()
             # Only the operator may say that a pod is gone; it sees so at once.
-            self._leave(Leave(ExitCode.TERMINATED, reason="terminated"))
+            self._leave(Leave(ExitCode.TERMINATED))
 
-    def _drain_running(self, grace_s: float) -> None:
+    def _drain(self, grace_s: float) -> None:
         """Let attempts under way end, and report them; start nothing new."""
         until = time.monotonic() + grace_s
-        while self._running and time.monotonic() < until:
-            deadline = self._next_deadline()
+        while self._attempts.running and time.monotonic() < until:
+            deadline = self._attempts.next_deadline()
             left = until - time.monotonic()
             self._wait(left if deadline is None else min(left, deadline))
-
-    def _disown_fresh(self) -> None:
-        """An intent was journaled, but this process will not act on it: say so, else a person would be asked whether it did."""
-        detail = self._payload({"message": "the pod was terminated before the attempt began"})
-        for state in self._journal.open_activities():
-            if state.command in self._fresh:
-                entry: Json = {"type": "activityAttemptFailed", "target": state.command, "attempt": state.attempt}
-                self._append([{**entry, "error": {"type": NOT_STARTED}, "detail": detail, "retryAfterMs": 0}])
 
     def _misused(self, message: str, site: Site | None) -> NoReturn:
         self._halt(Block(BlockCode.SDK_MISUSE, message, site))
 
-    def _misused_here(self, message: str) -> None:
-        self._misused(message, self._finder.of_caller())
-
-    def _halt(self, block: Block, first: list[Json] | None = None) -> NoReturn:
+    def _halt(self, block: Block, *first: Json) -> NoReturn:
         """Block the run and end the process, without a word to the code."""
-        self._leave(Leave(block.exit_code, released="blocked", reason=block.code, block=block), first)
+        self._leave(Leave(block.exit_code, released="blocked", block=block), *first)
 
-    def _leave(self, order: Leave, first: list[Json] | None = None) -> NoReturn:
+    def _leave(self, order: Leave, *first: Json) -> NoReturn:
         if self._leaving:
             self._exit_now(ExitCode.CRASH)
         self._leaving = True
         self._guard.disarm()
-        entries: list[Json] = list(first or [])
+        entries = list(first)
         if order.block is not None:
             where = f" at {order.block.site}" if order.block.site else ""
             _log.error("run blocked: %s%s: %s", order.block.code, where, order.block.message)
-            entries.append(self._blocked(order.block))
         self._flush()
         try:
+            if order.block is not None:
+                entries.append(self._blocked(order.block))
             if entries:
-                self._append(entries)
+                self._ledger.append(*entries)
             if order.released is not None:
-                self._append([{"type": "released", "epoch": self._client.epoch, "cause": order.released}])
+                self._ledger.append({"type": "released", "epoch": self._ledger.client.epoch, "cause": order.released})
         except ProtocolError as error:
             if error.code == "Fenced":
                 self._exit_now(ExitCode.FENCED)
@@ -531,17 +310,15 @@ class Engine:
             entry["site"] = block.site.to_wire()
         if block.activity is not None:
             entry["activity"] = block.activity
-        entry["detail"] = self._payload({"message": block.message})
-        return entry
+        return {**entry, "detail": self._ledger.payload({"message": block.message})}
 
     def _refused(self, error: ProtocolError) -> NoReturn:
-        """The operator does not want this process any more, or it does not understand it."""
+        """The operator does not want this process any more, or does not understand it."""
         codes = {"Fenced": ExitCode.FENCED, "Sealed": ExitCode.OK, "Version": ExitCode.CONFIG}
         code = codes.get(error.code, ExitCode.CRASH)
         if code is ExitCode.CRASH:
             _log.error("the journal refused a request: %s", error)
         self._guard.disarm()
-        self._flush()
         self._exit_now(code)
 
     def _flush(self) -> None:
@@ -551,6 +328,7 @@ class Engine:
         sys.stderr.flush()
 
     def _exit_now(self, code: int) -> NoReturn:
+        self._flush()
         self._exit(int(code))
 
 

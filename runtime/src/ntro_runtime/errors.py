@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .sites import Site
@@ -86,5 +86,4 @@ class Leave:
 
     code: ExitCode
     released: str | None = None
-    reason: str = ""
-    block: Block | None = field(default=None)
+    block: Block | None = None

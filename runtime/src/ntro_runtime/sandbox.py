@@ -35,6 +35,8 @@ _ALL_FROM_5 = (1 << 16) - 1
 
 _SYSTEM_READ = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/etc")
 _PROC_READ = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/mounts")
+# Secrets that the workflow names, mounted by the operator; never the directory of the pod's own token.
+_SECRETS = "/var/run/ntro/secrets"
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
@@ -53,8 +55,8 @@ class Policy:
 
 def policy(bundle: Path, scratch: Path) -> Policy:
     """The bundle, Python and the system's libraries to read; one private directory to write."""
-    python = {Path(p) for p in [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *sys.path] if p}
-    read = [bundle, *(Path(p) for p in (*_SYSTEM_READ, *_PROC_READ)), *sorted(python)]
+    python = {Path(p) for p in [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *sys.path] if p and p != "/"}
+    read = [bundle, Path(_SECRETS), *(Path(p) for p in (*_SYSTEM_READ, *_PROC_READ)), *sorted(python)]
     return Policy(tuple(read), (scratch,), tuple(Path(p) for p in _DEVICES))
 
 

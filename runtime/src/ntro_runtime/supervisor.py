@@ -23,8 +23,8 @@ from typing import Any, NoReturn
 
 from . import sandbox
 from .bundle import BundleError
-from .engine import versions
 from .errors import ExitCode, ProtocolError
+from .ledger import versions
 from .log_pump import LogPump
 from .operator_api import OperatorApi, OutageError, StoppedError, patiently
 from .proxy import Proxy

@@ -1,0 +1,205 @@
+"""Attempts of activities as the journal sees them: when one may start, and what is written when it ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from .activities import ActivityRunner, Attempt, Outcome, Probe, UnwritableResultError
+from .context import ActivityContext, ActivityInfo, RunFiles
+from .errors import Block, BlockCode, ConnectionLostError, ProtocolError
+from .journal import NOT_STARTED, ActivityState, Entry, time_of
+from .journal_client import Json
+from .ledger import Ledger
+from .retries import Failure, Verdict, decide, error_fields, failure_of
+from .scope import PendingActivity
+from .sites import Site, SiteFinder
+
+_log = logging.getLogger("ntro.runtime")
+_MAX_RUNNING = 16
+
+
+class Halt(Protocol):
+    """Ends the process with the run blocked; `first` are entries to write before that."""
+
+    def __call__(self, block: Block, *first: Json) -> NoReturn: ...
+
+
+@dataclass
+class _Running:
+    attempt: Attempt
+    deadline: float | None
+    """Of `time.monotonic()`."""
+
+
+class Attempts:
+    """`report` is called on another thread when an attempt ends, and must lead to `ended()` on the main one."""
+
+    def __init__(self, ledger: Ledger, finder: SiteFinder, halt: Halt, probe: Probe, report: Callable[[Outcome], None]) -> None:
+        self._ledger = ledger
+        self._finder = finder
+        self._halt = halt
+        self._probe = probe
+        self._runner = ActivityRunner(report, probe)
+        self._running: dict[int, _Running] = {}
+        self._fresh: set[int] = set()
+        self.wanted: dict[int, PendingActivity] = {}
+        """What workflow code waits for, by command; shared with the scope."""
+
+    @property
+    def running(self) -> bool:
+        """Whether an attempt is under way."""
+        return bool(self._running)
+
+    def scheduled(self, command: int) -> None:
+        """The intent was journaled by this process, so its first attempt may start."""
+        self._fresh.add(command)
+
+    def on_entry(self, entry: Entry) -> None:
+        """Give up what workflow code no longer wants."""
+        if entry["type"] == "activityCancelRequested":
+            running = self._running.pop(int(entry["target"]), None)
+            if running is not None:
+                self._runner.cancel(running.attempt)
+
+    # -- starting ----------------------------------------------------------------------------------
+
+    def advance(self) -> bool:
+        """Start what may start. False if nothing is under way or due."""
+        busy = False
+        for state in list(self._ledger.journal.open_activities()):
+            pending = self.wanted.get(state.command)
+            if pending is None:
+                continue
+            busy = True
+            if state.command not in self._running and len(self._running) < _MAX_RUNNING and self._due_in(state) <= 0:
+                self._start(state, pending)
+        return busy
+
+    def next_deadline(self) -> float | None:
+        """Seconds until an attempt has taken too long or a further one is due."""
+        now = time.monotonic()
+        waits = [r.deadline - now for r in self._running.values() if r.deadline is not None]
+        for state in self._ledger.journal.open_activities():
+            if state.command in self.wanted and state.command not in self._running:
+                waits.append(self._due_in(state))
+        return min(waits) if waits else None
+
+    def _due_in(self, state: ActivityState) -> float:
+        if state.failed_attempt < state.attempt or state.failures == 0 or state.last_failure is None:
+            return 0
+        wait = int(state.last_failure["retryAfterMs"]) / 1000
+        passed = (self._ledger.now() - time_of(state.last_failure)).total_seconds()
+        return min(wait, wait - passed)
+
+    def _start(self, state: ActivityState, pending: PendingActivity) -> None:
+        if state.command in self._fresh:
+            self._fresh.discard(state.command)
+        else:
+            self._retry(state, pending)
+        created, call = self._ledger.journal.created, pending.call
+        info = ActivityInfo(
+            workflow_id=created["runId"],
+            activity_id=str(state.command),
+            activity_type=call.name,
+            task_queue=created["namespace"],
+            attempt=state.attempt,
+            idempotency_key=f"{created['runId']}/{state.command}",
+        )
+        context = ActivityContext(info, RunFiles(self._ledger.journal, self._ledger.client))
+        attempt = Attempt(state.command, state.attempt, call.name, call.function, pending.signature, pending.args_text, context)
+        deadline = None if call.timeout_ms is None else time.monotonic() + call.timeout_ms / 1000
+        self._running[state.command] = _Running(attempt, deadline)
+        self._probe("activity:acknowledged")
+        self._runner.start(attempt)
+
+    def _retry(self, state: ActivityState, pending: PendingActivity) -> None:
+        """Journal the intent of a further attempt."""
+        cause = "failure" if state.failed_attempt == state.attempt else "crash"
+        entry: Json = {"type": "activityRetried", "target": state.command, "attempt": state.attempt + 1, "cause": cause}
+        try:
+            self._ledger.append(entry)
+        except ProtocolError as error:
+            if error.code != "NotAllowedToRepeat":
+                raise
+            code = BlockCode.RETRIES_EXHAUSTED if cause == "failure" else BlockCode.EFFECT_UNKNOWN
+            effect = f"activity {state.name!r} (command {state.command}) may have had its effect already"
+            self._halt(Block(code, f"{effect}; a person must allow it to be repeated", pending.site, state.name))
+
+    # -- ending ------------------------------------------------------------------------------------
+
+    def ended(self, outcome: Outcome) -> None:
+        """Record how an attempt ended, unless nobody waits for it any more."""
+        attempt = outcome.attempt
+        running = self._running.get(attempt.command)
+        if running is None or running.attempt is not attempt:
+            return
+        del self._running[attempt.command]
+        if outcome.error is not None or outcome.result is None:
+            self._failed(attempt, outcome.error or RuntimeError("no result"))
+            return
+        self._ledger.append(
+            {
+                "type": "activityCompleted",
+                "target": attempt.command,
+                "attempt": attempt.number,
+                "result": self._ledger.text(outcome.result),
+                "outputs": [output.to_wire() for output in outcome.outputs],
+            }
+        )
+
+    def expire(self) -> None:
+        """Give up the attempts that have taken too long."""
+        now = time.monotonic()
+        for running in list(self._running.values()):
+            if running.deadline is not None and running.deadline <= now:
+                del self._running[running.attempt.command]
+                self._runner.cancel(running.attempt)
+                self._failed(running.attempt, TimeoutError("the attempt took longer than start_to_close_timeout"))
+
+    def disown_fresh(self) -> None:
+        """Intents were journaled, but this process will not act on them: say so, else a person would be asked whether it did."""
+        detail = {"message": "the pod was terminated before the attempt began"}
+        for state in self._ledger.journal.open_activities():
+            if state.command in self._fresh:
+                entry: Json = {"type": "activityAttemptFailed", "target": state.command, "attempt": state.attempt}
+                entry |= {"error": {"type": NOT_STARTED}, "detail": self._ledger.payload(detail), "retryAfterMs": 0}
+                self._ledger.append(entry)
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> None:
+        if isinstance(error, (ProtocolError, ConnectionLostError)):
+            raise error
+        site = self._finder.of_exception(error) or self._finder.of_code(attempt.function)
+        if isinstance(error, UnwritableResultError):
+            self._halt(Block(BlockCode.SDK_MISUSE, str(error), site, attempt.name))
+        failure = failure_of(error)
+        _log.error("activity %s, attempt %d, failed", attempt.name, attempt.number, exc_info=error)
+        state = self._ledger.journal.activities[attempt.command]
+        call = self.wanted[attempt.command].call
+        step = decide(
+            failure,
+            effect=state.effect,
+            policy=call.policy,
+            failures=state.failures + 1,
+            elapsed_ms=int((self._ledger.now() - time_of(state.scheduled)).total_seconds() * 1000),
+            limit_ms=call.limit_ms,
+        )
+        entry = {"target": attempt.command, "attempt": attempt.number, "detail": self._detail(failure, site)}
+        if step.verdict is Verdict.FAIL:
+            self._ledger.append({**entry, "type": "activityFailed", "error": error_fields(failure)})
+            return
+        entry |= {"type": "activityAttemptFailed", "error": {"type": failure.type}, "retryAfterMs": step.delay_ms}
+        if step.verdict is Verdict.RETRY:
+            self._ledger.append(entry)
+            return
+        message = f"activity {attempt.name!r} failed in attempt {attempt.number}: {failure.type}: {failure.message}"
+        self._halt(Block(BlockCode.RETRIES_EXHAUSTED, message, site, attempt.name), entry)
+
+    def _detail(self, failure: Failure, site: Site | None) -> Json:
+        detail: Json = {"type": failure.type, "message": failure.message}
+        if site is not None:
+            detail["site"] = str(site)
+        return self._ledger.payload(detail)

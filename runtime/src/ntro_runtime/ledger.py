@@ -1,0 +1,97 @@
+"""The journal and this process's hold on it: what is known, and the only way to write."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from typing import Any
+
+from . import PROTOCOL_MAX, PROTOCOL_MIN, __version__
+from .activities import Probe
+from .codec import encode
+from .journal import Entry, Journal, time_of
+from .journal_client import JournalClient, Json
+from .payload import INLINE_MAX, Payload
+
+_POLL_MS = 20_000
+
+
+def versions() -> Json:
+    """What this runner is, for `attach`."""
+    return {
+        "runtime": __version__,
+        "protocolMin": PROTOCOL_MIN,
+        "protocolMax": PROTOCOL_MAX,
+        "python": platform.python_version(),
+        "sdk": importlib.metadata.version("ntro"),
+    }
+
+
+class Ledger:
+    """`on_entry` is called for every entry as it becomes known, whoever wrote it."""
+
+    def __init__(self, client: JournalClient, probe: Probe, on_entry: Callable[[Entry], None]) -> None:
+        self.client = client
+        self.journal = Journal()
+        self.settings: Json = {}
+        self.replay_until = -1
+        self.inline_max = INLINE_MAX
+        self._probe = probe
+        self._on_entry = on_entry
+        self._newest: Entry = {}
+        self._heard = 0.0
+
+    def attach(self) -> None:
+        """Become the holder and learn the journal so far."""
+        reply = self.client.attach(versions())
+        self.settings = reply["settings"]
+        self.inline_max = int(self.settings["inlineMax"])
+        self.take(reply["entries"])
+        if self.journal.commands:
+            self.replay_until = self.journal.seen_upto
+
+    def append(self, *entries: Json) -> None:
+        """Write entries, all or none. Raises `ProtocolError` if they are refused."""
+        self._probe("append:before")
+        answer = self.client.append(self.journal.head, list(entries))
+        self._probe("append:after")
+        self.take(answer)
+
+    def take(self, entries: list[Entry]) -> None:
+        """Learn entries of an answer."""
+        if entries:
+            self._newest, self._heard = entries[-1], time.monotonic()
+        for entry in self.journal.extend(entries):
+            self._on_entry(entry)
+
+    def poll(self) -> Future[Json]:
+        """Ask for news; the answer may take a while, but not so long that the lease runs out."""
+        wait_ms = max(100, min(_POLL_MS, int(self.settings["leaseMs"]) // 2))
+        return self.client.poll_later(self.journal.head, wait_ms)
+
+    def payload(self, value: Any) -> Json:
+        """The value as a payload, uploaded if it is large."""
+        return self.text(encode(value, "a record"))
+
+    def text(self, text: str) -> Json:
+        """A JSON text as a payload, uploaded if it is large."""
+        payload = Payload(text)
+        self.upload(payload)
+        return payload.to_wire(self.inline_max)
+
+    def upload(self, payload: Payload) -> None:
+        """Make sure that a payload may be named in an entry."""
+        if len(payload.data) > self.inline_max:
+            self.client.put_blob(payload.digest, payload.data)
+
+    def now(self) -> datetime:
+        """The operator's clock, by the newest entry and the time since it came; the pod's own may differ."""
+        return time_of(self._newest) + timedelta(seconds=time.monotonic() - self._heard)
+
+    def seconds(self, setting: str) -> float:
+        """One of the times of the settings."""
+        return int(self.settings[setting]) / 1000

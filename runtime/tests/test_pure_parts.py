@@ -1,0 +1,343 @@
+"""The parts without input or output."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import io
+import tarfile
+import uuid
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from https_operator import layer_of
+from ntro_runtime import gates, unpack
+from ntro_runtime.bundle import BundleError, class_name, read_slug
+from ntro_runtime.codec import CodecError, decode, decode_args, encode, encode_args, signature_of
+from ntro_runtime.commands import Command, compare
+from ntro_runtime.context import file_name
+from ntro_runtime.errors import SdkMisuse
+from ntro_runtime.journal import Journal
+from ntro_runtime.options import activity_call, milliseconds
+from ntro_runtime.payload import Payload, digest_of, read_payload
+from ntro_runtime.retries import Failure, Verdict, decide, failure_of
+from ntro_runtime.retries import class_name as error_class
+from ntro_runtime.supervisor import Config, child_environment
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
+
+# -- codec -----------------------------------------------------------------------------------------
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    data: bytes = b""
+
+
+class Model(BaseModel):
+    amount: Decimal
+    on: date | None = None
+    points: list[Point] = []
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_plain_values_come_back_as_they_were(value: Any) -> None:
+    assert decode(encode(value, "it"), Any, "it") == value
+    assert encode(decode(encode(value, "it"), Any, "it"), "it") == encode(value, "it")
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (Model(amount=Decimal("1.10"), on=date(2026, 10, 31), points=[Point(1)]), Model),
+        (Point(1, b"\x00\xff"), Point),
+        (b"\x00\xff", bytes),
+        ([Colour.RED], list[Colour]),
+        (datetime(2026, 1, 1, 12), datetime),
+        (timedelta(seconds=90), timedelta),
+        (uuid.UUID(int=7), uuid.UUID),
+        ((1, "a"), tuple[int, str]),
+        ({1: Decimal("0.30")}, dict[int, Decimal]),
+        (None, Model | None),
+        (float("inf"), float),
+    ],
+)
+def test_typed_values_come_back_as_they_were(value: Any, hint: Any) -> None:
+    again = decode(encode(value, "it"), hint, "it")
+    assert again == value
+    assert type(again) is type(value)
+
+
+def test_what_cannot_travel_is_named_without_its_value() -> None:
+    with pytest.raises(CodecError, match=r"^argument 2 of activity 'x' cannot be written as JSON: Unable to serialize unknown type"):
+        encode_args((1, object()), "activity 'x'")
+    with pytest.raises(CodecError, match=r"^the result does not fit its annotation: amount: ") as error:
+        decode('{"amount": "CANARY"}', Model, "the result")
+    assert "CANARY" not in str(error.value)
+
+
+def test_positional_arguments_follow_the_signature() -> None:
+    def function(first: Decimal, second: Model | None = None, *rest: int) -> None: ...
+
+    signature = signature_of(function)
+    assert decode_args('["1.5"]', signature, "f") == [Decimal("1.5")]
+    assert decode_args('["1.5", null, 3, 4]', signature, "f") == [Decimal("1.5"), None, 3, 4]
+    with pytest.raises(CodecError, match="f needs 1 arguments, not 0"):
+        decode_args("[]", signature, "f")
+
+
+# -- payloads --------------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=50), st.integers(1, 40))
+def test_a_payload_is_inline_up_to_the_limit_and_equal_to_what_was_written(text: str, limit: int) -> None:
+    class Blobs:
+        def put_blob(self, digest: str, data: bytes) -> None:
+            raise AssertionError
+
+        def get_blob(self, digest: str) -> bytes:
+            assert digest == digest_of(text.encode())
+            return text.encode()
+
+    payload = Payload(text)
+    wire = payload.to_wire(limit)
+    assert ("inline" in wire) == (len(text.encode()) <= limit)
+    assert payload.equals(wire)
+    assert not Payload(text + "x").equals(wire)
+    assert read_payload(wire, Blobs()) == text
+
+
+# -- commands --------------------------------------------------------------------------------------
+
+
+def test_commands_are_compared_by_the_fields_of_the_protocol() -> None:
+    command = Command(3, 7, "activityScheduled", {"activity": "a", "step": "s", "timeoutMs": 5}, Payload("[1]"))
+    recorded = {"seq": 9, "time": "t", "effect": "none", **command.to_wire(100)}
+    assert compare(command, recorded) is None
+    assert compare(command, {**recorded, "timeoutMs": 6}) is None
+    for change in ({"activity": "b"}, {"step": "t"}, {"type": "timerStarted", "durationMs": 1}, {"seenUpto": 8}):
+        difference = compare(command, {**recorded, **change})
+        assert difference is not None
+        assert not difference.drift
+    difference = compare(command, {**recorded, "args": {"inline": "[2]"}})
+    assert difference is not None
+    assert difference.drift
+
+
+# -- retries ---------------------------------------------------------------------------------------
+
+ORDINARY = Failure("RuntimeError", "x", non_retryable=False)
+FINAL = Failure("ValueError", "x", non_retryable=True)
+
+
+def verdict(failure: Failure = ORDINARY, **options: Any) -> tuple[Verdict, int]:
+    defaults: dict[str, Any] = {"effect": "none", "policy": None, "failures": 1, "elapsed_ms": 0, "limit_ms": None}
+    following = decide(failure, **{**defaults, **options})
+    return following.verdict, following.delay_ms
+
+
+def test_without_a_policy() -> None:
+    for effect in ("none", "idempotent"):
+        tried = [verdict(effect=effect, failures=n) for n in range(1, 6)]
+        assert tried == [(Verdict.RETRY, 1000), (Verdict.RETRY, 2000), (Verdict.RETRY, 4000), (Verdict.RETRY, 8000), (Verdict.BLOCK, 0)]
+    for effect in ("external", "undeclared"):
+        assert verdict(effect=effect) == (Verdict.BLOCK, 0)
+        assert verdict(FINAL, effect=effect) == (Verdict.FAIL, 0)
+
+
+def test_with_a_policy() -> None:
+    policy = RetryPolicy(
+        initial_interval=timedelta(seconds=2),
+        maximum_interval=timedelta(seconds=5),
+        maximum_attempts=4,
+        non_retryable_error_types=["Never"],
+    )
+    tried = [verdict(effect="external", policy=policy, failures=n) for n in range(1, 5)]
+    assert tried == [(Verdict.RETRY, 2000), (Verdict.RETRY, 4000), (Verdict.RETRY, 5000), (Verdict.FAIL, 0)]
+    assert verdict(Failure("Never", "", non_retryable=False), policy=policy)[0] is Verdict.FAIL
+    assert verdict(Failure("E", "", non_retryable=False, next_delay=timedelta(seconds=9)), policy=policy) == (Verdict.RETRY, 9000)
+    assert verdict(policy=RetryPolicy(), failures=10_000)[0] is Verdict.RETRY
+    assert verdict(policy=policy, elapsed_ms=9000, limit_ms=10_000) == (Verdict.FAIL, 0)
+
+
+def test_errors_are_classified_without_their_values() -> None:
+    assert failure_of(ApplicationError("text", type="A", non_retryable=True)) == Failure("A", "text", non_retryable=True)
+    assert failure_of(ValueError("x")).non_retryable
+    assert not failure_of(OSError("x")).non_retryable
+    with pytest.raises(ValueError, match="amount") as error:
+        Model.model_validate({"amount": "CANARY"})
+    failure = failure_of(error.value)
+    assert (failure.type, failure.non_retryable, "CANARY" in failure.message) == ("ValidationError", True, False)
+
+
+@given(st.text())
+def test_a_class_of_error_is_a_bounded_word(name: str) -> None:
+    cleaned = error_class(name)
+    assert 0 < len(cleaned) <= 64
+    assert all(c.isascii() and (c.isalnum() or c in "_.") for c in cleaned)
+
+
+# -- gates, options, names -------------------------------------------------------------------------
+
+
+def test_a_correction_is_only_offered_where_the_gate_takes_one() -> None:
+    def actions(config: Any) -> list[str]:
+        return gates.actions_of("review", {"display_hint": {"component": "X", "config": config}})
+
+    assert actions({"allow_corrections": True}) == ["approve", "reject", "correct"]
+    for config in ({}, {"allow_corrections": False}, {"allow_corrections": "yes"}, None):
+        assert actions(config) == ["approve", "reject"]
+    assert gates.actions_of("submission", {}) == ["submit"]
+
+
+def test_options_of_a_call() -> None:
+    call = activity_call(
+        print, "p", None, {"args": [None], "start_to_close_timeout": timedelta(minutes=1), "schedule_to_close_timeout": 2.5}
+    )
+    assert (call.args, call.timeout_ms, call.limit_ms) == ((None,), 60_000, 2500)
+    assert activity_call(print, "p", None, {}).args == ()
+    assert activity_call(print, "p", 0, {"heartbeat_timeout": 1}).args == (0,)
+    wrong: tuple[dict[str, Any], ...] = ({"args": "text"}, {"retry_policy": {}}, {"anything": 1}, {"start_to_close_timeout": True})
+    for options in wrong:
+        with pytest.raises(SdkMisuse):
+            activity_call(print, "p", None, options)
+    assert milliseconds(0.0004, "x") == 0
+
+
+def test_names_of_files() -> None:
+    assert file_name("a/./b.json") == "a/b.json"
+    for wrong in ("", "/etc/passwd", "../x", "a/../../x", "x" * 256, "a\0b"):
+        with pytest.raises(ValueError, match="path"):
+            file_name(wrong)
+
+
+def test_names_of_bundles(tmp_path: Path) -> None:
+    assert class_name("nav-monthly") == "NavMonthlyWorkflow"
+    for text in ("", "slug: x", "---\nname: x\n---\n", "---\nslug: [\n---\n", "---\nslug: 3\n---\n"):
+        (tmp_path / "runbook.md").write_text(text)
+        with pytest.raises(BundleError):
+            read_slug(tmp_path)
+
+
+# -- the journal as known --------------------------------------------------------------------------
+
+
+def test_entries_are_taken_once_and_in_order() -> None:
+    journal = Journal()
+    entries = [{"seq": n, "type": "timerFired", "target": 0} for n in range(4)]
+    assert len(journal.extend(entries[:3])) == 3
+    assert journal.extend(entries[1:]) == [entries[3]]
+    assert [e["seq"] for e in journal.undelivered] == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="entry 9 follows entry 3"):
+        journal.extend([{"seq": 9, "type": "x"}])
+
+
+def test_failures_are_counted_from_the_last_retry_of_a_person() -> None:
+    journal = Journal()
+    failed = {"type": "activityAttemptFailed", "target": 0, "attempt": 1, "error": {"type": "E"}}
+    entries: list[dict[str, Any]] = [
+        {"type": "activityScheduled", "command": 0, "seenUpto": 0, "activity": "a", "effect": "external"},
+        failed,
+        {**failed, "error": {"type": "NotStarted"}},
+    ]
+    journal.extend({**entry, "seq": n} for n, entry in enumerate(entries))
+    assert journal.activities[0].failures == 1
+    journal.extend([{"seq": 3, "type": "retryRequested", "repeats": []}])
+    assert (journal.activities[0].failures, journal.activities[0].failed_attempt) == (0, 1)
+
+
+# -- bundles ---------------------------------------------------------------------------------------
+
+
+def archive(fill: Callable[[tarfile.TarFile], None]) -> bytes:
+    import gzip
+
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as it:
+        fill(it)
+    return gzip.compress(raw.getvalue())
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Callable[[tarfile.TarFile], None]:
+    def fill(it: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, link
+        it.addfile(info)
+
+    return fill
+
+
+def test_a_layer_is_unpacked(tmp_path: Path) -> None:
+    layer = layer_of({"runbook.md": "x", "templates/deep/er.py": "y"})
+    unpack.unpack(layer, digest_of(layer), tmp_path / "b")
+    assert (tmp_path / "b" / "templates" / "deep" / "er.py").read_text() == "y"
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        archive(member("/etc/x")),
+        archive(member("a/../../x")),
+        archive(member("x", tarfile.SYMTYPE, "/etc/passwd")),
+        archive(member("x", tarfile.LNKTYPE, "runbook.md")),
+        archive(member("x", tarfile.CHRTYPE)),
+        archive(member("x", tarfile.FIFOTYPE)),
+        archive(lambda it: [member("x")(it), member("x")(it)]),  # type: ignore[arg-type]
+        layer_of({"a": "x" * 100})[:-20],
+        b"\x1f\x8b nonsense",
+    ],
+    ids=["absolute", "up", "symlink", "hard link", "device", "fifo", "twice", "cut", "nonsense"],
+)
+def test_a_hostile_layer_is_refused(tmp_path: Path, layer: bytes) -> None:
+    with pytest.raises(BundleError):
+        unpack.unpack(layer, digest_of(layer), tmp_path / "in" / "b")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_layer_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "MAX_BYTES", 1000)
+    monkeypatch.setattr(unpack, "MAX_FILES", 2)
+    for files in ({"a": "x" * 20_000}, {"a": "", "b": "", "c": ""}):
+        layer = layer_of(files)
+        with pytest.raises(BundleError, match=r"larger|more than"):
+            unpack.unpack(layer, digest_of(layer), tmp_path / str(len(files)))
+
+
+# -- configuration ---------------------------------------------------------------------------------
+
+
+def test_only_https_and_complete_settings() -> None:
+    env = {"NTRO_API_URL": "https://x:1", "NTRO_API_CA": "/ca", "NTRO_TOKEN_FILE": "/t"}
+    assert Config.from_env(env).outage_wait_ms == 900_000
+    with pytest.raises(ValueError, match="NTRO_API_URL is not https"):
+        Config.from_env({**env, "NTRO_API_URL": "http://x"})
+    with pytest.raises(ValueError, match="NTRO_TOKEN_FILE not set"):
+        Config.from_env({**env, "NTRO_TOKEN_FILE": ""})
+
+
+def test_the_child_knows_nothing_of_ours(tmp_path: Path) -> None:
+    env = child_environment(
+        {"NTRO_TOKEN_FILE": "t", "KUBERNETES_SERVICE_HOST": "h", "TEMPORAL_HOST": "x", "PATH": "/bin", "TZ": "X"}, tmp_path
+    )
+    assert not [name for name in env if name.startswith(("NTRO_", "KUBERNETES_", "TEMPORAL_"))]
+    assert (env["PATH"], env["TZ"], env["PYTHONHASHSEED"], env["HOME"]) == ("/bin", "UTC", "0", str(tmp_path))
