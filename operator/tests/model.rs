@@ -45,11 +45,20 @@ struct Pod {
     alive: bool,
     /// It cannot be reached any more, and nobody knows whether it still works.
     lost: bool,
+    /// It was deleted, its time is over, and its node never said that it is gone.
+    overdue: bool,
     epoch: Option<u64>,
     /// The intent that was acknowledged and whose effect is still to happen.
     intent: Option<(u64, u32)>,
     /// The effect that happened and is still to be told.
     told: Option<(u64, u32)>,
+}
+
+impl Pod {
+    /// What the API server says of it: a node that is lost says nothing new.
+    fn seen_alive(&self) -> bool {
+        (self.alive || self.lost) && !self.overdue
+    }
 }
 
 /// What can happen.
@@ -71,6 +80,8 @@ enum Event {
     Crash(usize),
     /// The node of the n-th pod is lost.
     Lose(usize),
+    /// The pods of lost nodes are deleted in vain.
+    Evict,
     /// The holder's lease is found to be silent.
     LeaseEnds,
     /// Somebody deletes the n-th Job.
@@ -99,6 +110,7 @@ fn event() -> impl Strategy<Value = Event> {
         24 => (0_usize..4).prop_map(Event::Work),
         3 => (0_usize..4).prop_map(Event::Crash),
         1 => (0_usize..4).prop_map(Event::Lose),
+        1 => Just(Event::Evict),
         2 => Just(Event::LeaseEnds),
         2 => (0_usize..4).prop_map(Event::DeleteJob),
         1 => Just(Event::DeleteRun),
@@ -197,7 +209,13 @@ impl World {
         let pods: Vec<_> = self
             .pods
             .iter()
-            .map(|pod| PodView { uid: pod.uid.clone(), job_uid: pod.job.clone(), alive: pod.alive })
+            .map(|pod| PodView {
+                uid: pod.uid.clone(),
+                job_uid: pod.job.clone(),
+                alive: pod.seen_alive(),
+                lost: pod.overdue,
+                ending: pod.overdue,
+            })
             .collect();
         let name = self.state.wanted().map(|wanted| job_name(wanted.segment));
         let view = View {
@@ -267,10 +285,9 @@ impl World {
     /// The Job controller and the garbage collector, for one Job.
     fn control(&mut self, index: usize) {
         let Some(job) = self.jobs.get(index).cloned() else { return };
-        let alive = self.pods.iter().any(|pod| pod.job == job.uid && pod.alive);
+        let alive = self.pods.iter().any(|pod| pod.job == job.uid && (pod.alive || pod.lost));
         if job.deleting {
-            for pod in self.pods.iter_mut().filter(|pod| pod.job == job.uid) {
-                // Whoever deletes a pod waits until its node says that it is gone; a lost node is declared gone in the end.
+            for pod in self.pods.iter_mut().filter(|pod| pod.job == job.uid && !pod.lost) {
                 pod.alive = false;
             }
             if !alive {
@@ -279,7 +296,16 @@ impl World {
             }
         } else if !job.started {
             let uid = self.uid("pod");
-            self.pods.push(Pod { uid, job: job.uid, alive: true, lost: false, epoch: None, intent: None, told: None });
+            self.pods.push(Pod {
+                uid,
+                job: job.uid,
+                alive: true,
+                lost: false,
+                overdue: false,
+                epoch: None,
+                intent: None,
+                told: None,
+            });
             self.jobs[index].started = true;
         } else if !alive && !job.finished {
             self.jobs[index].finished = true;
@@ -488,6 +514,11 @@ impl World {
                     pod.lost = true;
                 }
             }
+            Event::Evict => {
+                for pod in self.pods.iter_mut().filter(|pod| pod.lost) {
+                    pod.overdue = true;
+                }
+            }
             Event::LeaseEnds => self.lease_ends(),
             Event::DeleteJob(n) => {
                 if let Some(uid) = self.jobs.get(*n).map(|job| job.uid.clone()) {
@@ -525,8 +556,10 @@ impl World {
             .jobs
             .iter()
             .filter(|job| {
-                let pods = self.pods.iter().any(|pod| pod.job == job.uid && pod.alive);
-                pods || !(job.finished || job.deleting)
+                // What may still work on a node that does not answer is fenced.
+                let pods = self.pods.iter().any(|pod| pod.job == job.uid && pod.alive && !pod.overdue);
+                let lost = self.pods.iter().any(|pod| pod.job == job.uid && pod.overdue);
+                pods || !(job.finished || job.deleting || lost)
             })
             .collect();
         assert!(live.len() <= 1, "more than one live Job: {live:?}");
@@ -552,7 +585,14 @@ impl World {
     /// Nobody dies any more and everybody does their part: the run must come to its end.
     fn settle(&mut self) {
         for round in 0..400 {
+            if round == 200 {
+                // Lost nodes are removed in the end, and their pods with them.
+                for pod in self.pods.iter_mut().filter(|pod| pod.lost) {
+                    (pod.alive, pod.lost) = (false, false);
+                }
+            }
             self.happen(&Event::Pass(20));
+            self.happen(&Event::Evict);
             self.happen(&Event::LeaseEnds);
             self.happen(&Event::GraceEnds);
             self.happen(&Event::Approve(9));
@@ -567,18 +607,18 @@ impl World {
                 self.happen(&Event::Control(index));
             }
             for index in 0..self.pods.len() {
-                // What is lost does nothing; its node is declared gone when the Job is deleted.
+                // What is lost does nothing any more.
                 if !self.pods[index].lost {
                     self.happen(&Event::Work(index));
                 }
             }
-            let quiet = self.jobs.iter().all(|job| job.finished) && self.pods.iter().all(|pod| !pod.alive);
-            if self.state.terminal.is_some() && quiet {
+            let quiet = self.pods.iter().all(|pod| !pod.alive || pod.lost);
+            if self.state.terminal.is_some() && quiet && self.state.holder().is_none() {
                 break;
             }
         }
         assert!(self.state.terminal.is_some(), "no end: {:?} {:?}", self.state.segment_state, self.state.phase());
-        assert!(self.pods.iter().all(|pod| !pod.alive), "a pod is left: {:?} {:?}", self.pods, self.jobs);
+        assert!(self.pods.iter().all(|pod| !pod.alive || pod.lost), "a pod is left: {:?} {:?}", self.pods, self.jobs);
         if self.state.cancel_requested.is_none() {
             let done = |command| self.effects.get(&command).copied().unwrap_or_default();
             assert!(done(SAFE) >= 1 && done(EXTERNAL) >= 1, "{:?}", self.effects);
