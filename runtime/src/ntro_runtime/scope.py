@@ -7,6 +7,7 @@ deliveries always give the same commands.
 
 from __future__ import annotations
 
+import re
 import asyncio
 import builtins
 from collections.abc import Callable, Coroutine
@@ -32,6 +33,8 @@ from .wire import plain_steps
 
 Halt = Callable[[Block], NoReturn]
 
+
+_STEP = re.compile("[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 
 @dataclass
 class PendingActivity:
@@ -351,10 +354,18 @@ class WorkflowScope:
     def _open_gate(self, request: gates.GateRequest, due_ms: int | None) -> OpenGate:
         content = self._content(request.owner, request.site)
         future = self.loop.create_future()
-        gate = OpenGate(request.owner, request.kind, -1, self.step(), content, due_ms, self.now, request.site, future)
+        step = self._gate_step(request)
+        gate = OpenGate(request.owner, request.kind, -1, step, content, due_ms, self.now, request.site, future)
         self._emit_gate(gate)
         self._gates.append(gate)
         return gate
+
+    def _gate_step(self, request: gates.GateRequest) -> str:
+        """The step that asks: roles and policies know the gate by it, so it must be a plain name."""
+        step = str(getattr(request.owner, "_current_step_id", None) or self.step() or "gate")
+        if not _STEP.fullmatch(step):
+            self.misuse("a gate is opened in a step whose id is not of letters, digits, `-` and `_`, at most 63", request.site)
+        return step
 
     def _emit_gate(self, gate: OpenGate) -> None:
         action = gate.owner._pending_action
