@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 NTRO = Path(os.environ["NTRO_BIN"]) / "ntro"
@@ -39,13 +41,14 @@ class Done:
 
 
 def call(*command: str | Path, stdin: str | None = None, env: dict[str, str] | None = None, timeout: float = 180) -> Done:
+    """Runs a command; an empty value in `env` takes the variable away."""
     done = subprocess.run(
         [str(c) for c in command],
         input=stdin,
         capture_output=True,
         text=True,
         timeout=timeout,
-        env={**os.environ, **(env or {})},
+        env={key: value for key, value in {**os.environ, **(env or {})}.items() if value},
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -54,7 +57,7 @@ def kubectl(*args: str, stdin: str | None = None, timeout: float = 180) -> Done:
     return call("kubectl", *args, stdin=stdin, timeout=timeout)
 
 
-def wait_for[T](what: str, probe: Callable[[], T | None], timeout: float = 90) -> T:
+def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 90) -> T:
     """Asks until `probe` gives something true; fails with `what` when the time is up."""
     until = time.monotonic() + timeout
     while True:
@@ -125,7 +128,8 @@ class Tenant:
 
 
 def ntro(*args: str, person: Person | None = None, timeout: float = 180, env: dict[str, str] | None = None) -> Done:
-    return call(NTRO, *(person.flags() if person else []), *args, timeout=timeout, env=env)
+    """The command line, with the registry from the tenant's namespace and not from this shell."""
+    return call(NTRO, *(person.flags() if person else []), *args, timeout=timeout, env={"NTRO_REGISTRY": "", **(env or {})})
 
 
 @dataclass

@@ -122,7 +122,7 @@ pub async fn perform(cluster: &Cluster, person: &Person, act: Act<'_>) -> Result
 }
 
 /// Reasons for which an act does not count that do not lie in what was decided.
-const PASSING: [&str; 3] = ["ApprovalPolicyMissing", "DraftMissing", "RunMissing"];
+const PASSING: [&str; 4] = ["ApprovalPolicyMissing", "DraftMissing", "NotInPolicy", "RunMissing"];
 
 /// The UID of the act of that name, if it was refused for a reason that passes.
 async fn refused_for_now(acts: &Api<UserAction>, name: &str, what: &str) -> Result<Option<String>> {

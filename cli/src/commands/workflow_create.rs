@@ -122,11 +122,11 @@ fn check_schedule(args: &WorkflowCreate) -> Result<()> {
 /// Where to push: `--registry` or `$NTRO_REGISTRY`, else the annotation of the tenant's namespace; the slug is the last part.
 async fn repository(args: &WorkflowCreate, cluster: &Cluster, packed: &PackedBundle) -> Result<Repository> {
     let namespace = cluster.namespace();
-    let prefix = match &args.registry {
+    let prefix = match args.registry.as_ref().filter(|prefix| !prefix.is_empty()) {
         Some(prefix) => prefix.clone(),
         None => {
             let object = Api::<Namespace>::all(cluster.client.clone()).get(namespace).await;
-            let annotation = object.ok().and_then(|n| n.annotations().get(labels::REGISTRY).cloned());
+            let annotation = object.ok().and_then(|n| n.annotations().get(labels::REGISTRY).cloned()).filter(|a| !a.is_empty());
             annotation.ok_or_else(|| {
                 Failure::Usage(format!(
                     "no registry to push to: give --registry or NTRO_REGISTRY, or set `registry` for tenant {namespace}"
