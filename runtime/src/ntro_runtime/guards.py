@@ -92,9 +92,11 @@ _AUDITED = {
     "os.posix_spawn": "a process",
     "os.fork": "a process",
     "_thread.start_new_thread": "a thread",
+    "_thread.start_joinable_thread": "a thread",
 }
 
 _RANDOM_CODES = frozenset(id(function.__code__) for function in vars(random.Random).values() if hasattr(function, "__code__"))
+_THREAD_START = id(threading.Thread.start.__code__)
 _active: Guard | None = None
 _hooked = False
 
@@ -138,7 +140,11 @@ class Guard:
             caller = frame.f_back
         else:
             return
-        if known is None or caller is None or not self._finder.owns(caller.f_code.co_filename):
+        if known is None or caller is None:
+            return
+        if not self._finder.owns(caller.f_code.co_filename):
+            if id(frame.f_code) == _THREAD_START:  # older versions of Python do not audit it
+                self.audit("_thread.start_new_thread")
             return
         if event == "call" and id(frame.f_code) in _RANDOM_CODES and not _is_shared_random(frame):
             return

@@ -7,9 +7,9 @@ deliveries always give the same commands.
 
 from __future__ import annotations
 
-import re
 import asyncio
 import builtins
+import re
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field

@@ -183,14 +183,14 @@ class Supervisor:
                 return self._child.returncode
 
     def _outcome(self, status: int, proxy: Proxy) -> ExitCode:
-        if status == ExitCode.OK and proxy.released:
+        if status in _NEEDS_RELEASE and proxy.released:
             # A poll that was still under way hears that the segment is over: it is, by our own word.
-            return ExitCode.OK
+            return ExitCode(status)
         if self._verdict is not None:
             return self._verdict
         if self._stop.is_set() and status != ExitCode.OK:
             return ExitCode.TERMINATED
-        expected = status in _EXPECTED and (proxy.released or status not in _NEEDS_RELEASE)
+        expected = status in _EXPECTED and status not in _NEEDS_RELEASE
         if status == ExitCode.CONFIG and not proxy.released:
             expected = True  # refused before it could speak: no Landlock
         if expected:
@@ -244,6 +244,8 @@ class Supervisor:
             try:
                 self._patiently(lambda: self._api.call("poll", {**proxy.position, "waitMs": 0}))
             except ProtocolError as error:
+                if proxy.released:
+                    return
                 self._report.event("refused", code=error.code)
                 self._leave(ExitCode.FENCED if error.code == "Fenced" else ExitCode.OK if error.code == "Sealed" else ExitCode.CRASH)
                 return
