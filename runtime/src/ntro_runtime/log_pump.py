@@ -72,6 +72,7 @@ class LogPump:
             if all(_available(pipe.fd) == 0 for pipe in self._pipes):
                 for pipe in self._pipes:
                     self._take(pipe, b"\n" if pipe.rest else b"")
+                self._changed.notify_all()
                 if not self._lines and not self._sending:
                     return True
             left = until - time.monotonic()
