@@ -1,7 +1,7 @@
 //! Starts everything and stops it in order.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kube::Client;
@@ -85,7 +85,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let mut tasks = Tasks { set: JoinSet::new(), shutdown: shutdown.clone() };
     tasks.spawn("certificate", Arc::clone(&certificate).keep_fresh(Arc::clone(&clock), shutdown.clone()));
-    let health = Health { client: client.clone(), metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) };
+    let opened = Arc::new(OnceLock::new());
+    let health = Health {
+        client: client.clone(),
+        metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
+        journal: Arc::clone(&opened),
+    };
     let listener = TcpListener::bind(settings.health_addr).await?;
     let tls = certificate.server_config()?;
     tasks.spawn("health", tls::serve(listener, Arc::clone(&tls), health::router(health), shutdown.clone()));
@@ -94,6 +100,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let Some(journal) = open_journal(&settings, Arc::clone(&clock), &shutdown).await? else {
         return tasks.supervise().await;
     };
+    let _ = opened.set(journal.clone());
     let context = Context {
         bundles: Arc::new(Bundles::new(settings.data_dir.join("bundles"), client.clone(), Arc::clone(&metrics))),
         events: Events::new(client.clone(), settings.pod_name.clone()),

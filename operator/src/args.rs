@@ -83,10 +83,6 @@ pub struct Settings {
     #[arg(long, env = "NTRO_ADMINS_MAY_DECIDE", default_value_t = false, action = clap::ArgAction::Set)]
     pub admins_may_decide: bool,
 
-    /// Directory with the admission policies the approval rules rely on, as the chart rendered them
-    #[arg(long, env = "NTRO_POLICY_DIR")]
-    pub policy_dir: Option<PathBuf>,
-
     /// Allow runner pods on kernels without Landlock
     #[arg(long, env = "NTRO_ALLOW_NO_LANDLOCK", default_value_t = false, action = clap::ArgAction::Set)]
     pub allow_no_landlock: bool,

@@ -3,7 +3,7 @@
 //! The first two are open and say nothing but their status. Metrics need a token for the audience `ntro-metrics`.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -13,6 +13,7 @@ use axum::routing::get;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
+use ntro_journal::Journal;
 
 use crate::metrics::SharedMetrics;
 
@@ -51,6 +52,8 @@ pub struct Health {
     pub metrics: SharedMetrics,
     /// Whether the operator is ready.
     pub readiness: Arc<Readiness>,
+    /// What runs are counted in, once it is open.
+    pub journal: Arc<OnceLock<Journal>>,
 }
 
 /// The routes of the health port.
@@ -73,6 +76,9 @@ async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
         Ok(false) => return StatusCode::FORBIDDEN.into_response(),
         Err(_) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
+    if let Some(journal) = health.journal.get() {
+        count_runs(journal, &health.metrics).await;
+    }
     match health.metrics.encode() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -80,6 +86,18 @@ async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Runs are counted when somebody looks, from the states the journal holds in memory.
+async fn count_runs(journal: &Journal, metrics: &SharedMetrics) {
+    let Ok(open) = journal.open_runs().await else { return };
+    let mut states = Vec::with_capacity(open.len());
+    for run_id in open {
+        if let Ok(state) = journal.state(run_id).await {
+            states.push(state);
+        }
+    }
+    metrics.set_runs(states.iter().map(AsRef::as_ref));
 }
 
 async fn is_scraper(client: &Client, token: &str) -> kube::Result<bool> {
@@ -98,4 +116,55 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use serde_json::json;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::testing::api_server;
+
+    fn health(readiness: Readiness) -> Health {
+        let (client, _) = api_server(|asked| {
+            let scraper = asked.body["spec"]["token"] == "scraper";
+            let audiences = &asked.body["spec"]["audiences"];
+            Some(json!({"spec": {}, "status": {"authenticated": scraper, "audiences": audiences}}))
+        });
+        Health { client, metrics: Arc::new(Metrics::new()), readiness: Arc::new(readiness), journal: Arc::default() }
+    }
+
+    async fn get(health: &Health, path: &str, token: Option<&str>) -> (StatusCode, String) {
+        let mut request = Request::get(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let response = router(health.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn live_is_not_ready_and_neither_says_anything() {
+        let health = health(Readiness::waiting_for(["start"]));
+        assert_eq!(get(&health, "/live", None).await, (StatusCode::NO_CONTENT, String::new()));
+        assert_eq!(get(&health, "/ready", None).await, (StatusCode::SERVICE_UNAVAILABLE, String::new()));
+        health.readiness.done("start");
+        assert_eq!(get(&health, "/ready", None).await, (StatusCode::NO_CONTENT, String::new()));
+    }
+
+    #[tokio::test]
+    async fn metrics_are_for_scrapers_with_a_token_of_their_own() {
+        let health = health(Readiness::default());
+        assert_eq!(get(&health, "/metrics", None).await, (StatusCode::UNAUTHORIZED, String::new()));
+        assert_eq!(get(&health, "/metrics", Some("somebody")).await, (StatusCode::FORBIDDEN, String::new()));
+        let (status, text) = get(&health, "/metrics", Some("scraper")).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(text.contains("ntro_tenants") && text.ends_with("# EOF\n"), "{text}");
+    }
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use ntro_crds::user_action::{Outcome as ActOutcome, Verb};
+use ntro_journal::machine::{GateState, RunState};
+use ntro_journal::protocol::Phase;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -58,20 +60,6 @@ pub enum Outcome {
     Bug,
 }
 
-/// Phases of runs.
-#[expect(missing_docs, reason = "the phases are described with the resource")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum PhaseLabel {
-    Pending,
-    Queued,
-    Running,
-    Waiting,
-    Blocked,
-    Succeeded,
-    Failed,
-    Cancelled,
-}
-
 /// What was asked of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum RegistryOp {
@@ -100,7 +88,7 @@ pub struct ControllerLabels {
 /// Labels with only a phase.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PhaseLabels {
-    phase: PhaseLabel,
+    phase: &'static str,
 }
 
 /// Labels of acts.
@@ -176,7 +164,7 @@ impl Metrics {
         r.register("reconciles", "Passes over objects, by result", this.passes.clone());
         let seconds = Unit::Seconds;
         r.register_with_unit("reconcile_duration", "Time of a pass", seconds.clone(), this.pass_duration.clone());
-        r.register("runs", "Runs that are kept, by phase", this.runs.clone());
+        r.register("runs", "Unfinished runs, by phase", this.runs.clone());
         r.register("gates_open", "Gates that wait for a person", this.gates_open.clone());
         r.register("acts", "Acts of people, by outcome", this.acts.clone());
         r.register("api_requests", "Requests of pods and readers, by answer", this.requests.clone());
@@ -200,14 +188,21 @@ impl Metrics {
         self.pass_duration.get_or_create(&ControllerLabels { controller }).observe(took.as_secs_f64());
     }
 
-    /// Sets how many runs are in a phase.
-    pub fn set_runs(&self, phase: PhaseLabel, count: i64) {
-        self.runs.get_or_create(&PhaseLabels { phase }).set(count);
-    }
-
-    /// Sets how many gates are open.
-    pub fn set_gates_open(&self, count: i64) {
-        self.gates_open.set(count);
+    /// Sets how many unfinished runs there are in each phase, and how many gates wait for a person.
+    pub fn set_runs<'a>(&self, runs: impl IntoIterator<Item = &'a RunState>) {
+        let phases = [Phase::Pending, Phase::Queued, Phase::Running, Phase::Waiting, Phase::Blocked];
+        let mut counts = phases.map(|phase| (phase, 0));
+        let mut gates = 0;
+        for run in runs {
+            if let Some((_, count)) = counts.iter_mut().find(|(phase, _)| *phase == run.phase()) {
+                *count += 1;
+                gates += run.gates.values().filter(|gate| gate.state == GateState::Open).count();
+            }
+        }
+        for (phase, count) in counts {
+            self.runs.get_or_create(&PhaseLabels { phase: phase.as_str() }).set(count);
+        }
+        self.gates_open.set(i64::try_from(gates).unwrap_or(i64::MAX));
     }
 
     /// Counts an act of a person.
@@ -252,12 +247,12 @@ mod tests {
     fn what_is_counted_can_be_scraped() {
         let metrics = Metrics::new();
         metrics.pass(ControllerName::Runbook, Outcome::Transient, "RegistryUnavailable", Duration::from_millis(3));
-        metrics.set_runs(PhaseLabel::Waiting, 2);
+        metrics.set_runs([]);
         metrics.request("append", "ok", Instant::now());
         let text = metrics.encode().unwrap();
         for line in [
             r#"ntro_reconciles_total{controller="Runbook",result="Transient",reason="RegistryUnavailable"} 1"#,
-            r#"ntro_runs{phase="Waiting"} 2"#,
+            r#"ntro_runs{phase="Waiting"} 0"#,
             r#"ntro_api_requests_total{op="append",code="ok"} 1"#,
             r#"ntro_reconcile_duration_seconds_count{controller="Runbook"} 1"#,
         ] {

@@ -22,8 +22,6 @@ pub struct Tenant {
     pub uid: String,
     /// The tenant's slug, unique by agreement only: what counts for isolation is the namespace.
     pub slug: String,
-    /// Where its bundles are pushed by default.
-    pub registry: Option<String>,
     /// The namespace is being deleted: nothing may be created in it.
     pub terminating: bool,
 }
@@ -111,7 +109,6 @@ pub fn tenant_of(namespace: &Namespace) -> Option<Tenant> {
         namespace: namespace.name_any(),
         uid: namespace.uid().unwrap_or_default(),
         slug: slug.clone(),
-        registry: namespace.annotations().get(labels::REGISTRY).cloned(),
         terminating: namespace.metadata.deletion_timestamp.is_some(),
     })
 }

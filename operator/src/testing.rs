@@ -70,7 +70,6 @@ pub async fn context(dir: &std::path::Path, client: Client) -> (Context, Arc<Tes
             namespace: name.to_owned(),
             uid: format!("uid-{name}"),
             slug: name.to_owned(),
-            registry: None,
             terminating: false,
         };
         tenants.set(name, Some(tenant));
