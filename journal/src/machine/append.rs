@@ -157,8 +157,8 @@ impl Draft {
         }
         if let Some((target, attempt)) = entry.completion() {
             let Some(activity) = self.state.activities.get(&target) else { return Ok(false) };
-            if attempt < activity.attempt {
-                return Ok(activity.attempt_epoch == self.state.epoch);
+            if attempt != activity.attempt {
+                return Ok(attempt < activity.attempt && activity.attempt_epoch == self.state.epoch);
             }
             return match activity.state {
                 ActivityState::Running => Ok(false),

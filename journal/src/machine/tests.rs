@@ -595,6 +595,9 @@ fn an_activity_starts_only_if_the_newest_gate_of_its_step_was_approved() {
     sim.ok(vec![sim.gate(None)]);
     let mut rejected = Sim { state: sim.state.clone(), entries: sim.entries.clone(), ..Sim::new() };
     rejected.now = sim.now;
+    let mut undecided = Sim { state: sim.state.clone(), entries: sim.entries.clone(), ..Sim::new() };
+    undecided.now = sim.now;
+    assert_eq!(undecided.append(vec![post(&undecided, 0)]), Err(ErrorCode::RequirementNotMet));
     rejected.decide(Verb::Reject, |it| it.act = "r".to_owned()).unwrap();
     assert_eq!(rejected.append(vec![post(&rejected, 0)]), Err(ErrorCode::RequirementNotMet));
     sim.acts = 50;
