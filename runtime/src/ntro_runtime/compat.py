@@ -73,11 +73,11 @@ def _gates() -> None:
 
 def _at_gate(original: Any, kind: str) -> Any:
     async def wait(scope: WorkflowScope, site: Site | None, owner: Any, kwargs: dict[str, Any]) -> Any:
-        scope.begin_gate(kind, owner, site)
+        scope.gates.announce(kind, owner, site)
         try:
             return await original(owner, **kwargs)
         finally:
-            scope.gate_request = None
+            scope.gates.withdraw()
 
     def call(self: Any, **kwargs: Any) -> Any:
         # Not a coroutine function: under `gather` only the call itself still knows its line.

@@ -18,10 +18,11 @@ from typing import Any, NoReturn
 
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
-from . import gates
 from .codec import CodecError, Signature, decode, decode_args, encode, encode_args, signature_of
 from .commands import Command
 from .errors import Block, BlockCode, SdkMisuse
+from .gatekeeper import GateKeeper
+from .gates import GateRequest
 from .journal import Entry, time_of
 from .loop import WorkflowLoop
 from .marks import SIGNAL, marked
@@ -35,6 +36,7 @@ Halt = Callable[[Block], NoReturn]
 
 
 _STEP = re.compile("[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+
 
 @dataclass
 class PendingActivity:
@@ -58,22 +60,6 @@ class Waiter:
 
 
 @dataclass
-class OpenGate:
-    """A gate that workflow code waits at."""
-
-    owner: Any
-    kind: str
-    command: int
-    step: str
-    content: Payload
-    due_ms: int | None
-    since: datetime
-    site: Site | None
-    future: asyncio.Future[None]
-    decided: bool = False
-
-
-@dataclass
 class WorkflowScope:
     """See the module. `halt` ends the process with the run blocked and does not return."""
 
@@ -86,12 +72,10 @@ class WorkflowScope:
     seen: int = 0
     main: asyncio.Task[Any] | None = None
     activities: dict[int, PendingActivity] = field(default_factory=dict)
-    gate_request: gates.GateRequest | None = None
     finished: bool = False
     _commands: list[Command] = field(default_factory=list)
     _next: int = 0
     _waiters: list[Waiter] = field(default_factory=list)
-    _gates: list[OpenGate] = field(default_factory=list)
     _timers: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
     _steps: list[dict[str, str]] = field(default_factory=list)
     _signals: dict[str, Callable[..., Any]] = field(default_factory=dict)
@@ -101,6 +85,7 @@ class WorkflowScope:
 
     def __post_init__(self) -> None:
         self._epoch = self.now
+        self.gates = GateKeeper(self)
         self.loop = WorkflowLoop(self._time, self._timer_started, self._timer_cancelled)  # type: ignore[abstract]
 
     def _time(self) -> float:
@@ -160,27 +145,18 @@ class WorkflowScope:
         if self.main is not None and (self._failure is not None or self.main.done()):
             self._end_of_run(self.main)
             return
-        for gate in self._gates:
-            if gate.decided and gate.kind == "submission" and self._handlers == 0:
-                # What was handed in did not satisfy the code: ask again.
-                gate.content = self._content(gate.owner, gate.site)
-                gate.decided = False
-                self._emit_gate(gate)
-            elif not gate.decided:
-                self._revise(gate)
+        self.gates.end_of_turn(handling=self._handlers > 0)
 
     def _end_of_run(self, main: asyncio.Task[Any]) -> None:
-        for gate in self._gates:
-            if not gate.decided:
-                self._emit("gateClosed", {"target": gate.command, "cause": "abandoned"})
+        self.gates.abandon()
         self.finished = True
         error = self._failure
         if error is None:
             own = asyncio.CancelledError("the workflow was cancelled by its own code")
             error = own if main.cancelled() else main.exception()
         if error is None:
-            text = self._encode(main.result(), "the result of the workflow", self.finder.of_code(main.get_coro()))
-            self._emit("runCompleted", {}, Payload(text))
+            text = self.text_of(main.result(), "the result of the workflow", self.finder.of_code(main.get_coro()))
+            self.emit("runCompleted", {}, Payload(text))
             return
         if not is_failure(error):
             self._code_error(error)
@@ -190,7 +166,7 @@ class WorkflowScope:
         detail = {"message": str(error) or failure.message, "cause": failure.message, "type": failure.type}
         if site is not None:
             detail["site"] = str(site)
-        self._emit("runFailed", {"error": {"type": failure.type}}, Payload(encode(detail, "the failure")))
+        self.emit("runFailed", {"error": {"type": failure.type}}, Payload(encode(detail, "the failure")))
 
     def fail(self, error: BaseException) -> None:
         """A signal handler raised: end the run with a failure the code meant, or block it with one it did not."""
@@ -206,7 +182,8 @@ class WorkflowScope:
 
     # -- commands ----------------------------------------------------------------------------------
 
-    def _emit(self, kind: str, fields: dict[str, Any], payload: Payload | None = None, site: Site | None = None) -> int:
+    def emit(self, kind: str, fields: dict[str, Any], payload: Payload | None = None, site: Site | None = None) -> int:
+        """Give a command; returns its number."""
         number = self._next
         self._next += 1
         where = site or self.finder.of_caller()
@@ -222,7 +199,8 @@ class WorkflowScope:
         """Workflow code did what it must not do."""
         self.halt(Block(BlockCode.SDK_MISUSE, message, site or self.finder.of_caller()))
 
-    def _encode(self, value: Any, what: str, site: Site | None) -> str:
+    def text_of(self, value: Any, what: str, site: Site | None) -> str:
+        """JSON of `value`; `what` and `site` say whose mistake it is if there is none."""
         try:
             return encode(value, what)
         except CodecError as error:
@@ -236,7 +214,7 @@ class WorkflowScope:
         steps = plain_steps(self.instance)
         if steps != self._steps:
             self._steps = steps
-            self._emit("stepsChanged", {"steps": steps})
+            self.emit("stepsChanged", {"steps": steps})
 
     # -- activities --------------------------------------------------------------------------------
 
@@ -254,14 +232,14 @@ class WorkflowScope:
             fields["step"] = self.step()
         if call.timeout_ms is not None:
             fields["timeoutMs"] = call.timeout_ms
-        command = self._emit("activityScheduled", fields, Payload(text), site)
+        command = self.emit("activityScheduled", fields, Payload(text), site)
         future = self.loop.create_future()
         self.activities[command] = PendingActivity(command, call, signature, text, future, site)
         try:
             return await future
         except asyncio.CancelledError:
             if self.activities.pop(command, None) is not None:
-                self._emit("activityCancelRequested", {"target": command}, site=site)
+                self.emit("activityCancelRequested", {"target": command}, site=site)
             raise
 
     def _activity_done(self, delivery: Entry, text: str) -> None:
@@ -293,14 +271,14 @@ class WorkflowScope:
     # -- timers ------------------------------------------------------------------------------------
 
     def _timer_started(self, handle: asyncio.TimerHandle, delay: float) -> None:
-        command = self._emit("timerStarted", {"durationMs": max(1, round(delay * 1000))})
+        command = self.emit("timerStarted", {"durationMs": max(1, round(delay * 1000))})
         self._timers[command] = handle
 
     def _timer_cancelled(self, handle: asyncio.TimerHandle) -> None:
         for command, known in self._timers.items():
             if known is handle:
                 del self._timers[command]
-                self._emit("timerCancelled", {"target": command})
+                self.emit("timerCancelled", {"target": command})
                 return
 
     def _fire(self, command: int) -> None:
@@ -312,13 +290,13 @@ class WorkflowScope:
 
     async def wait(self, predicate: Callable[[], bool], timeout_ms: int | None) -> None:
         """Wait until `predicate()`; at a gate if the SDK asked for one just before."""
-        request, self.gate_request = self.gate_request, None
+        request = self.gates.take_request()
         if request is not None and request.kind == "review":
             await self._review(request)
             return
         if predicate():
             return
-        gate = None if request is None else self._open_gate(request, timeout_ms)
+        gate = None if request is None else self.gates.open(request, timeout_ms)
         waiter = Waiter(predicate, self.loop.create_future(), gate is not None)
         self._waiters.append(waiter)
         cause = "abandoned"
@@ -332,89 +310,25 @@ class WorkflowScope:
         finally:
             self._waiters.remove(waiter)
             if gate is not None:
-                self._close_gate(gate, cause)
+                self.gates.close(gate, cause)
 
-    async def _review(self, request: gates.GateRequest) -> None:
-        gate = self._open_gate(request, None)
+    async def _review(self, request: GateRequest) -> None:
+        gate = self.gates.open(request, None)
         try:
             await gate.future
         finally:
-            self._close_gate(gate, "abandoned")
-
-    def begin_gate(self, kind: str, owner: Any, site: Site | None) -> None:
-        """The SDK is about to wait at a gate of `owner`."""
-        if any(gate.owner is owner for gate in self._gates) or self.gate_request is not None:
-            step = self.step()
-            message = "a second gate was opened while one is still open" + (f" in step {step!r}" if step else "")
-            self.halt(Block(BlockCode.GATE_OVERLAP, message, site))
-        # An answer given to an earlier gate must never be taken for one to this.
-        owner._received_user_action = None
-        self.gate_request = gates.GateRequest(kind, owner, site)
-
-    def _open_gate(self, request: gates.GateRequest, due_ms: int | None) -> OpenGate:
-        content = self._content(request.owner, request.site)
-        future = self.loop.create_future()
-        step = self._gate_step(request)
-        gate = OpenGate(request.owner, request.kind, -1, step, content, due_ms, self.now, request.site, future)
-        self._emit_gate(gate)
-        self._gates.append(gate)
-        return gate
-
-    def _gate_step(self, request: gates.GateRequest) -> str:
-        """The step that asks: roles and policies know the gate by it, so it must be a plain name."""
-        step = str(getattr(request.owner, "_current_step_id", None) or self.step() or "gate")
-        if not _STEP.fullmatch(step):
-            self.misuse("a gate is opened in a step whose id is not of letters, digits, `-` and `_`, at most 63", request.site)
-        return step
-
-    def _emit_gate(self, gate: OpenGate) -> None:
-        action = gate.owner._pending_action
-        fields: dict[str, Any] = {
-            "step": gate.step,
-            "kind": gate.kind,
-            "component": gates.component_of(action),
-            "actions": gates.actions_of(gate.kind, action),
-        }
-        if gate.due_ms is not None:
-            # A gate that is opened again keeps its original deadline.
-            passed = round((self.now - gate.since).total_seconds() * 1000)
-            fields["dueMs"] = max(1, gate.due_ms - passed)
-        gate.command = self._emit("gateOpened", fields, gate.content, gate.site)
-
-    def _content(self, owner: Any, site: Site | None) -> Payload:
-        return Payload(self._encode(owner._pending_action, "what the gate shows", site))
-
-    def _revise(self, gate: OpenGate) -> None:
-        content = self._content(gate.owner, gate.site)
-        if content != gate.content:
-            gate.content = content
-            self._emit("gateRevised", {"target": gate.command}, content, gate.site)
-
-    def _close_gate(self, gate: OpenGate, cause: str) -> None:
-        self._gates.remove(gate)
-        if not gate.decided:
-            self._emit("gateClosed", {"target": gate.command, "cause": cause}, site=gate.site)
+            self.gates.close(gate, "abandoned")
 
     def _prepare_decision(self, delivery: Entry) -> Callable[[], None]:
         comment = read_payload(delivery["comment"], self.blobs) if "comment" in delivery else None
         correction = read_payload(delivery["correction"], self.blobs) if "correction" in delivery else None
-        return lambda: self._decide(delivery, comment, correction)
 
-    def _decide(self, delivery: Entry, comment: str | None, correction: str | None) -> None:
-        target = int(delivery["target"])
-        gate = next((gate for gate in self._gates if gate.command == target), None)
-        if gate is None or gate.decided or gate.future.done():
-            return  # closed by the code before the answer was handed over
-        gate.decided = True
-        verb = str(delivery["verb"])
-        if verb == "submit":
-            name = gates.signal_name(gate.owner._pending_action)
-            if name is None:
-                self.misuse("a gate that asks for a submission names no signal in args.signal_name", gate.site)
-            self._signal(name, f"[{correction if correction is not None else 'null'}]")
-            return
-        gate.owner._received_user_action = gates.answer(verb, str(delivery["actor"]), comment, correction)
-        gate.future.set_result(None)
+        def tell() -> None:
+            signal = self.gates.decide(delivery, comment, correction)
+            if signal is not None:
+                self._signal(*signal)
+
+        return tell
 
     # -- signals -----------------------------------------------------------------------------------
 
@@ -453,10 +367,7 @@ class WorkflowScope:
 
     def waiting_for(self) -> list[dict[str, Any]]:
         """What a run waits for from outside, for the `parked` entry."""
-        found: list[dict[str, Any]] = []
-        for gate in self._gates:
-            item: dict[str, Any] = {"kind": "gate", "target": gate.command}
-            found.append({**item, "step": gate.step} if gate.step else item)
+        found = self.gates.waiting_for()
         found.extend({"kind": "timer", "target": command} for command in self._timers)
         if any(not waiter.in_gate for waiter in self._waiters):
             found.append({"kind": "signal"})

@@ -1,0 +1,144 @@
+"""The gates that workflow code waits at: opened, shown, revised, answered, closed.
+
+Answers are bound to the gate they were given to. The SDK keeps one slot for all of them, so two gates of one instance are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from . import gates
+from .errors import Block, BlockCode
+from .journal import Entry
+from .payload import Payload
+from .sites import Site
+
+if TYPE_CHECKING:
+    from .scope import WorkflowScope
+
+
+@dataclass
+class OpenGate:
+    """A gate under way. `command` is that of its newest opening."""
+
+    owner: Any
+    kind: str
+    command: int
+    step: str
+    content: Payload
+    due_ms: int | None
+    since: datetime
+    site: Site | None
+    future: asyncio.Future[None]
+    decided: bool = False
+
+
+class GateKeeper:
+    """The gates of one scope."""
+
+    def __init__(self, scope: WorkflowScope) -> None:
+        self._scope = scope
+        self._open: list[OpenGate] = []
+        self._request: gates.GateRequest | None = None
+
+    # -- asked by the SDK --------------------------------------------------------------------------
+
+    def announce(self, kind: str, owner: Any, site: Site | None) -> None:
+        """The SDK is about to wait at a gate of `owner`."""
+        if any(gate.owner is owner for gate in self._open) or self._request is not None:
+            step = self._scope.step()
+            message = "a second gate was opened while one is still open" + (f" in step {step!r}" if step else "")
+            self._scope.halt(Block(BlockCode.GATE_OVERLAP, message, site))
+        # An answer given to an earlier gate must never be taken for one to this.
+        owner._received_user_action = None
+        self._request = gates.GateRequest(kind, owner, site)
+
+    def withdraw(self) -> None:
+        """The SDK waits no more."""
+        self._request = None
+
+    def take_request(self) -> gates.GateRequest | None:
+        """The gate announced for the wait that begins now."""
+        request, self._request = self._request, None
+        return request
+
+    # -- open and closed ---------------------------------------------------------------------------
+
+    def open(self, request: gates.GateRequest, due_ms: int | None) -> OpenGate:
+        """Open a gate with what its owner shows now."""
+        content = self._content(request.owner, request.site)
+        future = self._scope.loop.create_future()
+        scope = self._scope
+        gate = OpenGate(request.owner, request.kind, -1, scope.step(), content, due_ms, scope.now, request.site, future)
+        self._emit(gate)
+        self._open.append(gate)
+        return gate
+
+    def close(self, gate: OpenGate, cause: str) -> None:
+        """The code goes on; a gate that a person decided is closed already."""
+        self._open.remove(gate)
+        if not gate.decided:
+            self._scope.emit("gateClosed", {"target": gate.command, "cause": cause}, site=gate.site)
+
+    def abandon(self) -> None:
+        """The run ends: nobody needs an answer any more."""
+        for gate in self._open:
+            if not gate.decided:
+                self._scope.emit("gateClosed", {"target": gate.command, "cause": "abandoned"}, site=gate.site)
+
+    def end_of_turn(self, *, handling: bool) -> None:
+        """Show what changed. Ask again where what was handed in did not satisfy the code, unless it is still `handling` it."""
+        for gate in self._open:
+            content = self._content(gate.owner, gate.site)
+            if gate.decided and gate.kind == "submission":
+                if not handling:
+                    gate.content, gate.decided = content, False
+                    self._emit(gate)
+            elif not gate.decided and content != gate.content:
+                gate.content = content
+                self._scope.emit("gateRevised", {"target": gate.command}, content, gate.site)
+
+    def waiting_for(self) -> list[dict[str, Any]]:
+        """Items of a `parked` entry."""
+        return [{"kind": "gate", "target": g.command, **({"step": g.step} if g.step else {})} for g in self._open]
+
+    # -- answered ----------------------------------------------------------------------------------
+
+    def decide(self, delivery: Entry, comment: str | None, correction: str | None) -> tuple[str, str] | None:
+        """Hand an answer to the gate it was given to. For a submission: the signal to deliver, and its arguments as JSON."""
+        target = int(delivery["target"])
+        gate = next((gate for gate in self._open if gate.command == target), None)
+        if gate is None or gate.decided or gate.future.done():
+            return None  # closed by the code before the answer was handed over
+        gate.decided = True
+        verb = str(delivery["verb"])
+        if verb != "submit":
+            gate.owner._received_user_action = gates.answer(verb, str(delivery["actor"]), comment, correction)
+            gate.future.set_result(None)
+            return None
+        name = gates.signal_name(gate.owner._pending_action)
+        if name is None:
+            self._scope.misuse("a gate that asks for a submission names no signal in args.signal_name", gate.site)
+        return name, f"[{correction if correction is not None else 'null'}]"
+
+    # -- commands ----------------------------------------------------------------------------------
+
+    def _content(self, owner: Any, site: Site | None) -> Payload:
+        return Payload(self._scope.text_of(owner._pending_action, "what the gate shows", site))
+
+    def _emit(self, gate: OpenGate) -> None:
+        action = gate.owner._pending_action
+        fields: dict[str, Any] = {
+            "step": gate.step,
+            "kind": gate.kind,
+            "component": gates.component_of(action),
+            "actions": gates.actions_of(gate.kind, action),
+        }
+        if gate.due_ms is not None:
+            # A gate that is opened again keeps its original deadline.
+            passed = round((self._scope.now - gate.since).total_seconds() * 1000)
+            fields["dueMs"] = max(1, gate.due_ms - passed)
+        gate.command = self._scope.emit("gateOpened", fields, gate.content, gate.site)
