@@ -333,10 +333,9 @@ impl World {
         let Some(epoch) = pod.epoch else { return self.attach(index) };
         let sent = self.append(index, &pod, epoch);
         match sent {
-            Ok(()) => {}
+            // `Unread`: something came in between; the pod reads it and goes on.
+            Ok(()) | Err(ErrorCode::Unread) => {}
             Err(ErrorCode::Fenced | ErrorCode::Sealed) => self.pods[index].alive = false,
-            // Something came in between: the pod reads it and goes on.
-            Err(ErrorCode::Unread) => {}
             Err(code) => panic!("refused with {code:?} in {:?}", self.state.segment_state),
         }
     }
@@ -484,11 +483,11 @@ impl World {
         self.commit(outcome).unwrap();
     }
 
-    fn retry(&mut self, act: String) {
+    fn retry(&mut self, act: &str) {
         let unknown = self.state.activities.iter().filter(|(_, a)| a.unknown_effect()).map(|(target, _)| *target);
         let repeats: Vec<_> = unknown.collect();
-        let retry = Retry { actor: "person".to_owned(), act: act.clone(), repeats: repeats.clone() };
-        let known = self.state.acts.contains_key(&act);
+        let retry = Retry { actor: "person".to_owned(), act: act.to_owned(), repeats: repeats.clone() };
+        let known = self.state.acts.contains_key(act);
         let outcome = machine::retry(&self.state, &retry, self.now);
         let said = self.commit(outcome).unwrap();
         if !known && matches!(said, ntro_journal::ActOutcome::Applied { .. }) && repeats.contains(&EXTERNAL) {
@@ -527,7 +526,7 @@ impl World {
             }
             Event::DeleteRun => self.delete_run(),
             Event::Approve(who) => self.approve(*who),
-            Event::Retry(n) => self.retry(format!("retry-{n}")),
+            Event::Retry(n) => self.retry(&format!("retry-{n}")),
             Event::Cancel => {
                 let outcome = machine::cancel(&self.state, "cancel", "person", self.now);
                 self.commit(outcome).unwrap();
@@ -597,7 +596,7 @@ impl World {
             self.happen(&Event::GraceEnds);
             self.happen(&Event::Approve(9));
             if self.state.blocked.is_some() {
-                self.retry(format!("last-{round}"));
+                self.retry(&format!("last-{round}"));
             }
             self.look();
             while !self.plan.is_empty() {

@@ -79,7 +79,7 @@ fn judged(act: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Result
         return Err(reason::WORKFLOW_MISMATCH);
     }
     let made = act.creation_timestamp().ok_or(reason::INCOMPLETE)?.0;
-    if !proof.0.is_some_and(|since| since < made) {
+    if proof.0.is_none_or(|since| since >= made) {
         return Err(reason::APPROVAL_POLICY_MISSING);
     }
     match spec.verb {

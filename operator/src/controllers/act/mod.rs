@@ -27,6 +27,7 @@ const VIEW: SignedDuration = SignedDuration::from_mins(10);
 const KEEP: SignedDuration = SignedDuration::from_hours(24);
 
 /// A failure of the journal, classified.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 pub fn problem(error: JournalError) -> Problem {
     let class = match error.class() {
         ntro_journal::ErrorClass::Invalid => Class::Invalid,

@@ -5,15 +5,20 @@
 //! object that was deleted and put back, or changed and changed back, has another UID or generation, and every act made
 //! since the last verification is refused.
 
+use std::time::Duration;
+
+use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use ntro_crds::admission::{self, Install};
 use ntro_crds::labels;
 use ntro_journal::Journal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::judge::Proof;
 use crate::args::Scope;
@@ -24,6 +29,9 @@ use crate::error::Problem;
 const FACT: &str = "approval-policy";
 /// The API server enforces a new policy a moment after it has stored it.
 const SETTLING: SignedDuration = SignedDuration::from_secs(2);
+
+/// When a verification that failed is tried again.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// What identifies the proof of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +76,38 @@ pub async fn verify(context: &Context, journal: &Journal, namespace: &str) -> Re
         }
     }
     Ok(proof)
+}
+
+/// Verifies every tenant whenever policy, binding or tenants change, until told to stop: an upgrade of the policy costs
+/// only the acts made at that very moment, not the first one after it.
+pub async fn watch(context: Context, shutdown: CancellationToken) {
+    let Some(name) = expected(&context).map(|policy| policy.name) else { return };
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let client = context.client.clone();
+    let policies = watcher(Api::<ValidatingAdmissionPolicy>::all(client.clone()), config.clone());
+    let bindings = watcher(Api::<ValidatingAdmissionPolicyBinding>::all(client), config);
+    let mut policies = policies.default_backoff().boxed();
+    let mut bindings = bindings.default_backoff().boxed();
+    let mut tenants = context.tenants.subscribe();
+    let mut retry = false;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = policies.next() => {}
+            _ = bindings.next() => {}
+            changed = tenants.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(RETRY), if retry => {}
+        }
+        let known = tenants.borrow_and_update().clone();
+        retry = false;
+        for namespace in known.keys() {
+            if let Err(error) = verify(&context, &context.journal, namespace).await {
+                let Problem { reason, message, .. } = error;
+                tracing::warn!(namespace, reason, error = message, "could not verify the approval policy");
+                retry = true;
+            }
+        }
+    }
 }
 
 async fn fingerprint(context: &Context, namespace: &str) -> Result<Option<Fingerprint>, Problem> {

@@ -30,7 +30,7 @@ pub struct GateInput<'a> {
     pub gate: &'a machine::Gate,
     /// What the run is fixed to.
     pub pin: &'a Pin,
-    /// UID of the WorkflowRun, which owns the Gate.
+    /// UID of the `WorkflowRun`, which owns the Gate.
     pub run_uid: &'a str,
     /// Title of the step, from the manifest.
     pub title: &'a str,

@@ -1,10 +1,10 @@
 //! Takes a run up: pins it, claims its name and slot in the ledger, begins its journal. Asked again, nothing happens twice.
 
+use ntro_bundle::reference::Digest;
 use ntro_crds::workflow_run::{Pin, Request, TriggerKind};
 use ntro_crds::{Runbook, Workflow};
 use ntro_journal::protocol::{Trigger, WorkflowRef};
 use ntro_journal::{CreateRun, Inserted};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::pin::{self, Sources};
@@ -27,7 +27,7 @@ pub enum Admitted {
 /// Hash of what was asked for: tells the same wish from another under the same name.
 pub fn request_hash(request: &Request, entity: &str) -> String {
     let text = serde_json::to_vec(&(request, entity)).unwrap_or_default();
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(&text).hex().to_owned()
 }
 
 /// The slot of a request that a schedule made, in seconds.
@@ -69,7 +69,7 @@ impl Runs {
         let slot = slot(request);
         let claim = slot.as_deref().map(|slot| (workflow_uid.as_str(), slot));
         let run_id = self.journal.claim(&key.namespace, &key.name, claim).await.map_err(problem)?;
-        let create = self.create(key, &pin, request, run_id, slot, &workflow.spec.entity)?;
+        let create = create(key, &pin, request, run_id, slot, &workflow.spec.entity)?;
         let inserted = self.journal.create_run(create).await.map_err(problem)?;
         failpoint::hit("run-created");
         Ok(match inserted {
@@ -78,32 +78,32 @@ impl Runs {
             Inserted::Conflict { run_id, terminal: false } => Admitted::Taken(run_id),
         })
     }
+}
 
-    fn create(
-        &self,
-        key: &RunKey,
-        pin: &Pin,
-        request: &Request,
-        run_id: Uuid,
-        slot: Option<String>,
-        entity: &str,
-    ) -> Result<CreateRun, Problem> {
-        let kind = match request.trigger.kind {
-            TriggerKind::Manual => "Manual",
-            TriggerKind::Schedule => "Schedule",
-            TriggerKind::Backfill => "Backfill",
-            TriggerKind::Child => "Child",
-        };
-        Ok(CreateRun {
-            run_id,
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            workflow: WorkflowRef { name: request.workflow_ref.name.clone(), uid: pin.workflow_uid.clone() },
-            slot,
-            trigger: Trigger { kind: kind.to_owned(), initiator: request.trigger.initiator.clone() },
-            pin: pin::for_journal(pin, request).map_err(defect)?,
-            input: pin::input(pin, request, run_id),
-            request_hash: request_hash(request, entity),
-        })
-    }
+/// What the journal of a new run is begun with.
+fn create(
+    key: &RunKey,
+    pin: &Pin,
+    request: &Request,
+    run_id: Uuid,
+    slot: Option<String>,
+    entity: &str,
+) -> Result<CreateRun, Problem> {
+    let kind = match request.trigger.kind {
+        TriggerKind::Manual => "Manual",
+        TriggerKind::Schedule => "Schedule",
+        TriggerKind::Backfill => "Backfill",
+        TriggerKind::Child => "Child",
+    };
+    Ok(CreateRun {
+        run_id,
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        workflow: WorkflowRef { name: request.workflow_ref.name.clone(), uid: pin.workflow_uid.clone() },
+        slot,
+        trigger: Trigger { kind: kind.to_owned(), initiator: request.trigger.initiator.clone() },
+        pin: pin::for_journal(pin, request).map_err(defect)?,
+        input: pin::input(pin, request, run_id),
+        request_hash: request_hash(request, entity),
+    })
 }

@@ -1,6 +1,6 @@
 //! What the API server holds about each run: its Jobs, pods, gates and acts, kept by watches and found by the run's name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::TryStreamExt;
@@ -64,10 +64,10 @@ impl<K: Resource<DynamicType = ()>> Index<K> {
     }
 
     /// Forgets what is not among `names` of a namespace (of all namespaces if `None`); gives the runs concerned.
-    fn retain(&self, namespace: Option<&str>, seen: &HashMap<(String, String), ()>) -> Vec<RunKey> {
+    fn retain(&self, namespace: Option<&str>, seen: &HashSet<(String, String)>) -> Vec<RunKey> {
         let gone: Vec<_> = {
             let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let here = |key: &&(String, String)| namespace.is_none_or(|ns| key.0 == ns) && !seen.contains_key(*key);
+            let here = |key: &&(String, String)| namespace.is_none_or(|ns| key.0 == ns) && !seen.contains(*key);
             inner.run_of.keys().filter(here).cloned().collect()
         };
         gone.iter().filter_map(|(namespace, name)| self.remove(namespace, name)).collect()
@@ -87,7 +87,7 @@ pub async fn keep<K>(
     K: Kind + Send + Sync + 'static,
 {
     let mut events = std::pin::pin!(watcher(api, config).default_backoff());
-    let mut seen = HashMap::new();
+    let mut seen = HashSet::new();
     loop {
         let event = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -96,7 +96,7 @@ pub async fn keep<K>(
         match event {
             Ok(Some(watcher::Event::Init)) => seen.clear(),
             Ok(Some(watcher::Event::InitApply(object))) => {
-                seen.insert((object.namespace().unwrap_or_default(), object.name_any()), ());
+                seen.insert((object.namespace().unwrap_or_default(), object.name_any()));
                 take(&index, object, run_of, &queue);
             }
             Ok(Some(watcher::Event::InitDone)) => {

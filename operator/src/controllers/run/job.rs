@@ -13,11 +13,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
+use ntro_bundle::reference::Digest;
 use ntro_crds::labels;
 use ntro_crds::workflow::Resources;
 use ntro_crds::workflow_run::Pin;
 use ntro_crds::{API_VERSION, names};
-use sha2::{Digest as _, Sha256};
 
 /// Where the pod finds its token.
 const TOKEN_DIR: &str = "/var/run/ntro/identity";
@@ -38,7 +38,7 @@ pub struct JobInput<'a> {
     pub namespace: &'a str,
     /// Name of the run.
     pub run: &'a str,
-    /// UID of the WorkflowRun, which owns the Job.
+    /// UID of the `WorkflowRun`, which owns the Job.
     pub run_uid: &'a str,
     /// Identity of the run.
     pub run_id: &'a str,
@@ -95,7 +95,7 @@ pub fn build(input: &JobInput<'_>) -> Job {
 /// Hash of what would run: decides whether a Job found under our name is the one we would make.
 fn template_hash(spec: &JobSpec) -> String {
     let text = serde_json::to_vec(spec).unwrap_or_default();
-    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(&text).hex()[..32].to_owned()
 }
 
 fn labels_of(input: &JobInput<'_>) -> BTreeMap<String, String> {

@@ -11,7 +11,7 @@ fn input(pin: &Pin) -> JobInput<'_> {
         segment: 2,
         pin,
         api_url: "https://ntro.ntro-system.svc:8443",
-        outage_wait: Duration::from_secs(900),
+        outage_wait: Duration::from_mins(15),
         allow_no_landlock: false,
     }
 }

@@ -1,11 +1,11 @@
 //! Runs: everything about one run is done by one worker at a time, acts before timers before Jobs before status.
 //!
 //! The journal decides; this room turns what it wants into Jobs, what the cluster shows into observations, and what it
-//! says into Gates and status. A run is worked on although its WorkflowRun was deleted: deleting is not cancelling.
+//! says into Gates and status. A run is worked on although its `WorkflowRun` was deleted: deleting is not cancelling.
 
 pub mod admit;
 #[cfg(test)]
-pub mod fixtures;
+pub(crate) mod fixtures;
 pub mod index;
 pub mod job;
 pub mod pin;
@@ -61,7 +61,7 @@ pub struct Runs {
     pub workflows: Store<Workflow>,
     /// The Runbooks.
     pub runbooks: Store<Runbook>,
-    /// The WorkflowRuns, each under its own key.
+    /// The `WorkflowRun`s, each under its own key.
     pub objects: Arc<Index<WorkflowRun>>,
     /// Jobs by run.
     pub jobs: Arc<Index<Job>>,

@@ -52,7 +52,7 @@ impl Classified for PinError {
     fn class(&self) -> Class {
         match self {
             Self::RunbookMissing(_) | Self::RunbookNotReady(_) | Self::VersionNotVerified { .. } => {
-                Class::Waiting { after: std::time::Duration::from_secs(60) }
+                Class::Waiting { after: std::time::Duration::from_mins(1) }
             }
             Self::ImageNotPinned(_) | Self::ConfigInvalid(_) | Self::UnknownStep { .. } => Class::Invalid,
         }
@@ -76,16 +76,13 @@ pub fn version<'a>(workflow: &Workflow, runbook: Option<&'a Runbook>) -> Result<
     let runbook = runbook.ok_or_else(|| PinError::RunbookMissing(name.clone()))?;
     let status = runbook.status.as_ref().ok_or_else(|| PinError::RunbookNotReady(name.clone()))?;
     let verified = status.versions.as_deref().unwrap_or_default();
-    match &workflow.spec.runbook_ref.version {
-        Some(wanted) => verified
-            .iter()
-            .find(|v| v.digest == *wanted || v.version == *wanted)
-            .ok_or_else(|| PinError::VersionNotVerified { runbook: name.clone(), version: wanted.clone() }),
-        None => {
-            let resolved = status.resolved.as_ref().ok_or_else(|| PinError::RunbookNotReady(name.clone()))?;
-            verified.iter().find(|v| v.digest == resolved.digest).ok_or_else(|| PinError::RunbookNotReady(name.clone()))
-        }
+    if let Some(wanted) = &workflow.spec.runbook_ref.version {
+        let missing = || PinError::VersionNotVerified { runbook: name.clone(), version: wanted.clone() };
+        return verified.iter().find(|v| v.digest == *wanted || v.version == *wanted).ok_or_else(missing);
     }
+    let not_ready = || PinError::RunbookNotReady(name.clone());
+    let resolved = status.resolved.as_ref().ok_or_else(not_ready)?;
+    verified.iter().find(|v| v.digest == resolved.digest).ok_or_else(not_ready)
 }
 
 /// The Workflow's configuration with the schema's defaults; `context` is what a run brings along, absent when none is meant.
@@ -110,13 +107,15 @@ pub fn config(workflow: &Workflow, version: &VerifiedVersion, context: Option<&V
 
 /// Refuses a gate policy for steps that do not exist.
 pub fn check_gate_policy(workflow: &Workflow, version: &VerifiedVersion) -> Result<(), PinError> {
-    let rules = workflow.spec.gate_policy.iter().flat_map(|policy| policy.gates.iter().flatten());
+    let mut rules = workflow.spec.gate_policy.iter().flat_map(|policy| policy.gates.iter().flatten());
     let steps: Vec<&str> = version.steps.iter().flatten().map(|step| step.id.as_str()).collect();
-    for rule in rules.filter(|rule| !steps.contains(&rule.step.as_str())) {
-        let runbook = workflow.spec.runbook_ref.name.clone();
-        return Err(PinError::UnknownStep { step: rule.step.clone(), runbook });
+    match rules.find(|rule| !steps.contains(&rule.step.as_str())) {
+        None => Ok(()),
+        Some(rule) => {
+            let runbook = workflow.spec.runbook_ref.name.clone();
+            Err(PinError::UnknownStep { step: rule.step.clone(), runbook })
+        }
     }
-    Ok(())
 }
 
 /// The runner image of a Workflow's runs: its own, else the installation's. Tags are not resolved by anybody.

@@ -29,7 +29,7 @@ pub struct JobView {
     pub uid: String,
     /// The segment it executes.
     pub segment: u32,
-    /// UID of the WorkflowRun that owns it.
+    /// UID of the `WorkflowRun` that owns it.
     pub owner: String,
     /// Hash of the template it was made from.
     pub template_hash: String,
@@ -59,7 +59,7 @@ pub struct PodView {
 pub struct View<'a> {
     /// The journal.
     pub state: &'a RunState,
-    /// UID of the WorkflowRun.
+    /// UID of the `WorkflowRun`.
     pub run_uid: &'a str,
     /// The name of the Job that the wanted segment would have, and its template's hash.
     pub wanted_job: Option<(&'a str, &'a str)>,

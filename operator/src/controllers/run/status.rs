@@ -1,4 +1,4 @@
-//! The status of a WorkflowRun: a projection of its journal. Pure.
+//! The status of a `WorkflowRun`: a projection of its journal. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -12,7 +12,7 @@ use ntro_journal::protocol as journal;
 /// What the projection is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// Generation of the WorkflowRun.
+    /// Generation of the `WorkflowRun`.
     pub generation: Option<i64>,
     /// The status so far.
     pub before: Option<&'a WorkflowRunStatus>,

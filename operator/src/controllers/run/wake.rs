@@ -85,12 +85,13 @@ pub async fn run(runs: Runs, worklist: Worklist<RunKey>, shutdown: CancellationT
         stop.clone(),
     ));
     tasks.spawn(per_tenant(runs.clone(), stop.clone()));
+    tasks.spawn(act::proof::watch(context.clone(), stop.clone()));
     tasks.spawn(feed(runs.clone(), stop));
     let driver = Arc::new(Driver::new(ControllerName::Run, context));
     let worker = runs.clone();
     let work = move |key: RunKey| {
         let (runs, driver) = (worker.clone(), Arc::clone(&driver));
-        async move { driver.pass(&key.namespace.clone(), &key.name.clone(), runs.pass(key)).await }
+        async move { driver.pass(&key.namespace.clone(), &key.name.clone(), Box::pin(runs.pass(key))).await }
     };
     worklist.run(WORKERS, shutdown, work).await;
     while tasks.join_next().await.is_some() {}
@@ -164,7 +165,6 @@ async fn per_tenant(runs: Runs, shutdown: CancellationToken) {
             for key in runs.objects.runs().into_iter().filter(|key| key.namespace == *namespace) {
                 runs.queue.push(key);
             }
-            tokio::spawn(verify(runs.clone(), namespace.clone()));
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -191,13 +191,6 @@ fn watch_in<K: Kind + Send + Sync + 'static>(
         runs.queue.clone(),
         stop.clone(),
     ));
-}
-
-/// Notes the approval policy as soon as a namespace is served, so that the first act already has a proof that is older.
-async fn verify(runs: Runs, namespace: String) {
-    if let Err(error) = act::proof::verify(&runs.context, &runs.journal, &namespace).await {
-        tracing::warn!(namespace, reason = error.reason, error = error.message, "could not verify the approval policy");
-    }
 }
 
 /// A store of all objects of a kind that tells `changed` about each change, kept until told to stop.

@@ -91,8 +91,7 @@ impl Runs {
         };
         match self.admit(key, &workflow, request).await {
             Ok(Admitted::Open(id)) => self.known(key, object, id).await,
-            Ok(Admitted::AlreadyRan(_)) => self.already_ran(object).await,
-            Ok(Admitted::Taken(_)) => self.already_ran(object).await,
+            Ok(Admitted::AlreadyRan(_) | Admitted::Taken(_)) => self.already_ran(object).await,
             Err(error) => {
                 let stalled = error.class == Class::Invalid;
                 self.wait(object, error.reason, &error.message, stalled).await?;
@@ -120,7 +119,7 @@ impl Runs {
         let next =
             status::not_started(object.status.as_ref(), object.metadata.generation, reason, message, stalled, now);
         self.write_status(object, &next).await?;
-        Ok(Next::After(Duration::from_secs(60)))
+        Ok(Next::After(Duration::from_mins(1)))
     }
 
     /// A run with an object and a journal.

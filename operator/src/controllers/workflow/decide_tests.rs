@@ -38,6 +38,7 @@ fn run(name: &str, slot: Option<&str>, period: &str, ending: Option<Ending>) -> 
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what is optional")]
 fn skipped(count: i64, latest: &str, reason: &'static str) -> Option<Skipped> {
     Some(Skipped { count, latest: at(latest), reason })
 }

@@ -79,7 +79,9 @@ fn stores(
     let changed = move |runbook: &Runbook| {
         let (namespace, name) = (runbook.namespace(), runbook.name_any());
         let users = known.state_filter(|w| w.namespace() == namespace && w.spec.runbook_ref.name == name);
-        users.iter().for_each(|workflow| woken.push(key_of(workflow.as_ref())));
+        for workflow in users {
+            woken.push(key_of(workflow.as_ref()));
+        }
     };
     let (runbooks, watch) = reflect(context.all::<Runbook>(), changed, shutdown.clone());
     tasks.spawn(watch);

@@ -53,7 +53,7 @@ impl Workflows {
         let mut found = Found {
             generation: workflow.metadata.generation,
             requested_at: workflow.annotations().get(labels::RECONCILE_REQUESTED_AT).map(String::as_str),
-            observed: observed.clone(),
+            observed: Some(observed.clone()),
             schedule,
             runnable,
             suspended: workflow.spec.suspend == Some(true),
@@ -64,8 +64,8 @@ impl Workflows {
             now,
         };
         let (mut next, mut failed) = (Next::OnChange, None);
-        if let (Some(rules), Some(observed)) = (rules, observed) {
-            let decision = self.decide(&workflow, &rules, &observed, &runs, now);
+        if let Some(rules) = rules {
+            let decision = Self::decide(&workflow, &rules, &observed, &runs, now);
             found.next_slot = decision.next_slot;
             found.skipped = decision.skipped;
             found.served = decision.served;
@@ -103,7 +103,6 @@ impl Workflows {
     }
 
     fn decide(
-        &self,
         workflow: &Workflow,
         rules: &Rules,
         observed: &ScheduleObserved,
@@ -199,15 +198,15 @@ fn rules(workflow: &Workflow) -> (Option<Rules>, Option<Result<(), Problem>>) {
 }
 
 /// Since when the schedule holds as it is. A Workflow never seen before has its slots since its creation.
-fn observed(workflow: &Workflow, now: Timestamp) -> Option<ScheduleObserved> {
+fn observed(workflow: &Workflow, now: Timestamp) -> ScheduleObserved {
     let hash = validate::schedule_hash(&workflow.spec);
     let before = workflow.status.as_ref().and_then(|status| status.schedule_observed.as_ref());
     match before {
-        Some(before) if before.hash == hash => Some(before.clone()),
-        Some(_) => Some(ScheduleObserved { hash, time: Time(whole_seconds(now)) }),
+        Some(before) if before.hash == hash => before.clone(),
+        Some(_) => ScheduleObserved { hash, time: Time(whole_seconds(now)) },
         None => {
             let created = workflow.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-            Some(ScheduleObserved { hash, time: Time(whole_seconds(created)) })
+            ScheduleObserved { hash, time: Time(whole_seconds(created)) }
         }
     }
 }

@@ -78,7 +78,7 @@ fn invalid_stalls_and_waiting_reconciles() {
     let status = next(None, &config);
     assert_eq!(condition(&status, conditions::STALLED).unwrap().reason, "ConfigInvalid");
     assert_eq!(condition(&status, conditions::CONFIG_VALID).unwrap().status, "False");
-    let after = std::time::Duration::from_secs(60);
+    let after = std::time::Duration::from_mins(1);
     let waiting = Found { runnable: Err(problem(Class::Waiting { after }, "RunbookMissing")), ..found(&[]) };
     let status = next(Some(&status), &waiting);
     assert!(condition(&status, conditions::STALLED).is_none());

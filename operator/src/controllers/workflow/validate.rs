@@ -2,12 +2,12 @@
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use ntro_bundle::reference::Digest;
 use ntro_crds::runbook::Resolved;
 use ntro_crds::workflow::{ConcurrencyPolicy, MissedRunPolicy, PeriodUnit, WorkflowSpec};
 use ntro_crds::{Runbook, Workflow};
 use ntro_schedule::cron::{BadSchedule, Schedule};
 use ntro_schedule::{period, zone};
-use sha2::{Digest as _, Sha256};
 
 use super::decide::{DEFAULT_DEADLINE, DEFAULT_HISTORY, Rules};
 use crate::controllers::run::pin::{self, PinError};
@@ -39,7 +39,7 @@ pub fn is_scheduled(spec: &WorkflowSpec) -> bool {
 /// Hash of what decides which slots there are: when it changes, the past no longer counts.
 pub fn schedule_hash(spec: &WorkflowSpec) -> String {
     let said = serde_json::json!([spec.schedule, spec.schedules, spec.time_zone, spec.suspend == Some(true)]);
-    Sha256::digest(said.to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(said.to_string().as_bytes()).hex()[..32].to_owned()
 }
 
 /// The accounting period of a slot. The zone was checked with the schedule.
