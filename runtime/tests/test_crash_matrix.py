@@ -6,6 +6,7 @@ import queue
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,15 @@ def kill_points(points: list[str]) -> list[tuple[int, str]]:
 
     Left out is a point with nothing between it and the one beside it, and most of the replayed awaits, which touch nothing.
     """
-    same_as_next = {("turn:after", "append:before"), ("append:after", "turn:before"), ("activity:acknowledged", "activity:start")}
+    same_as_next = {
+        ("turn:after", "append:before"),
+        ("append:after", "turn:before"),
+        ("append:after", "activity:acknowledged"),
+        ("activity:acknowledged", "activity:start"),
+    }
     replayed = [n for n, point in enumerate(points, start=1) if point.startswith("replay")]
     left_out = set(replayed) - set(replayed[:: max(1, len(replayed) // 6)])
-    left_out |= {n for n, pair in enumerate(zip(points, points[1:], strict=False), start=1) if pair in same_as_next}
+    left_out |= {n for n, pair in enumerate(pairwise(points), start=1) if pair in same_as_next}
     return [(n, point) for n, point in enumerate(points, start=1) if n not in left_out]
 
 

@@ -599,6 +599,19 @@ def test_files_of_the_run(make: Make) -> None:
     ]
 
 
+def test_capabilities_know_tenant_and_entity(make: Make) -> None:
+    more = """
+    @activity.defn
+    def who() -> list:
+        from ntro.capabilities import config
+        it = config.get()
+        return [it.tenant_id, it.tenant_slug, it.entity_id]
+    """
+    run = make("return await runbook.execute_activity(who)", more, input={"tenant_id": "t", "tenant_slug": "acme", "entity_id": "e"})
+    assert run.drive() == "Succeeded"
+    assert run.result() == ["t", "acme", "e"]
+
+
 def test_nothing_of_the_sdks_samples_is_ever_returned(make: Make) -> None:
     body = """
     from ntro.workflow import agents, find_committed_document, task

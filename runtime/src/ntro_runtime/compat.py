@@ -44,6 +44,14 @@ def install(runtime: DurableRuntime) -> None:
         _replace()
 
 
+def settings(envelope: Any) -> dict[str, str]:
+    """What `ntro.capabilities.config` reads from the environment, from the run's input."""
+    if not isinstance(envelope, dict):
+        return {}
+    names = {"tenant_id": "NTRO_TENANT_ID", "tenant_slug": "NTRO_TENANT_SLUG", "entity_id": "NTRO_ENTITY_ID"}
+    return {name: envelope[key] for key, name in names.items() if isinstance(envelope.get(key), str)}
+
+
 def _replace() -> None:
     _gates()
     _children()

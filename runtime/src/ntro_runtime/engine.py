@@ -6,6 +6,7 @@ this file run; "live" only means that a command is not in the journal yet and is
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import queue
@@ -97,6 +98,7 @@ class Engine:
         loop.install()
         loop.set_misuse_handler(lambda message: self._misused(message, self._finder.of_caller()))
         text = read_payload(created["input"], self._ledger.client)
+        os.environ.update(compat.settings(json.loads(text)))
         try:
             self._bundle = load(self._root)
             signature = signature_of(self._bundle.entry, skip_self=True)

@@ -126,11 +126,13 @@ def _refusal(status: int, body: bytes, retry_after: str | None) -> Exception:
         error = None
     if isinstance(error, dict) and isinstance(error.get("error"), dict):
         error = error["error"]
+    if status >= 500 and not (isinstance(error, dict) and error.get("code") == "NotYet"):
+        return UnreachableError(f"HTTP {status}")
     if isinstance(error, dict) and "code" in error:
         if retry_after is not None and retry_after.isdigit() and "retryAfterMs" not in error:
             error["retryAfterMs"] = int(retry_after) * 1000
         return ProtocolError.from_wire(error)
-    if status >= 500 or status == 429:
+    if status == 429:
         return UnreachableError(f"HTTP {status}")
     return ProtocolError("Forbidden" if status in (401, 403, 404) else "Invalid", f"HTTP {status}")
 
