@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::error::{Class, Problem};
+use crate::failpoint;
 use crate::kube_ext::patch_status_if_changed;
 use judge::{Proof, Verdict, judge};
 
@@ -68,6 +69,7 @@ pub async fn process(
         // Each act is judged against the journal as the one before left it.
         let state = journal.state(state.run_id).await.map_err(problem)?;
         let outcome = perform(journal, &act, &state, pin, proof).await?;
+        failpoint::hit("act-journaled");
         answer(context, &act, &outcome).await?;
     }
     Ok(())

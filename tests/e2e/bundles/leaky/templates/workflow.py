@@ -20,7 +20,7 @@ class LeakyWorkflow(NtroWorkflow):
         return await self.wait_for_action(
             payload={"rows": [{"what": canary("payload"), **leaked}]},
             reason=canary("reason"),
-            display_hint={"component": "DATA_TABLE", "config": {"title": canary("hint")}},
+            display_hint={"component": "DATA_TABLE", "config": {"title": canary("hint"), "allow_corrections": True}},
         )
 
     @runbook.step(name="fail", title="Fail")
