@@ -149,5 +149,5 @@ class HttpsOperator:
             self._client = JournalClient(self._server.connect())
         reply = self._client._call("attach", {**body, "run": self._run, "pod": {"uid": "pod-1"}})
         self._client.epoch = int(reply["epoch"])
-        reply["pin"] |= {"layerDigest": self.layer_digest, "steps": [{"id": "one"}]}
+        reply["pin"] |= {"layerDigest": self.layer_digest}
         return json.dumps({**reply, "session": "SESSION-CANARY"}).encode()

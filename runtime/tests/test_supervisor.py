@@ -18,7 +18,7 @@ import pytest
 from harness import ROOT, Json, Run, Server
 from https_operator import HttpsOperator, layer_of
 
-HEAD = "---\nslug: probe\nname: Probe\n---\n"
+HEAD = "---\nslug: probe\nname: Probe\nsteps: [{id: one}]\n---\n"
 WORKFLOW = """
 import asyncio, ctypes, logging, os, sys, threading, time
 from pathlib import Path
@@ -145,6 +145,7 @@ def test_what_the_bundle_prints_is_in_the_log_stream_and_nowhere_else(pod: Calla
     assert "CANARY" not in printed
     assert "CANARY" not in (it.directory / "termination-log").read_text()
     assert events(printed)[-1]["event"] == "leaving"
+    assert [e["step"] for e in events(printed) if e.get("type") == "activityScheduled"] == ["one"]
     log = it.log()
     for line in (
         "stdout: CANARY-print",

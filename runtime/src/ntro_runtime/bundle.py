@@ -45,6 +45,20 @@ def load(root: Path) -> Bundle:
 
 def read_slug(root: Path) -> str:
     """`slug` of the frontmatter of `runbook.md`."""
+    slug = _frontmatter(root).get("slug")
+    if not isinstance(slug, str) or not slug:
+        raise BundleError("the frontmatter of runbook.md has no slug")
+    return slug
+
+
+def step_ids(root: Path) -> frozenset[str]:
+    """Ids of the steps that the frontmatter of `runbook.md` declares."""
+    steps = _frontmatter(root).get("steps")
+    ids = [step.get("id") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    return frozenset(it for it in ids if isinstance(it, str))
+
+
+def _frontmatter(root: Path) -> dict[str, Any]:
     path = root / "runbook.md"
     if not path.is_file():
         raise BundleError("the bundle has no runbook.md")
@@ -53,10 +67,9 @@ def read_slug(root: Path) -> str:
         front = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
     except yaml.YAMLError:
         raise BundleError("the frontmatter of runbook.md is not YAML") from None
-    slug = front.get("slug") if isinstance(front, dict) else None
-    if not isinstance(slug, str) or not slug:
-        raise BundleError("the frontmatter of runbook.md has no slug")
-    return slug
+    if not isinstance(front, dict):
+        raise BundleError("runbook.md does not begin with frontmatter")
+    return front
 
 
 def class_name(slug: str) -> str:

@@ -35,7 +35,7 @@ from .sites import Site, SiteFinder
 
 _log = logging.getLogger("ntro.runtime")
 _APPEND_BYTES = 512 * 1024
-_TERMINATION_GRACE_S = 20.0
+_TERMINATION_GRACE_S = 17.0
 
 
 class Engine:

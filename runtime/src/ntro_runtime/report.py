@@ -24,12 +24,13 @@ class Report:
         self._steps: frozenset[str] = frozenset()
         self._lock = threading.Lock()
 
-    def identify(self, run_id: str, segment: int, epoch: int, pin: Json) -> None:
+    def identify(self, run_id: str, segment: int, epoch: int) -> None:
         """From now on every line names the run."""
         self._ids = {"runId": run_id, "segment": segment, "epoch": epoch}
-        steps = pin.get("steps", [])
-        ids = [step.get("id") if isinstance(step, dict) else step for step in steps] if isinstance(steps, list) else []
-        self._steps = frozenset(step for step in ids if isinstance(step, str))
+
+    def declare_steps(self, ids: frozenset[str]) -> None:
+        """The steps of the bundle's manifest; only these are ever named."""
+        self._steps = ids
 
     def event(self, event: str, **fields: Any) -> None:
         """One line."""

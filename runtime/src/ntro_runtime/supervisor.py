@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import sandbox
-from .bundle import BundleError
+from .bundle import BundleError, step_ids
 from .errors import ExitCode, ProtocolError
 from .ledger import versions
 from .log_pump import LogPump
@@ -108,7 +108,7 @@ class Supervisor:
         reply = patiently(ask, self._outage_wait_ms, self._stop)
         self._api.session = reply["session"]
         self._outage_wait_ms = int(reply["settings"]["outageWaitMs"])
-        self._report.identify(reply["runId"], int(reply["segment"]), int(reply["epoch"]), reply.get("pin", {}))
+        self._report.identify(reply["runId"], int(reply["segment"]), int(reply["epoch"]))
         self._report.event("attached", entries=len(reply["entries"]))
         return reply
 
@@ -119,6 +119,7 @@ class Supervisor:
             try:
                 layer = patiently(self._api.bundle, self._outage_wait_ms, self._stop)
                 unpack(layer, str(reply["pin"].get("layerDigest", "")), bundle)
+                self._report.declare_steps(step_ids(bundle))
             except BundleError as error:
                 self._block(reply, str(error))
                 return ExitCode.CONFIG
