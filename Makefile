@@ -24,13 +24,16 @@ demo: binaries ## Bring up a cluster, install the charts, run nav-monthly for tw
 down: ## Remove the cluster that demo and test bring up.
 	@$(CLUSTER) down
 
+.PHONY: packages
+packages:
+	@$(CLUSTER) packages
+
 .PHONY: binaries
-binaries:
+binaries: packages
 	cargo build --locked -p ntro-operator -p ntro
 
 .PHONY: test
 test: lint unit golden e2e ## Everything that must pass.
-	@echo "test: all passed"
 
 .PHONY: lint
 lint: venv ## Formatting and lints, Rust and Python.
@@ -38,13 +41,14 @@ lint: venv ## Formatting and lints, Rust and Python.
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(PY) -m ruff check runtime examples tests
 	$(PY) -m ruff format --check runtime
-	$(PY) -m mypy --strict runtime/src
+	cd runtime && $(PY) -m mypy
 
 .PHONY: unit
 unit: venv ## Unit, property and model tests; the crash tests of the runtime against the real journal.
 	cargo test --locked --workspace
 	cargo build --locked -p ntro-journal --example journal-server
-	$(PY) -m pytest -q runtime/tests examples/runbooks
+	cd runtime && $(PY) -m pytest -q tests
+	$(PY) -m pytest -q examples/runbooks
 
 .PHONY: golden
 golden: ## Generated files are up to date: CRDs, chart schemas, tenant chart.
@@ -69,7 +73,7 @@ test-long: venv images ## The same with the real, long times (leases, outages): 
 	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q --long tests/e2e
 
 .PHONY: venv
-venv: $(NTRO_CACHE)/venv/.stamp
+venv: packages $(NTRO_CACHE)/venv/.stamp
 
 $(NTRO_CACHE)/venv/.stamp: tests/requirements.txt
 	@mkdir -p $(@D)

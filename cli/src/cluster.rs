@@ -39,7 +39,8 @@ impl Cluster {
             config.headers.push((HeaderName::from_static("impersonate-group"), header(group)?));
         }
         let context_namespace = config.default_namespace.clone();
-        let client = Client::try_from(config).map_err(|e| Failure::Other(format!("cannot connect to the cluster: {}", chain(&e))))?;
+        let client = Client::try_from(config)
+            .map_err(|e| Failure::Other(format!("cannot connect to the cluster: {}", chain(&e))))?;
         Ok(Self { client, tenant: global.tenant.clone(), namespace: global.namespace.clone(), context_namespace })
     }
 
@@ -70,7 +71,9 @@ async fn config(global: &Global) -> Result<Config> {
         }
         None => Config::from_kubeconfig(&options).await,
     };
-    loaded.map_err(|e| Failure::Usage(format!("no usable kubeconfig: {}; name one with --kubeconfig or KUBECONFIG", chain(&e))))
+    loaded.map_err(|e| {
+        Failure::Usage(format!("no usable kubeconfig: {}; name one with --kubeconfig or KUBECONFIG", chain(&e)))
+    })
 }
 
 fn header(value: &str) -> Result<HeaderValue> {

@@ -40,20 +40,28 @@ impl Contact {
     /// Reads the contact of the tenant's namespace. Missing: the tenant is unknown or not prepared.
     pub async fn read(cluster: &Cluster) -> Result<Self> {
         let namespace = cluster.namespace();
-        let map: ConfigMap = Api::namespaced(cluster.client.clone(), namespace).get(CONTACT).await.map_err(|e| match e {
-            kube::Error::Api(s) if s.code == 404 => Failure::NotFound(format!(
-                "tenant `{namespace}` is unknown or not prepared: its namespace has no ConfigMap `{CONTACT}`; \
+        let map: ConfigMap =
+            Api::namespaced(cluster.client.clone(), namespace).get(CONTACT).await.map_err(|e| match e {
+                kube::Error::Api(s) if s.code == 404 => Failure::NotFound(format!(
+                    "tenant `{namespace}` is unknown or not prepared: its namespace has no ConfigMap `{CONTACT}`; \
                  prepare it with `ntro tenant create {namespace}` and check that the operator runs"
-            )),
-            other => Failure::from_kube(&format!("read ConfigMap {namespace}/{CONTACT}"), other),
-        })?;
+                )),
+                other => Failure::from_kube(&format!("read ConfigMap {namespace}/{CONTACT}"), other),
+            })?;
         let data = map.data.unwrap_or_default();
         let field = |key: &str| {
             data.get(key).cloned().ok_or_else(|| {
-                Failure::Other(format!("ConfigMap {namespace}/{CONTACT} has no `{key}`; the operator rewrites it when it starts"))
+                Failure::Other(format!(
+                    "ConfigMap {namespace}/{CONTACT} has no `{key}`; the operator rewrites it when it starts"
+                ))
             })
         };
-        Ok(Self { namespace: field("namespace")?, pod: field("pod")?, server_name: field("serverName")?, ca: field("ca.crt")? })
+        Ok(Self {
+            namespace: field("namespace")?,
+            pod: field("pod")?,
+            server_name: field("serverName")?,
+            ca: field("ca.crt")?,
+        })
     }
 
     /// Namespace of the operator.
@@ -72,7 +80,9 @@ impl Contact {
         for certificate in CertificateDer::pem_slice_iter(self.ca.as_bytes()) {
             roots.add(certificate.map_err(|e| bad(format!("{e:?}")))?).map_err(|e| bad(e.to_string()))?;
         }
-        Ok(TlsConnector::from(Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())))
+        Ok(TlsConnector::from(Arc::new(
+            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth(),
+        )))
     }
 }
 
@@ -125,7 +135,8 @@ impl Session {
         let name = ServerName::try_from(server_name.clone())
             .map_err(|e| Failure::Other(format!("`{server_name}` is no server name: {e}")))?;
         let stream = self.contact.tls()?.connect(name, tunnel).await.map_err(|e| transport(&e))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| transport(&e))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| transport(&e))?;
         tokio::spawn(async move {
             // The forwarder lives as long as the connection it carries; an error shows up in the request.
             let _ = connection.await;

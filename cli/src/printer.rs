@@ -69,7 +69,9 @@ impl Printer {
                 let text = if let [one] = objects {
                     serde_json::to_string_pretty(one)
                 } else {
-                    serde_json::to_string_pretty(&serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}))
+                    serde_json::to_string_pretty(
+                        &serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}),
+                    )
                 };
                 self.line(text.map_err(|e| Failure::Other(format!("cannot print JSON: {e}")))?);
             }
@@ -105,8 +107,12 @@ impl Printer {
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let print = |cells: &[&str]| {
-            let line: Vec<String> =
-                cells.iter().take(columns).zip(&widths).map(|(c, w)| format!("{c}{}", " ".repeat(w - c.chars().count()))).collect();
+            let line: Vec<String> = cells
+                .iter()
+                .take(columns)
+                .zip(&widths)
+                .map(|(c, w)| format!("{c}{}", " ".repeat(w - c.chars().count())))
+                .collect();
             self.line(line.join("   ").trim_end());
         };
         if self.headers && !table.rows.is_empty() && !table.header.is_empty() {

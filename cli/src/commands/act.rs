@@ -107,7 +107,10 @@ pub async fn perform(cluster: &Cluster, person: &Person, act: Act<'_>) -> Result
         match status.outcome {
             Some(Judged::Accepted) => return Ok(()),
             Some(Judged::Refused) => {
-                return Err(Failure::Refused(format!("cannot {what}: {}", explain(status.reason.as_deref().unwrap_or("Refused")))));
+                return Err(Failure::Refused(format!(
+                    "cannot {what}: {}",
+                    explain(status.reason.as_deref().unwrap_or("Refused"))
+                )));
             }
             None if Instant::now() > until => {
                 return Err(Failure::Timeout(format!(

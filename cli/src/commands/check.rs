@@ -38,8 +38,13 @@ fn report(printer: Printer, ok: bool, text: &str) -> bool {
 }
 
 async fn version(cluster: &Cluster, printer: Printer) -> Result<bool> {
-    let info = cluster.client.apiserver_version().await.map_err(|e| Failure::from_kube("ask the API server for its version", e))?;
-    let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().unwrap_or(0);
+    let info = cluster
+        .client
+        .apiserver_version()
+        .await
+        .map_err(|e| Failure::from_kube("ask the API server for its version", e))?;
+    let number =
+        |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().unwrap_or(0);
     let found = (number(&info.major), number(&info.minor));
     let text = format!("Kubernetes {} (1.{} or later is needed)", info.git_version, OLDEST.1);
     Ok(report(printer, found >= OLDEST, &text))

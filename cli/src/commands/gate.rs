@@ -187,7 +187,8 @@ async fn draft(session: &Session, path: &str, kind: &str, gate: &str, content: &
 async fn correct(args: &GateCorrect, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
     let file = args.file.display();
     let text = std::fs::read_to_string(&args.file).map_err(|e| Failure::Usage(format!("cannot read {file}: {e}")))?;
-    let values: Value = serde_saphyr::from_str(&text)
-        .map_err(|e| Failure::Usage(format!("{file} is neither JSON nor YAML: {}", e.to_string().lines().next().unwrap_or_default())))?;
+    let values: Value = serde_saphyr::from_str(&text).map_err(|e| {
+        Failure::Usage(format!("{file} is neither JSON nor YAML: {}", e.to_string().lines().next().unwrap_or_default()))
+    })?;
     answer(&args.answer, Verb::Correct, Some(values), cluster, printer).await
 }

@@ -53,7 +53,8 @@ fn crds(printer: Printer) -> Result<()> {
 
 /// An object as it is applied: without empty status and server fields.
 fn manifest<T: serde::Serialize>(object: &T) -> Result<Value> {
-    let mut value = serde_json::to_value(object).map_err(|e| Failure::Other(format!("cannot write a manifest: {e}")))?;
+    let mut value =
+        serde_json::to_value(object).map_err(|e| Failure::Other(format!("cannot write a manifest: {e}")))?;
     if let Some(map) = value.as_object_mut() {
         map.remove("status");
     }

@@ -47,7 +47,9 @@ async fn list(args: &RunList, cluster: &Cluster, printer: Printer) -> Result<Out
     runs.sort_by_key(|r| std::cmp::Reverse(r.creation_timestamp()));
     let now = Timestamp::now();
     printer.objects(&runs, || Table {
-        header: vec!["NAME", "WORKFLOW", "PERIOD", "PHASE", "WAITING", "SEGMENT", "AGE", "TRIGGER", "VERSION", "RUN ID"],
+        header: vec![
+            "NAME", "WORKFLOW", "PERIOD", "PHASE", "WAITING", "SEGMENT", "AGE", "TRIGGER", "VERSION", "RUN ID",
+        ],
         rows: runs.iter().map(|r| row(r, now)).collect(),
         wide_from: Some(7),
     })?;
@@ -57,7 +59,8 @@ async fn list(args: &RunList, cluster: &Cluster, printer: Printer) -> Result<Out
 fn row(run: &WorkflowRun, now: Timestamp) -> Vec<String> {
     let request = &run.spec.request;
     let status = run.status.clone().unwrap_or_default();
-    let waiting: Vec<_> = status.waiting_for.iter().flatten().filter_map(|w| w.step.clone().or(w.name.clone())).collect();
+    let waiting: Vec<_> =
+        status.waiting_for.iter().flatten().filter_map(|w| w.step.clone().or(w.name.clone())).collect();
     vec![
         run.name_any(),
         request.workflow_ref.name.clone(),
@@ -143,10 +146,9 @@ async fn session(cluster: &Cluster, run: &WorkflowRun) -> Result<Session> {
 
 /// The identity of a run, drawn when the operator first saw it.
 fn run_id(run: &WorkflowRun) -> Result<&str> {
-    run.status
-        .as_ref()
-        .and_then(|s| s.run_id.as_deref())
-        .ok_or_else(|| Failure::Other(format!("run {} has not been taken up by the operator yet; try again", run.name_any())))
+    run.status.as_ref().and_then(|s| s.run_id.as_deref()).ok_or_else(|| {
+        Failure::Other(format!("run {} has not been taken up by the operator yet; try again", run.name_any()))
+    })
 }
 
 fn path(cluster: &Cluster, run: &str, rest: &str) -> String {

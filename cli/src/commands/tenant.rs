@@ -70,7 +70,11 @@ async fn wait_served(cluster: &Cluster, namespace: &str, printer: Printer) -> Re
 fn spec(args: &TenantCreate, global: &Global) -> Result<TenantSpec> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let slug = &args.slug;
-    if slug.len() > 63 || !slug.chars().all(|c| plain(c) || c == '-') || !slug.starts_with(plain) || !slug.ends_with(plain) {
+    if slug.len() > 63
+        || !slug.chars().all(|c| plain(c) || c == '-')
+        || !slug.starts_with(plain)
+        || !slug.ends_with(plain)
+    {
         return Err(Failure::Usage(format!(
             "`{slug}` is no slug: at most 63 lower-case letters, digits and hyphens, a letter or digit at both ends"
         )));

@@ -39,7 +39,19 @@ async fn list(cluster: &Cluster, printer: Printer) -> Result<Outcome> {
     let items = api(cluster).list(&ListParams::default()).await.map_err(|e| Failure::from_kube(&what, e))?.items;
     let now = Timestamp::now();
     printer.objects(&items, || Table {
-        header: vec!["NAME", "RUNBOOK", "VERSION", "ENTITY", "SCHEDULE", "READY", "NEXT", "ACTIVE", "AGE", "ZONE", "SUSPENDED"],
+        header: vec![
+            "NAME",
+            "RUNBOOK",
+            "VERSION",
+            "ENTITY",
+            "SCHEDULE",
+            "READY",
+            "NEXT",
+            "ACTIVE",
+            "AGE",
+            "ZONE",
+            "SUSPENDED",
+        ],
         rows: items.iter().map(|w| row(w, now)).collect(),
         wide_from: Some(9),
     })?;
@@ -80,7 +92,14 @@ async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome
     let status = workflow.status.clone().unwrap_or_default();
     let field = |key: &str, value: String| printer.line(format!("{key:<10} {value}"));
     field("workflow", format!("{}/{name}", cluster.namespace()));
-    field("runbook", format!("{} {}", spec.runbook_ref.name, columns::text(status.runbook.map(|r| format!("{} {}", r.version, r.digest)))));
+    field(
+        "runbook",
+        format!(
+            "{} {}",
+            spec.runbook_ref.name,
+            columns::text(status.runbook.map(|r| format!("{} {}", r.version, r.digest)))
+        ),
+    );
     field("entity", spec.entity.clone());
     field("schedule", format!("{} ({})", schedules(spec), spec.time_zone.as_deref().unwrap_or("UTC")));
     field("suspended", spec.suspend.unwrap_or(false).to_string());
@@ -134,7 +153,10 @@ async fn start(args: &args::WorkflowRun, cluster: &Cluster, printer: Printer) ->
         status: None,
     };
     if args.dry_run {
-        printer.objects(&[manifest(&run)?], || Table { rows: vec![vec![format!("workflowrun/{name} (dry run)")]], ..Table::default() })?;
+        printer.objects(&[manifest(&run)?], || Table {
+            rows: vec![vec![format!("workflowrun/{name} (dry run)")]],
+            ..Table::default()
+        })?;
         return Ok(Outcome::Done);
     }
     match runs::api(cluster).create(&PostParams::default(), &run).await {

@@ -79,7 +79,11 @@ fn packed(args: &WorkflowCreate, printer: Printer) -> Result<PackedBundle> {
     }
     runbook::print(&report, printer);
     if !errors.is_empty() {
-        return Err(Failure::Invalid(format!("bundle {} has {} problems, listed above", args.path.display(), errors.len())));
+        return Err(Failure::Invalid(format!(
+            "bundle {} has {} problems, listed above",
+            args.path.display(),
+            errors.len()
+        )));
     }
     pack::pack(&args.path).map_err(|e| Failure::Invalid(format!("bundle {}: {e}", args.path.display())))
 }
@@ -91,13 +95,13 @@ fn config(args: &WorkflowCreate) -> Result<schema::Object> {
         Some(path) => {
             let bad = |e: String| Failure::Usage(format!("cannot read the configuration {}: {e}", path.display()));
             let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
-            serde_saphyr::from_str(&text).map_err(|e| bad(e.to_string().lines().next().unwrap_or_default().to_owned()))?
+            serde_saphyr::from_str(&text)
+                .map_err(|e| bad(e.to_string().lines().next().unwrap_or_default().to_owned()))?
         }
     };
     for pair in &args.set {
-        let (key, value) = pair
-            .split_once('=')
-            .ok_or_else(|| Failure::Usage(format!("--set {pair}: expected KEY=VALUE")))?;
+        let (key, value) =
+            pair.split_once('=').ok_or_else(|| Failure::Usage(format!("--set {pair}: expected KEY=VALUE")))?;
         values.insert(key.into(), serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.into())));
     }
     Ok(values)
@@ -126,7 +130,8 @@ async fn repository(args: &WorkflowCreate, cluster: &Cluster, packed: &PackedBun
         Some(prefix) => prefix.clone(),
         None => {
             let object = Api::<Namespace>::all(cluster.client.clone()).get(namespace).await;
-            let annotation = object.ok().and_then(|n| n.annotations().get(labels::REGISTRY).cloned()).filter(|a| !a.is_empty());
+            let annotation =
+                object.ok().and_then(|n| n.annotations().get(labels::REGISTRY).cloned()).filter(|a| !a.is_empty());
             annotation.ok_or_else(|| {
                 Failure::Usage(format!(
                     "no registry to push to: give --registry or NTRO_REGISTRY, or set `registry` for tenant {namespace}"
@@ -150,7 +155,8 @@ fn runbook_object(
     let mut object = Runbook::new(&packed.manifest.slug, spec);
     object.metadata.namespace = Some(namespace.into());
     // A new bundle is looked at now instead of at the next interval; the same bundle changes nothing.
-    object.metadata.annotations = Some(BTreeMap::from([(labels::RECONCILE_REQUESTED_AT.to_owned(), digest.to_string())]));
+    object.metadata.annotations =
+        Some(BTreeMap::from([(labels::RECONCILE_REQUESTED_AT.to_owned(), digest.to_string())]));
     object
 }
 
@@ -221,7 +227,11 @@ async fn push(packed: &PackedBundle, repository: &Repository, args: &WorkflowCre
 
 async fn apply<K>(cluster: &Cluster, object: &K, dry_run: bool) -> Result<()>
 where
-    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + std::fmt::Debug,
 {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), cluster.namespace());
     let name = object.name_any();
@@ -239,16 +249,28 @@ async fn wait_ready(cluster: &Cluster, runbook: &str, workflow: &str, printer: P
     let mut last = String::new();
     loop {
         let rb = runbooks.get(runbook).await.map_err(|e| Failure::from_kube(&format!("read Runbook {runbook}"), e))?;
-        let wf = workflows.get(workflow).await.map_err(|e| Failure::from_kube(&format!("read Workflow {workflow}"), e))?;
+        let wf =
+            workflows.get(workflow).await.map_err(|e| Failure::from_kube(&format!("read Workflow {workflow}"), e))?;
         let states = [
-            (format!("runbook/{runbook}"), rb.metadata.generation, rb.status.map(|s| (s.observed_generation, s.conditions))),
-            (format!("workflow/{workflow}"), wf.metadata.generation, wf.status.map(|s| (s.observed_generation, s.conditions))),
+            (
+                format!("runbook/{runbook}"),
+                rb.metadata.generation,
+                rb.status.map(|s| (s.observed_generation, s.conditions)),
+            ),
+            (
+                format!("workflow/{workflow}"),
+                wf.metadata.generation,
+                wf.status.map(|s| (s.observed_generation, s.conditions)),
+            ),
         ];
         let mut waiting = None;
         for (name, generation, status) in states {
             let (observed, conditions) = status.unwrap_or_default();
             if let Some(stalled) = columns::condition(conditions.as_ref(), "Stalled").filter(|c| c.status == "True") {
-                return Err(Failure::Invalid(format!("{name} is applied but stalled: {} ({})", stalled.message, stalled.reason)));
+                return Err(Failure::Invalid(format!(
+                    "{name} is applied but stalled: {} ({})",
+                    stalled.message, stalled.reason
+                )));
             }
             let ready = columns::condition(conditions.as_ref(), "Ready");
             if observed != generation || ready.is_none_or(|c| c.status != "True") {

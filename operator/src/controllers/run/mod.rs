@@ -8,11 +8,12 @@ pub mod admit;
 pub(crate) mod fixtures;
 pub mod index;
 pub mod job;
+pub mod object;
 pub mod pin;
 pub mod plan;
 pub mod status;
 pub mod wake;
-pub mod work;
+mod work;
 
 use std::sync::Arc;
 

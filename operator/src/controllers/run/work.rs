@@ -4,21 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions, PropagationPolicy};
-use ntro_crds::workflow_run::{
-    Context as RunContext, Pin, Request, Trigger, TriggerKind, WorkflowRef, WorkflowRunStatus,
-};
-use ntro_crds::{WorkflowRun, WorkflowRunSpec, labels, names};
+use kube::api::{DeleteParams, ListParams, Preconditions, PropagationPolicy};
+use ntro_crds::workflow_run::{Pin, WorkflowRunStatus};
+use ntro_crds::{WorkflowRun, labels};
 use ntro_journal::{PublishedHead, RunState};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::admit::Admitted;
 use super::job::{self, JobInput};
+use super::object::{is_same, key_of, last_write, request_of, run_object};
 use super::plan::{self, JobView, PodView, Step, View};
 use super::status::{self, Source};
 use super::{RunKey, Runs, pin};
@@ -135,7 +133,15 @@ impl Runs {
                     "the store knows another run under this name: it is not the one that published this status";
                 return self.refuse(object, "JournalBehind", message).await;
             }
-            None if state.terminal.is_some() || !is_same(object, &state) => return self.already_ran(object).await,
+            None if state.terminal.is_some() || !is_same(object, &state) => {
+                // What the watch shows may be older than what was published: the API server itself is asked.
+                let api = self.context.namespaced::<WorkflowRun>(&key.namespace);
+                let fresh = api.get_opt(&key.name).await?;
+                if fresh.and_then(|object| object.status?.run_id).is_some() {
+                    return Ok(Next::After(Duration::from_secs(1)));
+                }
+                return self.already_ran(object).await;
+            }
             _ => {}
         }
         if self.behind(before, id).await? {
@@ -366,79 +372,4 @@ impl Runs {
         patch_status_if_changed(&api, &object.name_any(), object.status.as_ref(), next).await?;
         Ok(())
     }
-}
-
-/// When our status was last written, from the object's own record of its writers.
-fn last_write(object: &WorkflowRun) -> Option<Timestamp> {
-    let fields = object.metadata.managed_fields.as_deref().unwrap_or_default();
-    let ours = fields.iter().filter(|f| f.subresource.as_deref() == Some("status"));
-    ours.filter_map(|f| f.time.as_ref().map(|time| time.0)).max()
-}
-
-fn key_of(object: &WorkflowRun) -> RunKey {
-    RunKey::new(object.namespace().unwrap_or_default(), object.name_any())
-}
-
-/// Whether an object without a status is the one its journal was begun for.
-fn is_same(object: &WorkflowRun, state: &RunState) -> bool {
-    let request = &object.spec.request;
-    request.workflow_ref.name == state.workflow.name
-        && request.trigger.initiator == state.trigger.initiator
-        && request_of(state).is_some_and(|known| {
-            known.context.unwrap_or_default() == request.context.clone().unwrap_or_default()
-                && known.trigger.scheduled_time == request.trigger.scheduled_time
-        })
-}
-
-/// The request of a run, from its journal.
-fn request_of(state: &RunState) -> Option<Request> {
-    let kind = match state.trigger.kind.as_str() {
-        "Manual" => TriggerKind::Manual,
-        "Schedule" => TriggerKind::Schedule,
-        "Backfill" => TriggerKind::Backfill,
-        _ => return None,
-    };
-    let period = state.pin.0.get("period").and_then(Value::as_str).map(str::to_owned);
-    let scheduled = state.slot.as_deref().and_then(|slot| slot.parse::<Timestamp>().ok());
-    Some(Request {
-        workflow_ref: WorkflowRef { name: state.workflow.name.clone() },
-        context: period.map(|period| RunContext { period: Some(period) }),
-        trigger: Trigger {
-            kind,
-            initiator: state.trigger.initiator.clone(),
-            scheduled_time: scheduled.map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
-            parent: None,
-        },
-    })
-}
-
-/// The object of a run.
-pub fn run_object(key: &RunKey, request: &Request, workflow_uid: &str, run_id: Uuid) -> WorkflowRun {
-    let mut object = WorkflowRun::new(&key.name, WorkflowRunSpec { request: request.clone() });
-    let mut annotations = BTreeMap::new();
-    if let Some(time) = &request.trigger.scheduled_time {
-        annotations.insert(labels::SCHEDULED_AT.to_owned(), time.0.to_string());
-    }
-    object.metadata = ObjectMeta {
-        name: Some(key.name.clone()),
-        namespace: Some(key.namespace.clone()),
-        labels: Some(
-            [
-                (labels::MANAGED_BY, labels::MANAGED_BY_OPERATOR.to_owned()),
-                (labels::WORKFLOW, request.workflow_ref.name.clone()),
-                (labels::WORKFLOW_UID, workflow_uid.to_owned()),
-                (labels::RUN_ID, run_id.to_string()),
-            ]
-            .map(|(key, value)| (key.to_owned(), value))
-            .into(),
-        ),
-        annotations: (!annotations.is_empty()).then_some(annotations),
-        ..ObjectMeta::default()
-    };
-    object
-}
-
-/// The name of a slot's run.
-pub fn slot_key(namespace: &str, workflow: &str, slot: Timestamp) -> RunKey {
-    RunKey::new(namespace, names::slot_run(workflow, slot))
 }

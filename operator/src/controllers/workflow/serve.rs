@@ -16,7 +16,7 @@ use super::facts::RunFact;
 use super::status::{self, Found};
 use super::{Key, Workflows, validate};
 use crate::controllers::run::admit::Admitted;
-use crate::controllers::run::work::{run_object, slot_key};
+use crate::controllers::run::object::{run_object, slot_key};
 use crate::error::{Class, Classified, Next, Problem};
 use crate::failpoint;
 use crate::kube_ext::{create_once, object_reference, patch_status_if_changed};

@@ -1,0 +1,119 @@
+//! The `WorkflowRun` object of a run, and what its journal says of the request. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use kube::api::ObjectMeta;
+use ntro_crds::workflow_run::{Context, Request, Trigger, TriggerKind, WorkflowRef};
+use ntro_crds::{WorkflowRun, WorkflowRunSpec, labels, names};
+use ntro_journal::RunState;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::RunKey;
+
+/// When our status was last written, from the object's own record of its writers.
+pub(super) fn last_write(object: &WorkflowRun) -> Option<Timestamp> {
+    let fields = object.metadata.managed_fields.as_deref().unwrap_or_default();
+    let ours = fields.iter().filter(|f| f.subresource.as_deref() == Some("status"));
+    ours.filter_map(|f| f.time.as_ref().map(|time| time.0)).max()
+}
+
+pub(super) fn key_of(object: &WorkflowRun) -> RunKey {
+    RunKey::new(object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Whether an object without a status is the one its journal was begun for.
+pub(super) fn is_same(object: &WorkflowRun, state: &RunState) -> bool {
+    let request = &object.spec.request;
+    request.workflow_ref.name == state.workflow.name
+        && request.trigger.initiator == state.trigger.initiator
+        && request_of(state).is_some_and(|known| {
+            known.context.unwrap_or_default() == request.context.clone().unwrap_or_default()
+                && known.trigger.scheduled_time == request.trigger.scheduled_time
+        })
+}
+
+/// The request of a run, from its journal.
+pub(super) fn request_of(state: &RunState) -> Option<Request> {
+    let kind = match state.trigger.kind.as_str() {
+        "Manual" => TriggerKind::Manual,
+        "Schedule" => TriggerKind::Schedule,
+        "Backfill" => TriggerKind::Backfill,
+        _ => return None,
+    };
+    let period = state.pin.0.get("period").and_then(Value::as_str).map(str::to_owned);
+    let scheduled = state.slot.as_deref().and_then(|slot| slot.parse::<Timestamp>().ok());
+    Some(Request {
+        workflow_ref: WorkflowRef { name: state.workflow.name.clone() },
+        context: period.map(|period| Context { period: Some(period) }),
+        trigger: Trigger {
+            kind,
+            initiator: state.trigger.initiator.clone(),
+            scheduled_time: scheduled.map(Time),
+            parent: None,
+        },
+    })
+}
+
+/// The object of a run.
+pub fn run_object(key: &RunKey, request: &Request, workflow_uid: &str, run_id: Uuid) -> WorkflowRun {
+    let mut object = WorkflowRun::new(&key.name, WorkflowRunSpec { request: request.clone() });
+    let mut annotations = BTreeMap::new();
+    if let Some(time) = &request.trigger.scheduled_time {
+        annotations.insert(labels::SCHEDULED_AT.to_owned(), time.0.to_string());
+    }
+    object.metadata = ObjectMeta {
+        name: Some(key.name.clone()),
+        namespace: Some(key.namespace.clone()),
+        labels: Some(
+            [
+                (labels::MANAGED_BY, labels::MANAGED_BY_OPERATOR.to_owned()),
+                (labels::WORKFLOW, request.workflow_ref.name.clone()),
+                (labels::WORKFLOW_UID, workflow_uid.to_owned()),
+                (labels::RUN_ID, run_id.to_string()),
+            ]
+            .map(|(key, value)| (key.to_owned(), value))
+            .into(),
+        ),
+        annotations: (!annotations.is_empty()).then_some(annotations),
+        ..ObjectMeta::default()
+    };
+    object
+}
+
+/// The name of a slot's run.
+pub fn slot_key(namespace: &str, workflow: &str, slot: Timestamp) -> RunKey {
+    RunKey::new(namespace, names::slot_run(workflow, slot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::created;
+    use super::*;
+
+    #[test]
+    fn the_object_made_again_is_the_one_that_was_deleted() {
+        let state = created();
+        let request = request_of(&state).unwrap();
+        assert_eq!((request.trigger.kind, request.trigger.initiator.as_str()), (TriggerKind::Manual, "ina"));
+        let key = RunKey::new("acme", "nav-abcde");
+        let object = run_object(&key, &request, "wf-uid", state.run_id);
+        assert!(is_same(&object, &state));
+        assert_eq!(key_of(&object), key);
+        let mut other = object.clone();
+        other.spec.request.trigger.initiator = "eve".to_owned();
+        assert!(!is_same(&other, &state));
+        other = object;
+        other.spec.request.context = Some(Context { period: Some("2026-09".to_owned()) });
+        assert!(!is_same(&other, &state));
+    }
+
+    #[test]
+    fn a_slot_names_its_run() {
+        let key = slot_key("acme", "nav", "2026-11-05T08:00:00Z".parse().unwrap());
+        assert_eq!(key.name, "nav-20261105t0800z");
+    }
+}
