@@ -7,15 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import openpyxl  # noqa: F401 - imported once here, so that forked attempts start fast
-import pdfplumber  # noqa: F401
 import pytest
 
 from harness import BUNDLES, Json, Run, Server
-from ntro_runtime import compat
-from ntro_runtime.runtime import DurableRuntime
-
-compat.install(DurableRuntime())
 
 STUB_ACTIVITIES: Json = {
     "stub.read": {"effect": "none"},
