@@ -24,6 +24,7 @@ pub struct Table {
     pub wide_from: Option<usize>,
 }
 
+#[allow(clippy::unused_self, reason = "every way out goes through a printer, so that one place knows them all")]
 impl Printer {
     /// A printer for the global flags.
     pub fn new(global: &Global) -> Self {
@@ -31,39 +32,39 @@ impl Printer {
     }
 
     /// The format asked for.
-    pub fn output(&self) -> Output {
+    pub fn output(self) -> Output {
         self.output
     }
 
     /// Whether a person reads the result.
-    pub fn for_people(&self) -> bool {
+    pub fn for_people(self) -> bool {
         matches!(self.output, Output::Table | Output::Wide)
     }
 
     /// A line of the result.
-    pub fn line(&self, text: impl AsRef<str>) {
+    pub fn line(self, text: impl AsRef<str>) {
         write_all(&mut std::io::stdout().lock(), &[text.as_ref().as_bytes(), b"\n"]);
     }
 
     /// Bytes of the result, as they are.
-    pub fn bytes(&self, bytes: &[u8]) {
+    pub fn bytes(self, bytes: &[u8]) {
         write_all(&mut std::io::stdout().lock(), &[bytes]);
     }
 
     /// A line of progress, on standard error.
-    pub fn progress(&self, text: impl AsRef<str>) {
+    pub fn progress(self, text: impl AsRef<str>) {
         if !self.quiet {
             write_all(&mut std::io::stderr().lock(), &[text.as_ref().as_bytes(), b"\n"]);
         }
     }
 
     /// A warning or an error, on standard error, whatever the flags.
-    pub fn warn(&self, text: impl AsRef<str>) {
+    pub fn warn(self, text: impl AsRef<str>) {
         write_all(&mut std::io::stderr().lock(), &[text.as_ref().as_bytes(), b"\n"]);
     }
 
     /// Objects: as JSON or YAML documents, as `kind/name` lines, or as the table.
-    pub fn objects<T: Serialize>(&self, objects: &[T], table: impl FnOnce() -> Table) -> Result<()> {
+    pub fn objects<T: Serialize>(self, objects: &[T], table: impl FnOnce() -> Table) -> Result<()> {
         match self.output {
             Output::Json => {
                 let text = if let [one] = objects {
@@ -90,13 +91,13 @@ impl Printer {
                     self.line(format!("{kind}/{}", value["metadata"]["name"].as_str().unwrap_or_default()));
                 }
             }
-            Output::Table | Output::Wide => self.table(table()),
+            Output::Table | Output::Wide => self.table(&table()),
         }
         Ok(())
     }
 
     /// A table, columns aligned, three spaces apart.
-    pub fn table(&self, table: Table) {
+    pub fn table(self, table: &Table) {
         let columns = match (self.output, table.wide_from) {
             (Output::Wide, _) | (_, None) => table.rows.first().map_or(0, Vec::len),
             (_, Some(n)) => n,

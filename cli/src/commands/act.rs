@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, Person};
 use crate::error::{Failure, Result};
 
 /// How long the operator may take to judge an act.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What to do, on which run.
 pub struct Act<'a> {

@@ -74,7 +74,7 @@ fn rows_table(rows: &[Value], columns: Option<&Vec<Value>>, printer: Printer) {
     };
     let mut lines = vec![keys.iter().map(|(_, label)| label.to_uppercase()).collect::<Vec<_>>()];
     lines.extend(rows.iter().take(ROWS).map(|row| keys.iter().map(|(key, _)| plain(&row[key.as_str()])).collect()));
-    printer.table(Table { rows: lines, ..Table::default() });
+    printer.table(&Table { rows: lines, ..Table::default() });
     if rows.len() > ROWS {
         printer.line(format!("… and {} more rows; all of them with -o json", rows.len() - ROWS));
     }

@@ -134,7 +134,7 @@ fn lists(status: &ntro_crds::WorkflowRunStatus, printer: Printer) {
     ] {
         if !rows.is_empty() {
             printer.line("");
-            printer.table(Table { header, rows, wide_from: None });
+            printer.table(&Table { header, rows, wide_from: None });
         }
     }
 }
@@ -201,7 +201,7 @@ async fn output(args: &RunOutput, cluster: &Cluster, printer: Printer) -> Result
         .map(|o| vec![word(&o["name"]), o["size"].to_string(), word(&o["mediaType"]), word(&o["digest"])])
         .collect();
     printer.line("");
-    printer.table(Table { header: vec!["OUTPUT", "BYTES", "TYPE", "DIGEST"], rows, wide_from: None });
+    printer.table(&Table { header: vec!["OUTPUT", "BYTES", "TYPE", "DIGEST"], rows, wide_from: None });
     Ok(Outcome::Done)
 }
 

@@ -114,7 +114,7 @@ async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome
     let active: Vec<_> = status.active.into_iter().flatten().map(|a| vec![a.name, columns::text(a.period)]).collect();
     if !active.is_empty() {
         printer.line("");
-        printer.table(Table { header: vec!["ACTIVE RUN", "PERIOD"], rows: active, wide_from: None });
+        printer.table(&Table { header: vec!["ACTIVE RUN", "PERIOD"], rows: active, wide_from: None });
     }
     Ok(Outcome::Done)
 }

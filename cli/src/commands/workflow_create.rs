@@ -28,7 +28,7 @@ use crate::printer::{Printer, Table};
 /// Fields of the configuration that each run brings along itself.
 const SUPPLIED: &[&str] = &["period"];
 /// How long the operator may take to look at what was applied.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Runs `ntro workflow create`.
 pub async fn run(args: &WorkflowCreate, global: &Global, printer: Printer) -> Result<Outcome> {
@@ -126,18 +126,16 @@ fn check_schedule(args: &WorkflowCreate) -> Result<()> {
 /// Where to push: `--registry` or `$NTRO_REGISTRY`, else the annotation of the tenant's namespace; the slug is the last part.
 async fn repository(args: &WorkflowCreate, cluster: &Cluster, packed: &PackedBundle) -> Result<Repository> {
     let namespace = cluster.namespace();
-    let prefix = match args.registry.as_ref().filter(|prefix| !prefix.is_empty()) {
-        Some(prefix) => prefix.clone(),
-        None => {
-            let object = Api::<Namespace>::all(cluster.client.clone()).get(namespace).await;
-            let annotation =
-                object.ok().and_then(|n| n.annotations().get(labels::REGISTRY).cloned()).filter(|a| !a.is_empty());
-            annotation.ok_or_else(|| {
-                Failure::Usage(format!(
-                    "no registry to push to: give --registry or NTRO_REGISTRY, or set `registry` for tenant {namespace}"
-                ))
-            })?
-        }
+    let prefix = if let Some(prefix) = args.registry.as_ref().filter(|prefix| !prefix.is_empty()) {
+        prefix.clone()
+    } else {
+        let object = Api::<Namespace>::all(cluster.client.clone()).get(namespace).await;
+        let annotation = object.ok().and_then(|n| n.annotations().get(labels::REGISTRY).cloned());
+        annotation.filter(|a| !a.is_empty()).ok_or_else(|| {
+            Failure::Usage(format!(
+                "no registry to push to: give --registry or NTRO_REGISTRY, or set `registry` for tenant {namespace}"
+            ))
+        })?
     };
     let prefix = prefix.trim_start_matches("oci://").trim_end_matches('/');
     format!("oci://{prefix}/{}", packed.manifest.slug).parse().map_err(|e| Failure::Usage(format!("--registry: {e}")))

@@ -57,6 +57,9 @@ registryPullQPS: 0
 eventRecordQPS: 0
 resolvConf: ""
 maxPods: 250
+featureGates: {KubeletCrashLoopBackOffMax: true}
+# Tests kill the operator many times: what they wait for is its recovery, not the back-off of the node.
+crashLoopBackOff: {maxContainerRestartPeriod: 1s}
 X
 }
 
