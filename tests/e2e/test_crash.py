@@ -139,7 +139,7 @@ def test_runner_dies_mid_external_activity_and_a_person_is_asked(
     outside.wait_reached(hold)
     run.kill()
     status = run.reach("Blocked")
-    assert status["blocked"] == {"code": "EffectUnknown", "activity": "probe.post"}
+    assert (status["blocked"]["code"], status["blocked"]["activity"]) == ("EffectUnknown", "probe.post")
     assert outside.effects(f"{key}/post") == []
     outside.release(hold)
     tenant.ntro("run", "retry", run.name, person=tenant.runner).ok()
