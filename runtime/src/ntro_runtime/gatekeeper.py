@@ -6,6 +6,7 @@ Answers are bound to the gate they were given to. The SDK keeps one slot for all
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from .sites import Site
 
 if TYPE_CHECKING:
     from .scope import WorkflowScope
+
+_STEP = re.compile("[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass
@@ -72,10 +75,18 @@ class GateKeeper:
         content = self._content(request.owner, request.site)
         future = self._scope.loop.create_future()
         scope = self._scope
-        gate = OpenGate(request.owner, request.kind, -1, scope.step(), content, due_ms, scope.now, request.site, future)
+        step = self._step_of(request)
+        gate = OpenGate(request.owner, request.kind, -1, step, content, due_ms, scope.now, request.site, future)
         self._emit(gate)
         self._open.append(gate)
         return gate
+
+    def _step_of(self, request: gates.GateRequest) -> str:
+        """The step that asks: roles and policies know the gate by it, so it must be a plain name."""
+        step = str(getattr(request.owner, "_current_step_id", None) or self._scope.step() or "gate")
+        if not _STEP.fullmatch(step):
+            self._scope.misuse("a gate is opened in a step whose id is not of letters, digits, `-` and `_`, at most 63", request.site)
+        return step
 
     def close(self, gate: OpenGate, cause: str) -> None:
         """The code goes on; a gate that a person decided is closed already."""

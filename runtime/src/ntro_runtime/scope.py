@@ -35,8 +35,6 @@ from .wire import plain_steps
 Halt = Callable[[Block], NoReturn]
 
 
-_STEP = re.compile("[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?")
-
 
 @dataclass
 class PendingActivity:

@@ -174,21 +174,21 @@ pub fn pin(sources: &Sources<'_>) -> Result<Pin, PinError> {
     })
 }
 
+/// Activities of the SDK itself that change nothing, whatever a runbook declares or forgets to.
+const HARMLESS: [&str; 3] = ["run_quality_check", "load_previous_task", "find_committed_document"];
+
 /// The pin as the journal keeps it: what runners and the machine need, and the whole as text. (Entries hold no fractions,
 /// which a configuration may.)
 pub fn for_journal(pin: &Pin, request: &Request) -> Result<journal::Pin, serde_json::Error> {
-    let activities: Map<String, Value> = pin
-        .activities
-        .iter()
-        .flatten()
-        .map(|activity| {
-            let mut policy = json!({ "effect": activity.effect });
-            if let Some(step) = &activity.requires {
-                policy["requires"] = json!(step);
-            }
-            (activity.name.clone(), policy)
-        })
-        .collect();
+    let harmless = HARMLESS.map(|name| (name.to_owned(), json!({ "effect": "none" })));
+    let declared = pin.activities.iter().flatten().map(|activity| {
+        let mut policy = json!({ "effect": activity.effect });
+        if let Some(step) = &activity.requires {
+            policy["requires"] = json!(step);
+        }
+        (activity.name.clone(), policy)
+    });
+    let activities: Map<String, Value> = harmless.into_iter().chain(declared).collect();
     let mut map = Map::new();
     map.insert("runbook".to_owned(), serde_json::to_value(&pin.runbook)?);
     map.insert("layerDigest".to_owned(), json!(pin.runbook.layer_digest));

@@ -186,8 +186,10 @@ impl Runs {
         let state = self.journal.state(id).await.map_err(problem)?;
         let mut next = self.jobs(key, object, &state, &pin).await?;
         let state = self.journal.state(id).await.map_err(problem)?;
-        self.gates(key, object, &state, &pin).await?;
+        // A Gate that the API server does not take must not hide how the run stands.
+        let gates = self.gates(key, object, &state, &pin).await;
         next = next.sooner(self.publish(key, object, &state, &pin).await?);
+        gates?;
         let now = self.context.clock.now();
         if let Some(due) = act::prune(&self.context, &acts, now).await? {
             next = next.sooner(Next::After(plan::until(now, due)));
