@@ -250,7 +250,7 @@ WAS = "the journal has activity 'echo', the code now gives"
 COURSES = {
     "other arguments": ("await runbook.execute_activity(echo, 2)  # now", "ArgsDrift", "its args differ", "# now"),
     "another command": ("await asyncio.sleep(5)  # now", "Divergence", f"{WAS} timer of 5000 ms", "# now"),
-    "left out": ("pass", "Divergence", f"{WAS} review gate of step ''", "wait_for_action"),
+    "left out": ("pass", "Divergence", f"{WAS} review gate of step 'gate'", "wait_for_action"),
     "ends": ("return", "Divergence", f"{WAS} runCompleted", None),
     "missing": ("await runbook.wait_condition(lambda: False)", "Divergence", f"{WAS} nothing", None),
 }

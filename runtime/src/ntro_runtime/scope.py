@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import re
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -33,7 +32,6 @@ from .sites import Site, SiteFinder
 from .wire import plain_steps
 
 Halt = Callable[[Block], NoReturn]
-
 
 
 @dataclass
