@@ -66,7 +66,8 @@ images: binaries ## Build the images and push them to the test registry.
 
 .PHONY: e2e
 e2e: venv images ## Behaviour on the real cluster.
-	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q tests/admission tests/e2e
+	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q tests/admission
+	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q tests/e2e
 
 .PHONY: test-long
 test-long: venv images ## The same with the real, long times (leases, outages): about half an hour.
