@@ -213,7 +213,7 @@ def running(ns: str) -> Object:
         "-o",
         "json",
     )
-    found = wait_for("the Job makes its pod", lambda: kubectl(*get).ok().json["items"])[0]
+    found = wait_for("the Job makes its pod", lambda: kubectl(*get).ok().json["items"], timeout=240)[0]
     return {"namespace": ns, "name": found["metadata"]["name"], "image": IMAGE}
 
 
