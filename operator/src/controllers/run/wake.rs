@@ -55,35 +55,10 @@ pub fn prepare(
 pub async fn run(runs: Runs, worklist: Worklist<RunKey>, shutdown: CancellationToken) {
     let mut tasks = JoinSet::new();
     let context = runs.context.clone();
-    let (queue, stop) = (runs.queue.clone(), shutdown.clone());
-    let config = watcher::Config::default;
-    tasks.spawn(index::keep(
-        context.all(),
-        config(),
-        None,
-        Arc::clone(&runs.objects),
-        of_run,
-        queue.clone(),
-        stop.clone(),
-    ));
-    tasks.spawn(index::keep(
-        context.all(),
-        config(),
-        None,
-        Arc::clone(&runs.gates),
-        of_gate,
-        queue.clone(),
-        stop.clone(),
-    ));
-    tasks.spawn(index::keep(
-        context.all(),
-        config(),
-        None,
-        Arc::clone(&runs.acts),
-        of_act,
-        queue.clone(),
-        stop.clone(),
-    ));
+    let stop = shutdown.clone();
+    tasks.spawn(watch_all(&runs, &runs.objects, of_run, &stop));
+    tasks.spawn(watch_all(&runs, &runs.gates, of_gate, &stop));
+    tasks.spawn(watch_all(&runs, &runs.acts, of_act, &stop));
     tasks.spawn(per_tenant(runs.clone(), stop.clone()));
     tasks.spawn(act::proof::watch(context.clone(), stop.clone()));
     tasks.spawn(feed(runs.clone(), stop));
@@ -107,6 +82,17 @@ fn of_gate(object: &Gate) -> Option<RunKey> {
 
 fn of_act(object: &UserAction) -> Option<RunKey> {
     Some(RunKey::new(object.namespace()?, object.spec.run.clone()))
+}
+
+/// Keeps an index of one of our kinds, in every namespace this operator serves.
+fn watch_all<K: Kind + Send + Sync + 'static>(
+    runs: &Runs,
+    index: &Arc<Index<K>>,
+    run_of: fn(&K) -> Option<RunKey>,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + Send + use<K> {
+    let (api, config) = (runs.context.all(), watcher::Config::default());
+    index::keep(api, config, None, Arc::clone(index), run_of, runs.queue.clone(), stop.clone())
 }
 
 /// Wakes the runs whose journals changed, and all open ones at the start.
