@@ -9,6 +9,7 @@ import importlib
 import os
 from typing import Any
 
+from . import lazy_models
 from .errors import SdkMisuse
 from .runtime import DurableRuntime
 from .scope import WorkflowScope
@@ -37,6 +38,7 @@ def install(runtime: DurableRuntime) -> None:
     global _bound
     first, _bound = _bound is None, runtime
     if first:
+        lazy_models.install()
         _exceptions()
     os.environ.pop("TEMPORAL_HOST", None)
     _sdk("ntro.workflow.runtime").set_runtime(runtime)
