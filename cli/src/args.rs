@@ -154,6 +154,16 @@ pub enum Workflow {
     Get(Named),
     /// Start a run now.
     Run(WorkflowRun),
+    /// Show when runs are due next.
+    ///
+    /// Example: ntro workflow next examples/manifests/workflow.yaml -n 12
+    Next(WorkflowNext),
+    /// Start the runs of past slots of the schedule that have none, oldest first.
+    ///
+    /// Each slot gives one run, however often it is asked for: an interrupted backfill is gone on with by the same command.
+    ///
+    /// Example: ntro workflow backfill nav-monthly --tenant acme-fund-admin --from 2026-01-01 --to 2026-07-01 --dry-run
+    Backfill(WorkflowBackfill),
     /// Stop scheduling new runs; runs that have started go on.
     Suspend(Named),
     /// Schedule runs again. Slots that passed meanwhile do not fire.
@@ -228,6 +238,44 @@ pub struct WorkflowRun {
     /// Print the WorkflowRun and start nothing.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `ntro workflow next`.
+#[derive(Debug, Args)]
+pub struct WorkflowNext {
+    /// Name of a workflow of the tenant, or a YAML file with a Workflow, which needs no cluster.
+    #[arg(value_name = "PATH|NAME")]
+    pub what: String,
+    /// How many.
+    #[arg(long, short = 'n', default_value_t = 5, value_name = "N")]
+    pub count: usize,
+    /// Those after this date or time; default: now.
+    #[arg(long, value_name = "TIME")]
+    pub after: Option<String>,
+}
+
+/// `ntro workflow backfill`.
+#[derive(Debug, Args)]
+pub struct WorkflowBackfill {
+    /// Name of the workflow.
+    pub name: String,
+    /// First moment: a date in the schedule's zone (2026-01-31) or a time (2026-01-31T08:00:00Z).
+    #[arg(long, value_name = "TIME")]
+    pub from: String,
+    /// Last moment; default: now.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// How many runs may be on the way at a time. Those that wait for a person do not count.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = parallel)]
+    pub max_parallel: usize,
+    /// Show the slots and start nothing; with -o yaml the runs that would be created.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn parallel(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().ok().filter(|n| (1..=100).contains(n));
+    number.ok_or_else(|| "give a number from 1 to 100".to_owned())
 }
 
 /// `ntro run …`.

@@ -3,6 +3,7 @@
     clippy::doc_markdown,
     reason = "doc comments are the help texts: they name kinds and products as people write them"
 )]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption is a failed test"))]
 #![allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 
 mod args;

@@ -19,13 +19,13 @@ pub const SEGMENT: &str = "ntro.dev/segment";
 pub const SCHEDULED_AT: &str = "ntro.dev/scheduled-at";
 /// Annotation of Jobs: hash of the template they were made from; decides about adoption.
 pub const TEMPLATE_HASH: &str = "ntro.dev/template-hash";
-/// Annotation of runs: hash of the request; decides whether an existing run is the one meant.
-pub const REQUEST_HASH: &str = "ntro.dev/request-hash";
 
 /// Annotation a person sets on a Runbook or Workflow to have it looked at now; any new value counts.
 pub const RECONCILE_REQUESTED_AT: &str = "reconcile.ntro.dev/requestedAt";
 /// Under this prefix, and only there, users may put labels of their own on the pods of their runs.
 pub const USER_LABEL_PREFIX: &str = "labels.ntro.dev/";
+/// Labels of Kueue, by which a Job is put into a queue, are passed on as well.
+pub const KUEUE_LABEL_PREFIX: &str = "kueue.x-k8s.io/";
 
 /// Label `app.kubernetes.io/managed-by` of everything the operator creates.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

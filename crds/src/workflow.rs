@@ -49,7 +49,10 @@ use crate::schema::{self, Object};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("!(has(self.schedule) && has(self.schedules))", "give schedule or schedules, not both"),
-    validation = ("has(self.schedule) || has(self.schedules) || !has(self.timeZone)", "timeZone needs a schedule")
+    validation = ("has(self.schedule) || has(self.schedules) || !(has(self.timeZone) || has(self.calendar) || has(self.notBefore) || has(self.notAfter) || has(self.jitterSeconds))", "timeZone, calendar, notBefore, notAfter and jitterSeconds need a schedule"),
+    validation = ("!has(self.notBefore) || !has(self.notAfter) || timestamp(self.notBefore) <= timestamp(self.notAfter)", "notBefore must not be later than notAfter"),
+    validation = ("!has(self.maxMissedRuns) || (has(self.missedRunPolicy) && self.missedRunPolicy == 'All')", "maxMissedRuns belongs to missedRunPolicy All"),
+    validation = ("!has(self.maxQueuedRuns) || (has(self.concurrencyPolicy) && self.concurrencyPolicy == 'Queue')", "maxQueuedRuns belongs to concurrencyPolicy Queue")
 )]
 pub struct WorkflowSpec {
     /// The runbook to run.
@@ -62,8 +65,13 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::object")]
     pub config: Option<Object>,
-    /// When to start runs, as five cron fields: minute, hour, day of month, month, day of week. If both days are
-    /// restricted, either is enough. For example `0 8 5 * *`: at 08:00 on the fifth of every month.
+    /// When to start runs, as five cron fields: minute, hour, day of month, month, day of week; or `@hourly`, `@daily`,
+    /// `@midnight`, `@weekly`, `@monthly`, `@yearly`. A field is `*`, a number, a range `a-b`, each with or without a
+    /// step `/n`, a list of these, or `H`: a value that follows from the names of namespace and Workflow, so that many
+    /// Workflows do not start at once (`H 8 5 * *`, `H(0-29) 8 5 * *`). If both days are restricted, either is enough.
+    /// When clocks change: a fixed time fires once that day, at the end of the gap if it falls into one and in the first
+    /// pass if it comes twice; lists, ranges and steps fire in real time, not in a gap and in both passes.
+    /// For example `0 8 5 * *`: at 08:00 on the fifth of every month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub schedule: Option<String>,
@@ -71,25 +79,50 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 128)))]
     pub schedules: Option<Vec<String>>,
-    /// Time zone of the schedule by its IANA name, for example `Europe/London`. UTC if absent.
+    /// Dates on which the schedule fires: business days, holidays, dates left out. Every date if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<BusinessCalendar>,
+    /// No slot before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Time>,
+    /// No slot after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
+    /// Start each run later than its slot by up to this many seconds: always by the same, which follows from the names of
+    /// namespace and Workflow. The slot, its period and the run's name stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub jitter_seconds: Option<i64>,
+    /// Time zone of schedule and calendar by its IANA name, for example `Europe/London`. UTC if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
     /// The accounting period a scheduled run is for. The month before the slot if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<PeriodRule>,
-    /// How late a scheduled run may start, in seconds. A slot missed by more is counted as missed. 24 hours if absent.
+    /// How late a scheduled run may start, in seconds, whatever kept it: nothing was there to start it, its runbook was
+    /// not ready, it was queued. A slot that is later is counted as missed. 24 hours if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub starting_deadline_seconds: Option<i64>,
-    /// What to do with slots that passed while nothing could be started: `RunLatest` (the default) or `Skip`.
+    /// What to do with slots that passed while nothing could be started, as far as the starting deadline allows: `Latest`
+    /// (the default) starts the latest of them, `Skip` none, `All` every one, oldest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_run_policy: Option<MissedRunPolicy>,
-    /// What to do when a slot is due while a run of the same period is unfinished: `Forbid` (the default) skips the
-    /// slot, `Allow` starts another run. Runs of other periods never hinder.
+    /// How many missed slots `All` starts at most: the latest ones. 10 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_missed_runs: Option<i32>,
+    /// What to do when a slot is due while a run of the same period is unfinished: `Forbid` (the default) skips the slot,
+    /// `Allow` starts another run, `Queue` starts it when the others have ended, `Replace` cancels them and starts it when
+    /// nothing of them is left. Runs of other periods never hinder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_policy: Option<ConcurrencyPolicy>,
-    /// Start no scheduled runs. Runs under way go on.
+    /// How many slots `Queue` lets wait; more are skipped. 10 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub max_queued_runs: Option<i32>,
+    /// Start no scheduled runs. Runs under way go on. What is due meanwhile is not made up for after resuming.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
     /// How many succeeded scheduled runs to keep as objects; 12 if absent. Their journals stay.
@@ -100,6 +133,26 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub failed_runs_history_limit: Option<i32>,
+    /// Delete the objects of ended runs, whoever started them, this long after their end. Their journals stay. Never if
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 315_360_000))]
+    pub ttl_seconds_after_finished: Option<i64>,
+    /// How long a run may wait in a queue that holds its Job back (Kueue and others suspend it), in seconds. Then the run
+    /// is `Blocked` with `QueueTimeout`: retry puts it back. Without limit if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 31_536_000))]
+    pub queue_deadline_seconds: Option<i64>,
+    /// How long a pod of a run may take to start, in seconds: for a node, for its image. Then the run is `Blocked` with
+    /// `PendingTimeout`. 15 minutes if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 86_400))]
+    pub pending_deadline_seconds: Option<i64>,
+    /// How long a run may execute at a stretch, between two waits, in seconds; neither queues nor gates count. Then the
+    /// run is `Blocked` with `RunDeadlineExceeded`. Without limit if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 2_592_000))]
+    pub run_deadline_seconds: Option<i64>,
     /// Who decides the gates of the runs. Frozen into each run when it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate_policy: Option<GatePolicy>,
@@ -140,6 +193,50 @@ pub struct PeriodRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000, max = 1000))]
     pub offset: Option<i32>,
+    /// Time zone in which the slot is looked at, by its IANA name. That of the schedule if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: Option<String>,
+}
+
+/// Dates on which a schedule fires, in the schedule's time zone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BusinessCalendar {
+    /// Fire only on these business days of the month: 1 is the first, -1 the last, for example `[5]` or `[1, -1]`. Give a
+    /// schedule that is due daily with it: `0 8 * * *`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 23), inner(range(min = -23, max = 23)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic, validation = ("self.all(n, n != 0)", "business days are counted from 1 or from -1"))]
+    pub business_days: Option<Vec<i32>>,
+    /// Dates that are no business days, for example `2026-12-25`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 400), inner(length(min = 10, max = 10)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub holidays: Option<Vec<String>>,
+    /// Days of the week that are no business days. `[Saturday, Sunday]` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 6))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub weekend: Option<Vec<Weekday>>,
+    /// Dates on which nothing is started, business days or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 400), inner(length(min = 10, max = 10)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub exclude_dates: Option<Vec<String>>,
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "they explain themselves")]
+pub enum Weekday {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
 }
 
 /// Length of an accounting period. Periods are written `2026-10-31`, `2026-10`, `2026-Q4`, `2026`.
@@ -158,10 +255,12 @@ pub enum PeriodUnit {
 /// What to do with missed slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MissedRunPolicy {
-    /// Start the latest of them if it is not later than the starting deadline.
-    RunLatest,
+    /// Start the latest of them.
+    Latest,
     /// Start none of them.
     Skip,
+    /// Start all of them, oldest first.
+    All,
 }
 
 /// What to do when a run of the same period is unfinished.
@@ -171,6 +270,10 @@ pub enum ConcurrencyPolicy {
     Allow,
     /// Skip the slot.
     Forbid,
+    /// Cancel the others first.
+    Replace,
+    /// Wait for the others first.
+    Queue,
 }
 
 /// What the pods of a workflow's runs look like.
@@ -196,10 +299,15 @@ pub struct RunTemplate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
-    /// Labels for the pods. Their keys begin with `labels.ntro.dev/`.
+    /// Scheduler of the pod. The cluster's default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub scheduler_name: Option<String>,
+    /// Labels for Jobs and pods. Their keys begin with `labels.ntro.dev/`, or with `kueue.x-k8s.io/` for a queue of Kueue:
+    /// `kueue.x-k8s.io/queue-name: month-end`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 16), inner(length(max = 63)))]
-    #[x_kube(validation = ("self.all(key, key.startsWith('labels.ntro.dev/'))", "labels of runs begin with labels.ntro.dev/"))]
+    #[x_kube(validation = ("self.all(key, key.startsWith('labels.ntro.dev/') || key.startsWith('kueue.x-k8s.io/'))", "labels of runs begin with labels.ntro.dev/ or kueue.x-k8s.io/"))]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
@@ -245,6 +353,11 @@ pub struct WorkflowStatus {
     /// Slots that gave no run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<Missed>,
+    /// Slots that wait until runs of their period have ended, oldest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub queued: Option<Vec<QueuedSlot>>,
     /// Unfinished runs, oldest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -265,7 +378,7 @@ pub struct WorkflowStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleObserved {
-    /// Hash of schedule, time zone and suspension.
+    /// Hash of schedule, time zone, calendar and suspension.
     #[schemars(length(max = 64))]
     pub hash: String,
     /// No slot before this time is due.
@@ -281,6 +394,23 @@ pub struct Missed {
     /// The latest of them.
     pub time: Time,
     /// Why the latest gave no run, in one word.
+    #[schemars(length(max = 63))]
+    pub reason: String,
+}
+
+/// A slot that waits for its turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QueuedSlot {
+    /// The slot.
+    pub time: Time,
+    /// Its period.
+    #[schemars(length(max = 32))]
+    pub period: String,
+    /// The run it waits for.
+    #[schemars(length(max = 63))]
+    pub behind: String,
+    /// `RunUnfinished`, `RunWaiting` (that run waits for a person) or `Replacing` (that run is being cancelled).
     #[schemars(length(max = 63))]
     pub reason: String,
 }

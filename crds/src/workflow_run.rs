@@ -85,7 +85,8 @@ pub struct Context {
     validation = ("(self.kind == 'Child') == has(self.parent)", "parent belongs to the kind Child, and only to it")
 )]
 pub struct Trigger {
-    /// `Manual` (a person), `Schedule`, `Backfill` or `Child`. Only the operator creates runs of the last three.
+    /// `Manual` (a person), `Schedule`, `Backfill` (a slot of the past, at a person's request) or `Child`. Only the
+    /// operator creates runs of the kinds Schedule and Child.
     pub kind: TriggerKind,
     /// Name of the user who started the run; admission demands that it is the user who sends it.
     #[schemars(length(min = 1, max = 253))]

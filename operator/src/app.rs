@@ -23,6 +23,7 @@ use crate::failpoint;
 use crate::health::{self, Health, Readiness};
 use crate::kube_ext::Events;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::tenants::{self, Tenants};
 use crate::ticker;
 use crate::tls::{self, Authority, ServerCertificate};
@@ -105,6 +106,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         bundles: Arc::new(Bundles::new(settings.data_dir.join("bundles"), client.clone(), Arc::clone(&metrics))),
         events: Events::new(client.clone(), settings.pod_name.clone()),
         tenants: Arc::new(Tenants::default()),
+        pace: Pace::default(),
         settings: Arc::new(settings),
         journal,
         client,

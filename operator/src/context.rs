@@ -12,6 +12,7 @@ use crate::bundles::Bundles;
 use crate::clock::Clock;
 use crate::kube_ext::Events;
 use crate::metrics::SharedMetrics;
+use crate::pace::Pace;
 use crate::tenants::Tenants;
 
 /// Shared parts of the operator. Cloning is cheap.
@@ -33,6 +34,8 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// Which namespaces are served.
     pub tenants: Arc<Tenants>,
+    /// What can wait while runs are being started.
+    pub pace: Pace,
 }
 
 impl Context {

@@ -73,13 +73,13 @@ struct NameOnly<'a> {
 }
 
 /// Applies a whole status with our field manager if it differs from `current` in more than the times of its
-/// conditions. Says whether it was written. Fields that `next` leaves out and we owned before are removed.
+/// conditions. Gives what was made of it if it was written. Fields that `next` leaves out and we owned before are removed.
 pub async fn patch_status_if_changed<K, S>(
     api: &Api<K>,
     name: &str,
     current: Option<&S>,
     next: &S,
-) -> Result<bool, kube::Error>
+) -> Result<Option<K>, kube::Error>
 where
     K: Kind,
     S: Serialize + Debug,
@@ -87,7 +87,7 @@ where
     if let Some(current) = current
         && same_but_for_times(current, next).map_err(kube::Error::SerdeError)?
     {
-        return Ok(false);
+        return Ok(None);
     }
     let patch = StatusPatch {
         api_version: K::api_version(&()).into_owned(),
@@ -95,8 +95,7 @@ where
         metadata: NameOnly { name },
         status: next,
     };
-    api.patch_status(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&patch)).await?;
-    Ok(true)
+    api.patch_status(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&patch)).await.map(Some)
 }
 
 /// Whether two statuses say the same when the `lastTransitionTime` of conditions is left out.

@@ -15,6 +15,7 @@ pub mod failpoint;
 pub mod health;
 pub mod kube_ext;
 pub mod metrics;
+pub mod pace;
 pub mod queue;
 pub mod telemetry;
 pub mod tenants;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use ntro_crds::user_action::{Outcome as ActOutcome, Verb};
 use ntro_journal::machine::{GateState, RunState};
 use ntro_journal::protocol::Phase;
@@ -111,6 +112,33 @@ pub struct OpLabels {
     op: &'static str,
 }
 
+/// What of a scheduled run was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Started {
+    /// Its `WorkflowRun`.
+    Run,
+    /// Its first Job.
+    Job,
+}
+
+/// Labels of what was made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StartedLabels {
+    made: Started,
+}
+
+/// Labels with only a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabels {
+    reason: &'static str,
+}
+
+/// Labels with only a version.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VersionLabels {
+    version: &'static str,
+}
+
 /// Labels of registry requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RegistryLabels {
@@ -130,8 +158,15 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_duration: Family<OpLabels, Histogram>,
     registry_requests: Family<RegistryLabels, Counter>,
+    schedule_skew: Family<StartedLabels, Histogram>,
+    slots_skipped: Family<ReasonLabels, Counter>,
+    time_zone_database: Family<VersionLabels, Gauge>,
     tenants: Gauge<i64, AtomicI64>,
     crds_missing: Gauge<i64, AtomicI64>,
+}
+
+fn skew() -> Histogram {
+    Histogram::new([0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0])
 }
 
 fn latency() -> Histogram {
@@ -157,9 +192,14 @@ impl Metrics {
             requests: Family::default(),
             request_duration: Family::new_with_constructor(latency),
             registry_requests: Family::default(),
+            schedule_skew: Family::new_with_constructor(skew),
+            slots_skipped: Family::default(),
+            time_zone_database: Family::default(),
             tenants: Gauge::default(),
             crds_missing: Gauge::default(),
         };
+        let version = ntro_schedule::zone::database_version();
+        this.time_zone_database.get_or_create(&VersionLabels { version }).set(1);
         let r = &mut this.registry;
         r.register("reconciles", "Passes over objects, by result", this.passes.clone());
         let seconds = Unit::Seconds;
@@ -168,7 +208,17 @@ impl Metrics {
         r.register("gates_open", "Gates that wait for a person", this.gates_open.clone());
         r.register("acts", "Acts of people, by outcome", this.acts.clone());
         r.register("api_requests", "Requests of pods and readers, by answer", this.requests.clone());
-        r.register_with_unit("api_request_duration", "Time of a request", seconds, this.request_duration.clone());
+        r.register_with_unit(
+            "api_request_duration",
+            "Time of a request",
+            seconds.clone(),
+            this.request_duration.clone(),
+        );
+        let help = "How much later than its slot, jitter included, a scheduled run was started";
+        r.register_with_unit("schedule_skew", help, seconds, this.schedule_skew.clone());
+        r.register("schedule_slots_skipped", "Slots that gave no run, by reason", this.slots_skipped.clone());
+        let help = "The time zone database that schedules are read with, by version";
+        r.register("time_zone_database", help, this.time_zone_database.clone());
         r.register("registry_requests", "Requests to registries, by result", this.registry_requests.clone());
         r.register("tenants", "Tenant namespaces", this.tenants.clone());
         r.register("crds_missing", "Custom resource definitions not yet installed", this.crds_missing.clone());
@@ -218,6 +268,16 @@ impl Metrics {
     pub fn request(&self, op: &'static str, code: &'static str, since: Instant) {
         self.requests.get_or_create(&RequestLabels { op, code }).inc();
         self.request_duration.get_or_create(&OpLabels { op }).observe(since.elapsed().as_secs_f64());
+    }
+
+    /// Notes how much later than its slot something of a run was made.
+    pub fn skew(&self, made: Started, late: SignedDuration) {
+        self.schedule_skew.get_or_create(&StartedLabels { made }).observe(late.as_secs_f64().max(0.0));
+    }
+
+    /// Counts slots that gave no run; `reason` is from a fixed set.
+    pub fn slots_skipped(&self, reason: &'static str, count: usize) {
+        self.slots_skipped.get_or_create(&ReasonLabels { reason }).inc_by(count as u64);
     }
 
     /// Counts a request to a registry.

@@ -1,6 +1,8 @@
 //! A queue of keys: each key is in it at most once, at its earliest time, and is worked on by at most one worker.
+//!
+//! Tenants take turns: one with thousands of keys due delays another's by at most one of its own, and never has all workers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,17 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Next;
 
 /// What a key must be able to do.
-pub trait Key: Clone + Eq + Ord + Hash + Send + 'static {}
-impl<T: Clone + Eq + Ord + Hash + Send + 'static> Key for T {}
+pub trait Key: Clone + Eq + Ord + Hash + Send + 'static {
+    /// The namespace whose turn it takes.
+    fn tenant(&self) -> &str;
+}
+
+/// Namespace and name.
+impl Key for (String, String) {
+    fn tenant(&self) -> &str {
+        &self.0
+    }
+}
 
 /// The end of the queue that keys are put into. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -33,13 +44,31 @@ pub struct Worklist<K> {
 #[derive(Debug)]
 struct Plan<K> {
     due: HashMap<K, Instant>,
+    /// Keys whose time has not come.
     order: BTreeSet<(Instant, K)>,
+    /// Keys whose time has come, by tenant.
+    ready: HashMap<String, BTreeSet<(Instant, K)>>,
+    /// The tenants in `ready`, in the order of their turns.
+    turns: VecDeque<String>,
+    /// With the time at which it is wanted again.
     running: HashMap<K, Option<Instant>>,
+    /// How many workers each tenant has.
+    workers: HashMap<String, usize>,
+    /// How many workers a tenant has at most.
+    share: usize,
 }
 
 impl<K: Key> Plan<K> {
     fn new() -> Self {
-        Self { due: HashMap::new(), order: BTreeSet::new(), running: HashMap::new() }
+        Self {
+            due: HashMap::new(),
+            order: BTreeSet::new(),
+            ready: HashMap::new(),
+            turns: VecDeque::new(),
+            running: HashMap::new(),
+            workers: HashMap::new(),
+            share: usize::MAX,
+        }
     }
 
     /// Wants `key` worked on at `at`, or earlier if that was wanted already.
@@ -50,35 +79,61 @@ impl<K: Key> Plan<K> {
         }
         match self.due.get(&key) {
             Some(before) if *before <= at => return,
-            Some(before) => {
-                self.order.remove(&(*before, key.clone()));
-            }
-            None => {}
+            // What is ready stays where it is.
+            Some(before) if !self.order.remove(&(*before, key.clone())) => return,
+            _ => {}
         }
         self.due.insert(key.clone(), at);
         self.order.insert((at, key));
     }
 
-    /// Takes the key that is due first, if one is.
+    /// Takes the key that is due first of the tenant whose turn it is, if one is.
     fn take(&mut self, now: Instant) -> Option<K> {
-        let (at, key) = self.order.first()?.clone();
-        if at > now {
-            return None;
+        self.ripen(now);
+        let share = self.share;
+        let free = |tenant: &String| self.workers.get(tenant).is_none_or(|workers| *workers < share);
+        let turn = self.turns.iter().position(free)?;
+        let tenant = self.turns.remove(turn)?;
+        let ready = self.ready.get_mut(&tenant)?;
+        let (_, key) = ready.pop_first()?;
+        if ready.is_empty() {
+            self.ready.remove(&tenant);
+        } else {
+            self.turns.push_back(tenant.clone());
         }
-        self.order.remove(&(at, key.clone()));
         self.due.remove(&key);
         self.running.insert(key.clone(), None);
+        *self.workers.entry(tenant).or_default() += 1;
         Some(key)
+    }
+
+    /// Moves what is due to its tenant's ready keys.
+    fn ripen(&mut self, now: Instant) {
+        while self.order.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((at, key)) = self.order.pop_first() else { return };
+            let tenant = key.tenant().to_owned();
+            if !self.ready.contains_key(&tenant) {
+                self.turns.push_back(tenant.clone());
+            }
+            self.ready.entry(tenant).or_default().insert((at, key));
+        }
     }
 
     /// `key` was worked on; `next` is when its worker wants it again.
     fn done(&mut self, key: K, next: Option<Instant>) {
+        if let Some(workers) = self.workers.get_mut(key.tenant()) {
+            *workers -= 1;
+            if *workers == 0 {
+                self.workers.remove(key.tenant());
+            }
+        }
         let wished = self.running.remove(&key).flatten();
         if let Some(at) = [wished, next].into_iter().flatten().min() {
             self.want(key, at);
         }
     }
 
+    /// When the next key becomes due. What is ready already waits for a worker.
     fn next_due(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)
     }
@@ -111,6 +166,8 @@ impl<K: Key> Worklist<K> {
         Fut: Future<Output = Next> + Send + 'static,
     {
         let work = Arc::new(work);
+        // A tenant whose passes hang leaves a quarter of the workers to the others.
+        self.plan.share = (workers - workers / 4).max(1);
         let mut running: JoinSet<(K, Next)> = JoinSet::new();
         loop {
             while !shutdown.is_cancelled() && running.len() < workers {
@@ -153,6 +210,12 @@ impl<K: Key> Worklist<K> {
 mod tests {
     use super::*;
 
+    impl Key for &'static str {
+        fn tenant(&self) -> &str {
+            self.split('/').next().unwrap_or_default()
+        }
+    }
+
     fn at(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
     }
@@ -167,7 +230,7 @@ mod tests {
         assert_eq!(plan.next_due(), Some(at(start, 2)));
         assert_eq!(plan.take(at(start, 1)), None);
         assert_eq!(plan.take(at(start, 2)), Some("a"));
-        assert_eq!(plan.next_due(), None);
+        assert_eq!(plan.take(at(start, 20)), None);
     }
 
     #[test]
@@ -182,5 +245,45 @@ mod tests {
         assert_eq!(plan.take(at(start, 1)), Some("a"), "the wish that came while it was in work");
         plan.done("a", None);
         assert_eq!(plan.next_due(), None);
+        assert!(plan.workers.is_empty() && plan.ready.is_empty() && plan.turns.is_empty() && plan.due.is_empty());
+    }
+
+    #[test]
+    fn tenants_take_turns() {
+        let start = Instant::now();
+        let mut plan = Plan::new();
+        for key in ["a/1", "a/2", "a/3", "a/4", "b/1"] {
+            plan.want(key, start);
+        }
+        plan.want("c/1", at(start, 1));
+        let taken: Vec<_> = std::iter::from_fn(|| plan.take(at(start, 1))).collect();
+        assert_eq!(taken, ["a/1", "b/1", "c/1", "a/2", "a/3", "a/4"]);
+    }
+
+    #[test]
+    fn a_tenant_never_has_all_workers() {
+        let start = Instant::now();
+        let mut plan = Plan::new();
+        plan.share = 2;
+        for key in ["a/1", "a/2", "a/3"] {
+            plan.want(key, start);
+        }
+        assert_eq!((plan.take(start), plan.take(start), plan.take(start)), (Some("a/1"), Some("a/2"), None));
+        plan.want("b/1", start);
+        assert_eq!(plan.take(start), Some("b/1"));
+        plan.done("a/1", None);
+        assert_eq!(plan.take(start), Some("a/3"));
+    }
+
+    #[test]
+    fn what_is_ready_and_wanted_again_is_taken_once() {
+        let start = Instant::now();
+        let mut plan = Plan::new();
+        plan.want("a/1", at(start, 1));
+        plan.want("a/2", start);
+        assert_eq!(plan.take(at(start, 1)), Some("a/2"));
+        plan.want("a/1", start);
+        assert_eq!(plan.take(at(start, 1)), Some("a/1"));
+        assert_eq!(plan.take(at(start, 9)), None);
     }
 }

@@ -16,7 +16,7 @@ use ntro_journal::protocol::{
     AppendRequest, Entry, EntryBody, ErrorCode, GateKind, INLINE_MAX, Payload, Pin, PodEntry, ReleaseCause, RetryCause,
     RunKey, RunnerVersions, Trigger, Verb, WaitKind, WaitingFor, WorkflowRef,
 };
-use ntro_operator::controllers::run::plan::{JobView, Plan, PodView, Step, View, plan};
+use ntro_operator::controllers::run::plan::{JobView, Limits, Plan, PodView, Step, View, plan};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -66,6 +66,10 @@ impl Pod {
 enum Event {
     /// The operator looks and makes a plan.
     Look,
+    /// The operator's watches get to see what the cluster is like.
+    Watch,
+    /// The operator makes a plan from what its watches saw; what is grave it does only after looking itself.
+    Glance,
     /// The operator does the next step of its plan.
     Apply,
     /// The operator makes the Job of its plan and dies before it records it.
@@ -102,7 +106,9 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        12 => Just(Event::Look),
+        8 => Just(Event::Look),
+        3 => Just(Event::Watch),
+        8 => Just(Event::Glance),
         12 => Just(Event::Apply),
         2 => Just(Event::ApplyHalf),
         2 => Just(Event::Die),
@@ -130,6 +136,8 @@ struct World {
     pods: Vec<Pod>,
     run_uid: String,
     plan: Vec<Step>,
+    /// What the watches saw last.
+    seen: (Vec<JobView>, Vec<PodView>),
     uids: u32,
     /// How often the effect of each command happened.
     effects: BTreeMap<u64, u32>,
@@ -163,6 +171,7 @@ impl World {
             pods: Vec::new(),
             run_uid: "run-0".to_owned(),
             plan: Vec::new(),
+            seen: (Vec::new(), Vec::new()),
             uids: 0,
             effects: BTreeMap::new(),
             allowed: 0,
@@ -193,7 +202,21 @@ impl World {
     // --- the operator ---
 
     fn look(&mut self) {
-        let jobs: Vec<_> = self
+        let cluster = self.cluster();
+        self.plan_for(&cluster);
+    }
+
+    fn glance(&mut self) {
+        let seen = self.seen.clone();
+        self.plan_for(&seen);
+        if self.plan.iter().any(Step::is_grave) {
+            self.look();
+        }
+    }
+
+    /// What the API server holds now.
+    fn cluster(&self) -> (Vec<JobView>, Vec<PodView>) {
+        let jobs = self
             .jobs
             .iter()
             .map(|job| JobView {
@@ -204,9 +227,11 @@ impl World {
                 template_hash: HASH.to_owned(),
                 finished: job.finished,
                 deleting: job.deleting,
+                suspended: None,
+                since: None,
             })
             .collect();
-        let pods: Vec<_> = self
+        let pods = self
             .pods
             .iter()
             .map(|pod| PodView {
@@ -215,15 +240,21 @@ impl World {
                 alive: pod.seen_alive(),
                 lost: pod.overdue,
                 ending: pod.overdue,
+                running: None,
             })
             .collect();
+        (jobs, pods)
+    }
+
+    fn plan_for(&mut self, (jobs, pods): &(Vec<JobView>, Vec<PodView>)) {
         let name = self.state.wanted().map(|wanted| job_name(wanted.segment));
         let view = View {
             state: &self.state,
             run_uid: &self.run_uid,
             wanted_job: name.as_deref().map(|name| (name, HASH)),
-            jobs: &jobs,
-            pods: &pods,
+            jobs,
+            pods,
+            limits: Limits::default(),
             now: self.now,
         };
         let Plan { mut steps, .. } = plan(&view);
@@ -262,6 +293,10 @@ impl World {
             }
             Some(Step::RecordJob { segment, name, uid, .. }) => self.record(segment, &name, &uid),
             Some(Step::DeleteJob { uid, .. }) => self.delete_job(&uid),
+            Some(Step::Block { code }) => {
+                let outcome = machine::block(&self.state, code, self.now);
+                self.commit(outcome).unwrap();
+            }
             Some(Step::NameTaken { .. }) => self.plan.clear(),
         }
     }
@@ -498,6 +533,8 @@ impl World {
     fn happen(&mut self, event: &Event) {
         match event {
             Event::Look => self.look(),
+            Event::Watch => self.seen = self.cluster(),
+            Event::Glance => self.glance(),
             Event::Apply => self.apply(false),
             Event::ApplyHalf => self.apply(true),
             Event::Die => self.plan.clear(),

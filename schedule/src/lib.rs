@@ -5,6 +5,10 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed assumption is a failed test")
 )]
 
+pub mod calendar;
 pub mod cron;
+pub mod jitter;
 pub mod period;
+pub mod slots;
+pub mod spec;
 pub mod zone;

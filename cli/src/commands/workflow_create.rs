@@ -118,7 +118,7 @@ fn check_config(packed: &PackedBundle, config: &schema::Object) -> Result<()> {
 
 fn check_schedule(args: &WorkflowCreate) -> Result<()> {
     let Some(schedule) = &args.schedule else { return Ok(()) };
-    ntro_schedule::cron::Schedule::parse(schedule, args.timezone.as_deref())
+    ntro_schedule::cron::Schedule::parse(schedule, args.timezone.as_deref(), "")
         .map(drop)
         .map_err(|e| Failure::Invalid(e.to_string()))
 }

@@ -142,6 +142,7 @@ fn shape(when: &str) -> Vec<Rule> {
         Rule::text(
             format!(
                 "variables.labels.all(key, key.startsWith('ntro.dev/') || key.startsWith('labels.ntro.dev/') || \
+                 key.startsWith('kueue.x-k8s.io/') || \
                  key.startsWith('batch.kubernetes.io/') || key.startsWith('topology.kubernetes.io/') || \
                  key in ['controller-uid', 'job-name'] || \
                  (key == 'app.kubernetes.io/managed-by' && variables.labels[key] == 'ntro') || \

@@ -11,15 +11,30 @@ pub(super) fn runs(words: &Words) -> Draft {
             ("scope", words.in_scope.clone()),
             ("not-the-operator", format!("request.userInfo.username != '{operator}'")),
         ],
-        variables: vec![("request", "object.spec.request".to_owned())],
+        variables: vec![
+            ("request", "object.spec.request".to_owned()),
+            (
+                "slotName",
+                // 2026-11-05T08:00:00Z is written 20261105t0800z.
+                "variables.request.workflowRef.name + '-' + (has(variables.request.trigger.scheduledTime) ? \
+                 string(timestamp(variables.request.trigger.scheduledTime)).replace('-', '').replace(':', '').lowerAscii()\
+                 .substring(0, 13) + 'z' : '')"
+                    .to_owned(),
+            ),
+        ],
         rules: vec![
             Rule::text(
-                "variables.request.trigger.kind == 'Manual'",
-                "only the operator creates runs of the kinds Schedule, Backfill and Child: create one of the kind Manual",
+                "variables.request.trigger.kind in ['Manual', 'Backfill']",
+                "only the operator creates runs of the kinds Schedule and Child: create one of the kind Manual",
             ),
+            // A slot has one name, so that it gives one run whoever asks for it.
             Rule::text(
-                "!object.metadata.name.matches('-[0-9]{8}t[0-9]{4}z$')",
-                "names that end in a slot of a schedule are the operator's: choose another suffix",
+                "variables.request.trigger.kind == 'Backfill' || !object.metadata.name.matches('-[0-9]{8}t[0-9]{4}z$')",
+                "names that end in a slot of a schedule are for the runs of slots: choose another suffix, or use ntro workflow backfill",
+            ),
+            Rule::cel(
+                "variables.request.trigger.kind != 'Backfill' || object.metadata.name == variables.slotName",
+                "'the run of a slot is named after it: ' + variables.slotName",
             ),
             Rule::cel(
                 "variables.request.trigger.initiator == request.userInfo.username",

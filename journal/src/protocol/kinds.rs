@@ -180,6 +180,12 @@ vocabulary! {
         ActivityRetriesExhausted = "ActivityRetriesExhausted",
         /// Too many segments were lost without progress.
         AttemptsExhausted = "AttemptsExhausted",
+        /// A queue held the Job of a segment back for longer than it may.
+        QueueTimeout = "QueueTimeout",
+        /// The pod of a segment did not start in time.
+        PendingTimeout = "PendingTimeout",
+        /// A pod executed the run for longer than it may at a stretch.
+        RunDeadlineExceeded = "RunDeadlineExceeded",
         /// The run's name or slot has been executed before.
         AlreadyRan = "AlreadyRan",
         /// The store is older than what was published about the run.

@@ -1,16 +1,19 @@
 //! Takes a run up: pins it, claims its name and slot in the ledger, begins its journal. Asked again, nothing happens twice.
 
+use jiff::Timestamp;
 use ntro_bundle::reference::Digest;
 use ntro_crds::workflow_run::{Pin, Request, TriggerKind};
 use ntro_crds::{Runbook, Workflow};
 use ntro_journal::protocol::{Trigger, WorkflowRef};
 use ntro_journal::{CreateRun, Inserted};
+use ntro_schedule::spec::{period_of, slots};
 use uuid::Uuid;
 
 use super::pin::{self, Sources};
 use super::{RunKey, Runs};
 use crate::controllers::act::{defect, problem};
-use crate::error::{Classified, Problem};
+use crate::controllers::workflow::validate::seed;
+use crate::error::{Class, Classified, Problem};
 use crate::failpoint;
 
 /// What became of a run that was to be taken up.
@@ -54,6 +57,9 @@ impl Runs {
 
     /// Takes a run up.
     pub async fn admit(&self, key: &RunKey, workflow: &Workflow, request: &Request) -> Result<Admitted, Problem> {
+        if request.trigger.kind == TriggerKind::Backfill {
+            check_slot(workflow, request, self.context.clock.now())?;
+        }
         let tenant = self.context.tenants.get(&key.namespace).map(|tenant| tenant.slug).unwrap_or_default();
         let runbook = self.runbook(&key.namespace, &workflow.spec.runbook_ref.name);
         let workflow_uid = workflow.metadata.uid.clone().unwrap_or_default();
@@ -78,6 +84,31 @@ impl Runs {
             Inserted::Conflict { run_id, terminal: false } => Admitted::Taken(run_id),
         })
     }
+}
+
+/// A person may ask for slots of the schedule as it is, of the past, for the period they stand for.
+fn check_slot(workflow: &Workflow, request: &Request, now: Timestamp) -> Result<(), Problem> {
+    let invalid = |reason, message| Err(Problem { class: Class::Invalid, reason, message });
+    let slots = slots(&workflow.spec, &seed(workflow)).map_err(|bad| Problem {
+        class: Class::Invalid,
+        reason: "ScheduleInvalid",
+        message: bad.to_string(),
+    })?;
+    let Some(slot) = request.trigger.scheduled_time.as_ref().map(|time| time.0).filter(|slot| slots.has(*slot)) else {
+        let asked = request.trigger.scheduled_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
+        let message = format!("{asked} is no slot of the schedule: `ntro workflow backfill --dry-run` lists them");
+        return invalid("NotASlot", message);
+    };
+    if slot > now {
+        return invalid("SlotNotDue", format!("the slot {slot} is not due yet: the schedule will start it"));
+    }
+    let period = period_of(&workflow.spec, slot);
+    let asked = request.context.as_ref().and_then(|context| context.period.as_deref());
+    if asked != Some(period.as_str()) {
+        let message = format!("the slot {slot} stands for the period {period}: say so in context.period");
+        return invalid("PeriodMismatch", message);
+    }
+    Ok(())
 }
 
 /// What the journal of a new run is begun with.

@@ -74,20 +74,53 @@ impl<K: Resource<DynamicType = ()>> Index<K> {
     }
 }
 
-/// Keeps an index by a watch and wakes each run of which something changed, until told to stop.
-pub async fn keep<K>(
+/// Where a watch puts what it sees.
+pub trait Shelf<K>: Send + Sync + 'static {
+    /// Takes up an object; says whether its run is to be looked at. `listed`: it was there already when the watch began.
+    fn put(&self, run: RunKey, object: K, listed: bool) -> bool;
+    /// Forgets an object; gives the run it belonged to.
+    fn remove(&self, namespace: &str, name: &str) -> Option<RunKey>;
+    /// Forgets what was not seen in a whole list of a namespace (of all namespaces if `None`); gives the runs concerned.
+    fn retain(&self, namespace: Option<&str>, seen: &HashSet<(String, String)>) -> Vec<RunKey>;
+}
+
+impl<K: Resource<DynamicType = ()> + Send + Sync + 'static> Shelf<K> for Index<K> {
+    fn put(&self, run: RunKey, object: K, _listed: bool) -> bool {
+        Self::put(self, run, object);
+        true
+    }
+
+    fn remove(&self, namespace: &str, name: &str) -> Option<RunKey> {
+        Self::remove(self, namespace, name)
+    }
+
+    fn retain(&self, namespace: Option<&str>, seen: &HashSet<(String, String)>) -> Vec<RunKey> {
+        Self::retain(self, namespace, seen)
+    }
+}
+
+/// Keeps a shelf by a watch and wakes each run of which something changed, until told to stop.
+pub async fn keep<K, S>(
     api: Api<K>,
     config: watcher::Config,
     namespace: Option<String>,
-    index: Arc<Index<K>>,
+    shelf: Arc<S>,
     run_of: fn(&K) -> Option<RunKey>,
     queue: Queue<RunKey>,
     shutdown: CancellationToken,
 ) where
     K: Kind + Send + Sync + 'static,
+    S: Shelf<K>,
 {
     let mut events = std::pin::pin!(watcher(api, config).default_backoff());
     let mut seen = HashSet::new();
+    let take = |object: K, listed: bool| {
+        if let Some(run) = run_of(&object)
+            && shelf.put(run.clone(), object, listed)
+        {
+            queue.push(run);
+        }
+    };
     loop {
         let event = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -97,18 +130,18 @@ pub async fn keep<K>(
             Ok(Some(watcher::Event::Init)) => seen.clear(),
             Ok(Some(watcher::Event::InitApply(object))) => {
                 seen.insert((object.namespace().unwrap_or_default(), object.name_any()));
-                take(&index, object, run_of, &queue);
+                take(object, true);
             }
             Ok(Some(watcher::Event::InitDone)) => {
-                for run in index.retain(namespace.as_deref(), &seen) {
+                for run in shelf.retain(namespace.as_deref(), &seen) {
                     queue.push(run);
                 }
-                seen.clear();
+                seen = HashSet::new();
             }
-            Ok(Some(watcher::Event::Apply(object))) => take(&index, object, run_of, &queue),
+            Ok(Some(watcher::Event::Apply(object))) => take(object, false),
             Ok(Some(watcher::Event::Delete(object))) => {
                 let namespace = object.namespace().unwrap_or_default();
-                if let Some(run) = index.remove(&namespace, &object.name_any()) {
+                if let Some(run) = shelf.remove(&namespace, &object.name_any()) {
                     queue.push(run);
                 }
             }
@@ -116,12 +149,5 @@ pub async fn keep<K>(
             // The watcher goes on by itself, with back-off.
             Err(error) => tracing::debug!(kind = %K::kind(&()), error = %crate::error::chain(&error), "watch failed"),
         }
-    }
-}
-
-fn take<K: Kind>(index: &Index<K>, object: K, run_of: fn(&K) -> Option<RunKey>, queue: &Queue<RunKey>) {
-    if let Some(run) = run_of(&object) {
-        index.put(run.clone(), object);
-        queue.push(run);
     }
 }

@@ -98,10 +98,14 @@ fn template_hash(spec: &JobSpec) -> String {
     Digest::of(&text).hex()[..32].to_owned()
 }
 
+/// Whether a label of the user's reaches Jobs and pods.
+fn passed_on(key: &str) -> bool {
+    key.starts_with(labels::USER_LABEL_PREFIX) || key.starts_with(labels::KUEUE_LABEL_PREFIX)
+}
+
 fn labels_of(input: &JobInput<'_>) -> BTreeMap<String, String> {
     let users = input.pin.run_template.as_ref().and_then(|t| t.labels.clone()).unwrap_or_default();
-    let mut all: BTreeMap<_, _> =
-        users.into_iter().filter(|(key, _)| key.starts_with(labels::USER_LABEL_PREFIX)).collect();
+    let mut all: BTreeMap<_, _> = users.into_iter().filter(|(key, _)| passed_on(key)).collect();
     let segment = input.segment.to_string();
     for (key, value) in [
         (labels::MANAGED_BY, labels::MANAGED_BY_OPERATOR),
@@ -134,6 +138,7 @@ fn pod(input: &JobInput<'_>) -> PodSpec {
         node_selector: template.node_selector,
         tolerations: template.tolerations,
         priority_class_name: template.priority_class_name,
+        scheduler_name: template.scheduler_name,
         containers: vec![container(input, template.resources.as_ref())],
         volumes: Some(volumes(input)),
         ..PodSpec::default()

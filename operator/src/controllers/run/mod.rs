@@ -9,24 +9,28 @@ pub(crate) mod fixtures;
 pub mod index;
 pub mod job;
 pub mod object;
+pub mod objects;
 pub mod pin;
 pub mod plan;
 pub mod status;
 pub mod wake;
 mod work;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
-use ntro_crds::{Gate, Runbook, UserAction, Workflow, WorkflowRun, labels};
+use ntro_crds::{Gate, Runbook, UserAction, Workflow, labels};
 use ntro_journal::Journal;
 
 use crate::context::Context;
-use crate::queue::Queue;
+use crate::pace::Starting;
+use crate::queue::{self, Queue};
 use index::Index;
+use objects::Objects;
 
 pub use wake::run;
 
@@ -51,6 +55,12 @@ impl RunKey {
     }
 }
 
+impl queue::Key for RunKey {
+    fn tenant(&self) -> &str {
+        &self.namespace
+    }
+}
+
 /// What the workers share. Cloning is cheap.
 #[derive(Clone)]
 pub struct Runs {
@@ -62,8 +72,8 @@ pub struct Runs {
     pub workflows: Store<Workflow>,
     /// The Runbooks.
     pub runbooks: Store<Runbook>,
-    /// The `WorkflowRun`s, each under its own key.
-    pub objects: Arc<Index<WorkflowRun>>,
+    /// The `WorkflowRun`s.
+    pub objects: Arc<Objects>,
     /// Jobs by run.
     pub jobs: Arc<Index<Job>>,
     /// Pods by run.
@@ -74,4 +84,15 @@ pub struct Runs {
     pub acts: Arc<Index<UserAction>>,
     /// The runs to look at.
     pub queue: Queue<RunKey>,
+    /// Runs whose first Job is about to be made.
+    pub starting: Arc<Mutex<HashMap<RunKey, Starting>>>,
+}
+
+impl Runs {
+    /// Has a run looked at now that was just made: nothing of its namespace that can wait goes before its first Job.
+    pub fn just_made(&self, key: RunKey) {
+        let starting = self.context.pace.start(&key.namespace);
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), starting);
+        self.queue.push(key);
+    }
 }

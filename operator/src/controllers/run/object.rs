@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use ntro_crds::workflow_run::{Context, Request, Trigger, TriggerKind, WorkflowRef};
-use ntro_crds::{WorkflowRun, WorkflowRunSpec, labels, names};
+use ntro_crds::{API_VERSION, Workflow, WorkflowRun, WorkflowRunSpec, labels, names};
 use ntro_journal::RunState;
 use serde_json::Value;
 use uuid::Uuid;
@@ -82,6 +82,18 @@ pub fn run_object(key: &RunKey, request: &Request, workflow_uid: &str, run_id: U
         ..ObjectMeta::default()
     };
     object
+}
+
+/// The reference by which an ended run goes with its Workflow.
+pub(super) fn owned_by(workflow: &Workflow) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: "Workflow".to_owned(),
+        name: workflow.name_any(),
+        uid: workflow.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    }
 }
 
 /// The name of a slot's run.

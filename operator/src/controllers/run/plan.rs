@@ -7,9 +7,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use ntro_crds::labels;
+use ntro_crds::workflow::WorkflowSpec;
 use ntro_journal::RunState;
 use ntro_journal::machine::SegmentState;
-use ntro_journal::protocol::ReleaseCause;
+use ntro_journal::protocol::{BlockCode, ReleaseCause};
 
 use crate::error::Next;
 
@@ -37,6 +38,10 @@ pub struct JobView {
     pub finished: bool,
     /// It is being deleted.
     pub deleting: bool,
+    /// A queue holds it back: it is suspended, since when.
+    pub suspended: Option<Timestamp>,
+    /// When it was made, or let go by a queue.
+    pub since: Option<Timestamp>,
 }
 
 /// A pod of the run, as far as it matters.
@@ -52,6 +57,37 @@ pub struct PodView {
     pub lost: bool,
     /// It is being deleted.
     pub ending: bool,
+    /// Its container runs, since when.
+    pub running: Option<Timestamp>,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A Job in a queue.
+    pub queue: Option<SignedDuration>,
+    /// A pod on its way.
+    pub pending: SignedDuration,
+    /// A pod at work.
+    pub run: Option<SignedDuration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { queue: None, pending: SignedDuration::from_mins(15), run: None }
+    }
+}
+
+impl Limits {
+    /// The limits a Workflow sets. They hold for runs under way as well.
+    pub fn of(spec: &WorkflowSpec) -> Self {
+        let seconds = |said: Option<i64>| said.map(SignedDuration::from_secs);
+        Self {
+            queue: seconds(spec.queue_deadline_seconds),
+            pending: seconds(spec.pending_deadline_seconds).unwrap_or(Self::default().pending),
+            run: seconds(spec.run_deadline_seconds),
+        }
+    }
 }
 
 /// Everything the plan depends on.
@@ -67,6 +103,8 @@ pub struct View<'a> {
     pub jobs: &'a [JobView],
     /// The pods seen.
     pub pods: &'a [PodView],
+    /// How long things may take.
+    pub limits: Limits,
     /// The time.
     pub now: Timestamp,
 }
@@ -114,11 +152,27 @@ pub enum Step {
         /// UID of the Job.
         uid: String,
     },
+    /// Block the run: something took longer than it may.
+    Block {
+        /// What did.
+        code: BlockCode,
+    },
     /// A Job that is not ours has the name of the wanted one.
     NameTaken {
         /// The name.
         name: String,
     },
+}
+
+impl Step {
+    /// Whether it gives something up or makes a second Job of a run, which nothing but the API server's own word allows.
+    pub fn is_grave(&self) -> bool {
+        match self {
+            Self::JobGone { .. } | Self::DeleteJob { .. } | Self::Block { .. } => true,
+            Self::CreateJob { segment } => *segment > 1,
+            Self::RecordJob { .. } | Self::NameTaken { .. } => false,
+        }
+    }
 }
 
 /// The steps, and when to look again.
@@ -136,6 +190,8 @@ pub fn job_view(job: &Job) -> Option<JobView> {
     let ended = |c: &&k8s_openapi::api::batch::v1::JobCondition| {
         c.status == "True" && (c.type_ == "Complete" || c.type_ == "Failed")
     };
+    let held_back = job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
+    let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let owner =
         job.owner_references().iter().find(|owner| owner.kind == "WorkflowRun" && owner.controller == Some(true));
     Some(JobView {
@@ -146,7 +202,16 @@ pub fn job_view(job: &Job) -> Option<JobView> {
         template_hash: job.annotations().get(labels::TEMPLATE_HASH).cloned().unwrap_or_default(),
         finished: conditions.iter().any(|c| ended(&c)),
         deleting: job.metadata.deletion_timestamp.is_some(),
+        suspended: held_back.then(|| since(job, "Suspended").or(created)).flatten(),
+        since: job.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0).or(created),
     })
+}
+
+/// Since when a condition of a Job holds.
+fn since(job: &Job, condition: &str) -> Option<Timestamp> {
+    let conditions = job.status.as_ref()?.conditions.as_deref()?;
+    let found = conditions.iter().find(|c| c.type_ == condition && c.status == "True")?;
+    found.last_transition_time.as_ref().map(|time| time.0)
 }
 
 /// Reads a pod.
@@ -157,7 +222,16 @@ pub fn pod_view(pod: &Pod, now: Timestamp) -> Option<PodView> {
     let gone_by = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
     let lost = !over && gone_by.is_some_and(|by| now.duration_since(by) > OVERDUE);
     let job = pod.owner_references().iter().find(|owner| owner.kind == "Job" && owner.controller == Some(true))?;
-    Some(PodView { uid: pod.uid()?, job_uid: job.uid.clone(), alive: !over && !lost, lost, ending: gone_by.is_some() })
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let started = statuses.iter().filter_map(|status| status.state.as_ref()?.running.as_ref()?.started_at.as_ref());
+    Some(PodView {
+        uid: pod.uid()?,
+        job_uid: job.uid.clone(),
+        alive: !over && !lost,
+        lost,
+        ending: gone_by.is_some(),
+        running: started.map(|time| time.0).min(),
+    })
 }
 
 /// What is to be done.
@@ -169,6 +243,12 @@ pub fn plan(view: &View<'_>) -> Plan {
             let here = view.pods.iter().any(|pod| pod.uid == holder.pod_uid && pod.alive);
             if !here {
                 plan.steps.push(Step::JobGone { segment: holder.segment });
+            } else if view.state.blocked.as_ref().is_some_and(|blocked| blocked.code == BlockCode::RunDeadlineExceeded)
+            {
+                end_blocked(view, &holder.job_uid, &mut plan);
+            } else if let Some(limit) = view.limits.run {
+                let started = view.pods.iter().find(|pod| pod.uid == holder.pod_uid).and_then(|pod| pod.running);
+                overdue(view, started, limit, BlockCode::RunDeadlineExceeded, &mut plan);
             }
         }
         SegmentState::Wanted(wanted) => match view.wanted_job {
@@ -196,6 +276,35 @@ fn queued(view: &View<'_>, plan: &mut Plan) {
     let lost = view.has_pod(&job.uid, |pod| pod.lost);
     if !view.has_pod(&job.uid, |pod| pod.alive) && (lost || seen.is_none_or(|j| j.finished || j.deleting)) {
         plan.steps.push(Step::JobGone { segment: job.segment });
+        return;
+    }
+    let Some(seen) = seen.filter(|job| !job.finished && !job.deleting) else { return };
+    match (seen.suspended, view.limits.queue) {
+        (Some(since), Some(limit)) => overdue(view, Some(since), limit, BlockCode::QueueTimeout, plan),
+        (Some(_), None) => {}
+        // A pod whose container runs is about to attach: nothing of the node or the image keeps it.
+        (None, _) if view.has_pod(&job.uid, |pod| pod.running.is_some()) => {}
+        (None, _) => overdue(view, seen.since, view.limits.pending, BlockCode::PendingTimeout, plan),
+    }
+}
+
+/// Blocks the run if something has taken longer than it may, else looks again when it will have.
+fn overdue(view: &View<'_>, since: Option<Timestamp>, limit: SignedDuration, code: BlockCode, plan: &mut Plan) {
+    if view.state.blocked.is_some() {
+        return;
+    }
+    let Some(end) = since.and_then(|since| since.checked_add(limit).ok()) else { return };
+    if end <= view.now {
+        plan.steps.push(Step::Block { code });
+    } else {
+        plan.next = plan.next.sooner(Next::After(until(view.now, end)));
+    }
+}
+
+/// Ends the Job of a run that was blocked from outside.
+fn end_blocked(view: &View<'_>, job_uid: &str, plan: &mut Plan) {
+    if let Some(job) = view.jobs.iter().find(|job| job.uid == job_uid && !job.deleting) {
+        plan.steps.push(Step::DeleteJob { name: job.name.clone(), uid: job.uid.clone() });
     }
 }
 

@@ -13,6 +13,8 @@ fn job(segment: u32) -> JobView {
         template_hash: "hash".to_owned(),
         finished: false,
         deleting: false,
+        suspended: None,
+        since: Some(at(1)),
     }
 }
 
@@ -25,7 +27,14 @@ fn deleting(segment: u32) -> JobView {
 }
 
 fn pod(segment: u32, alive: bool) -> PodView {
-    PodView { uid: format!("pod-{segment}"), job_uid: format!("job-{segment}"), alive, lost: false, ending: false }
+    PodView {
+        uid: format!("pod-{segment}"),
+        job_uid: format!("job-{segment}"),
+        alive,
+        lost: false,
+        ending: false,
+        running: None,
+    }
 }
 
 fn lost(segment: u32) -> PodView {
@@ -33,6 +42,11 @@ fn lost(segment: u32) -> PodView {
 }
 
 fn look(state: &RunState, jobs: &[JobView], pods: &[PodView], second: i64) -> Plan {
+    let limits = Limits { queue: None, pending: SignedDuration::from_hours(9), run: None };
+    look_within(limits, state, jobs, pods, second)
+}
+
+fn look_within(limits: Limits, state: &RunState, jobs: &[JobView], pods: &[PodView], second: i64) -> Plan {
     let name = state.wanted().map(|wanted| format!("nav-abcde-{}", wanted.segment));
     plan(&View {
         state,
@@ -40,6 +54,7 @@ fn look(state: &RunState, jobs: &[JobView], pods: &[PodView], second: i64) -> Pl
         wanted_job: name.as_deref().map(|name| (name, "hash")),
         jobs,
         pods,
+        limits,
         now: at(second),
     })
 }
@@ -154,4 +169,48 @@ fn a_pod_that_should_have_been_gone_long_ago_is_lost() {
     assert_eq!(view("Running", Some(90)), (true, false));
     assert_eq!(view("Running", Some(10)), (false, true));
     assert_eq!(view("Failed", Some(10)), (false, false));
+}
+
+#[test]
+fn what_takes_longer_than_it_may_blocks_the_run_and_its_job_is_ended() {
+    let limits = Limits {
+        queue: Some(SignedDuration::from_secs(100)),
+        pending: SignedDuration::from_secs(20),
+        run: Some(SignedDuration::from_secs(50)),
+    };
+    let state = queued(&created());
+    let block = |code| vec![Step::Block { code }];
+    // In a queue only the queue's limit counts, and it starts when the Job was suspended.
+    let held_back = JobView { suspended: Some(at(10)), ..job(1) };
+    assert_eq!(look_within(limits, &state, std::slice::from_ref(&held_back), &[], 109).steps, []);
+    assert_eq!(
+        look_within(limits, &state, std::slice::from_ref(&held_back), &[], 110).steps,
+        block(BlockCode::QueueTimeout)
+    );
+    let free = Limits { queue: None, ..limits };
+    assert_eq!(look_within(free, &state, &[held_back], &[], 9000), Plan { steps: vec![], next: Next::OnChange });
+    // Let go by the queue, the pod has its own time.
+    let let_go = JobView { since: Some(at(200)), ..job(1) };
+    let on_its_way = look_within(limits, &state, std::slice::from_ref(&let_go), &[pod(1, true)], 219);
+    assert_eq!((on_its_way.steps, on_its_way.next), (vec![], Next::After(Duration::from_secs(1))));
+    assert_eq!(
+        look_within(limits, &state, std::slice::from_ref(&let_go), &[pod(1, true)], 220).steps,
+        block(BlockCode::PendingTimeout)
+    );
+    let running = PodView { running: Some(at(219)), ..pod(1, true) };
+    assert_eq!(look_within(limits, &state, &[let_go], std::slice::from_ref(&running), 230).steps, []);
+    let held = held(&state);
+    assert_eq!(look_within(limits, &held, &[job(1)], std::slice::from_ref(&running), 268).steps, []);
+    assert_eq!(
+        look_within(limits, &held, &[job(1)], std::slice::from_ref(&running), 269).steps,
+        block(BlockCode::RunDeadlineExceeded)
+    );
+    let gone = vec![Step::JobGone { segment: 1 }];
+    for (state, code, after) in [(state, BlockCode::QueueTimeout, vec![]), (held, BlockCode::RunDeadlineExceeded, gone)]
+    {
+        let blocked = machine::block(&state, code, at(300)).state;
+        let seen = look_within(limits, &blocked, &[job(1)], std::slice::from_ref(&running), 301);
+        assert_eq!(seen.steps, [delete(1)]);
+        assert_eq!(look_within(limits, &blocked, &[deleting(1)], &[], 302).steps, after);
+    }
 }

@@ -15,7 +15,8 @@ use ntro_journal::Journal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::index::{self, Index};
+use super::index::{self, Index, Shelf};
+use super::objects::Objects;
 use super::{RunKey, Runs, pin};
 use crate::context::Context;
 use crate::controllers::Driver;
@@ -23,7 +24,7 @@ use crate::controllers::act::{self, problem};
 use crate::error::Problem;
 use crate::kube_ext::Kind;
 use crate::metrics::ControllerName;
-use crate::queue::{self, Worklist};
+use crate::queue::{self, Queue, Worklist};
 
 /// Runs worked on at the same time.
 const WORKERS: usize = 16;
@@ -34,6 +35,7 @@ pub fn prepare(
     journal: &Journal,
     workflows: Store<Workflow>,
     runbooks: Store<Runbook>,
+    workflow_queue: Queue<(String, String)>,
 ) -> (Runs, Worklist<RunKey>) {
     let (queue, worklist) = queue::queue();
     let runs = Runs {
@@ -41,12 +43,13 @@ pub fn prepare(
         journal: journal.clone(),
         workflows,
         runbooks,
-        objects: Arc::default(),
+        objects: Arc::new(Objects::new(workflow_queue)),
         jobs: Arc::default(),
         pods: Arc::default(),
         gates: Arc::default(),
         acts: Arc::default(),
         queue,
+        starting: Arc::default(),
     };
     (runs, worklist)
 }
@@ -56,7 +59,6 @@ pub async fn run(runs: Runs, worklist: Worklist<RunKey>, shutdown: CancellationT
     let mut tasks = JoinSet::new();
     let context = runs.context.clone();
     let stop = shutdown.clone();
-    tasks.spawn(watch_all(&runs, &runs.objects, of_run, &stop));
     tasks.spawn(watch_all(&runs, &runs.gates, of_gate, &stop));
     tasks.spawn(watch_all(&runs, &runs.acts, of_act, &stop));
     tasks.spawn(per_tenant(runs.clone(), stop.clone()));
@@ -72,6 +74,11 @@ pub async fn run(runs: Runs, worklist: Worklist<RunKey>, shutdown: CancellationT
     while tasks.join_next().await.is_some() {}
 }
 
+/// Keeps the runs' objects. Needed before anything is worked on.
+pub fn watch_objects(runs: &Runs, stop: &CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+    watch_all(runs, &runs.objects, of_run, stop)
+}
+
 fn of_run(object: &WorkflowRun) -> Option<RunKey> {
     Some(RunKey::new(object.namespace()?, object.name_any()))
 }
@@ -85,12 +92,12 @@ fn of_act(object: &UserAction) -> Option<RunKey> {
 }
 
 /// Keeps an index of one of our kinds, in every namespace this operator serves.
-fn watch_all<K: Kind + Send + Sync + 'static>(
+fn watch_all<K: Kind + Send + Sync + 'static, S: Shelf<K>>(
     runs: &Runs,
-    index: &Arc<Index<K>>,
+    index: &Arc<S>,
     run_of: fn(&K) -> Option<RunKey>,
     stop: &CancellationToken,
-) -> impl Future<Output = ()> + Send + use<K> {
+) -> impl Future<Output = ()> + Send + use<K, S> {
     let (api, config) = (runs.context.all(), watcher::Config::default());
     index::keep(api, config, None, Arc::clone(index), run_of, runs.queue.clone(), stop.clone())
 }
@@ -148,7 +155,7 @@ async fn per_tenant(runs: Runs, shutdown: CancellationToken) {
             watched.insert(namespace.clone(), stop.clone());
             watch_in(&runs, namespace, &runs.jobs, &stop);
             watch_in(&runs, namespace, &runs.pods, &stop);
-            for key in runs.objects.runs().into_iter().filter(|key| key.namespace == *namespace) {
+            for key in runs.objects.open_in(namespace) {
                 runs.queue.push(key);
             }
         }
@@ -190,7 +197,10 @@ where
 {
     let (store, writer) = reflector::store();
     let watch = async move {
-        let stream = reflector::reflector(writer, watcher(api, watcher::Config::default()).default_backoff());
+        let watch = watcher(api, watcher::Config::default()).default_backoff();
+        // Who wrote which field is half of an object and of no interest here.
+        let watch = watch.modify(|object| object.managed_fields_mut().clear());
+        let stream = reflector::reflector(writer, watch);
         let mut stream = std::pin::pin!(stream.touched_objects());
         loop {
             tokio::select! {

@@ -1,33 +1,45 @@
 //! One pass over a run.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Preconditions, PropagationPolicy};
-use ntro_crds::workflow_run::{Pin, WorkflowRunStatus};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use ntro_crds::workflow_run::{Phase, Pin, TriggerKind, WorkflowRunStatus};
 use ntro_crds::{WorkflowRun, labels};
-use ntro_journal::{PublishedHead, RunState};
+use ntro_journal::{JournalError, PublishedHead, RunState};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::admit::Admitted;
 use super::job::{self, JobInput};
 use super::object::{is_same, key_of, last_write, request_of, run_object};
-use super::plan::{self, JobView, PodView, Step, View};
+use super::objects::Known;
+use super::plan::{self, JobView, Limits, PodView, Step, View};
 use super::status::{self, Source};
-use super::{RunKey, Runs, pin};
+use super::{RunKey, Runs, object, pin};
 use crate::controllers::act::{self, problem};
 use crate::controllers::gate::{self, GateInput};
+use crate::controllers::workflow::validate::jitter_of;
 use crate::error::{Class, Next, Problem};
 use crate::failpoint;
-use crate::kube_ext::{Created, create_once, patch_status_if_changed};
+use crate::kube_ext::{Created, FIELD_MANAGER, create_once, patch_status_if_changed};
+use crate::metrics::Started;
 
 /// Changes that nobody waits for are written together, this far apart.
 const COALESCE: SignedDuration = SignedDuration::from_secs(10);
+/// How long a run may be on its way to a pod before its status says so: most are there sooner.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(2);
+
+/// Jobs and pods of a run.
+struct Seen {
+    jobs: Vec<JobView>,
+    pods: Vec<PodView>,
+}
 
 impl Runs {
     /// Brings everything about a run in line, and says when to look again.
@@ -36,7 +48,15 @@ impl Runs {
         if tenant.terminating {
             return Ok(Next::OnChange);
         }
-        let object = self.objects.of(&key).into_iter().next().filter(|o| o.metadata.deletion_timestamp.is_none());
+        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let object = match self.objects.get(&key) {
+            Known::Open(object) => Some(object),
+            Known::Ended => {
+                self.context.namespaced::<WorkflowRun>(&key.namespace).get_opt(&key.name).await?.map(Arc::new)
+            }
+            Known::Missing => None,
+        };
+        let object = object.filter(|object| object.metadata.deletion_timestamp.is_none());
         let known = self.journal.run_by_name(&key.namespace, &key.name).await.map_err(problem)?;
         match (object, known) {
             (None, None) => {
@@ -51,15 +71,22 @@ impl Runs {
 
     /// A run without an object: made again unless it has ended. Deleting is not cancelling.
     async fn orphan(&self, key: &RunKey, id: Uuid) -> Result<Next, Problem> {
-        let Ok(state) = self.journal.state(id).await else {
-            // The name is claimed and the journal has not begun: the slot's controller goes on with it.
-            return Ok(Next::OnChange);
-        };
+        // A name that is claimed without a journal: the slot's controller goes on with it.
+        let Some(state) = self.begun(id).await? else { return Ok(Next::OnChange) };
         if state.terminal.is_some() {
             return Ok(Next::OnChange);
         }
         self.recreate(key, &state).await?;
         Ok(Next::OnChange)
+    }
+
+    /// The state of a run whose journal has begun.
+    async fn begun(&self, id: Uuid) -> Result<Option<Arc<RunState>>, Problem> {
+        match self.journal.state(id).await {
+            Ok(state) => Ok(Some(state)),
+            Err(JournalError::UnknownRun(_)) => Ok(None),
+            Err(error) => Err(problem(error)),
+        }
     }
 
     /// Makes the object of a run that has a journal.
@@ -124,9 +151,7 @@ impl Runs {
     async fn known(&self, key: &RunKey, object: &WorkflowRun, id: Uuid) -> Result<Next, Problem> {
         let before = object.status.as_ref();
         let published = before.and_then(|status| status.run_id.as_deref());
-        let Ok(state) = self.journal.state(id).await else {
-            return self.begin(key, object).await;
-        };
+        let Some(state) = self.begun(id).await? else { return self.begin(key, object).await };
         match published {
             Some(published) if published != id.to_string() => {
                 let message =
@@ -203,7 +228,12 @@ impl Runs {
         let mut next = Next::OnChange;
         // Each step changes what the next plan sees; three rounds are the longest chain (gone, create, record).
         for _ in 0..4 {
-            let plan = self.plan(key, object, &state, pin).await?;
+            let seen = self.seen(key);
+            let mut plan = self.plan(key, object, &state, pin, &seen);
+            // What the watches show may lag: before anything is given up or made anew, the API server itself is asked.
+            if plan.steps.iter().any(Step::is_grave) {
+                plan = self.plan(key, object, &state, pin, &self.look(key).await?);
+            }
             next = plan.next;
             let mut again = false;
             for step in plan.steps {
@@ -217,42 +247,44 @@ impl Runs {
         Ok(next)
     }
 
-    async fn plan(
-        &self,
-        key: &RunKey,
-        object: &WorkflowRun,
-        state: &RunState,
-        pin: &Pin,
-    ) -> Result<plan::Plan, Problem> {
+    fn plan(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin, seen: &Seen) -> plan::Plan {
         let run_uid = object.uid().unwrap_or_default();
         let wanted = state.wanted().map(|wanted| self.build(key, object, state, pin, wanted.segment));
         let wanted_job = wanted.as_ref().map(|job| {
             let hash = job.annotations().get(labels::TEMPLATE_HASH).map(String::as_str).unwrap_or_default();
             (job.metadata.name.as_deref().unwrap_or_default(), hash)
         });
-        let cached = self.jobs.of(key).len() + self.pods.of(key).len();
-        // What the watches show may lag: before something is made or given up, the API server itself is asked.
-        let quiet = state.terminal.is_some() && cached == 0;
-        let (jobs, pods) = if quiet { (Vec::new(), Vec::new()) } else { self.look(key).await? };
-        Ok(plan::plan(&View {
+        let workflow = self.workflow(&key.namespace, &state.workflow.name);
+        plan::plan(&View {
             state,
             run_uid: &run_uid,
             wanted_job,
-            jobs: &jobs,
-            pods: &pods,
+            jobs: &seen.jobs,
+            pods: &seen.pods,
+            limits: workflow.map(|workflow| Limits::of(&workflow.spec)).unwrap_or_default(),
             now: self.context.clock.now(),
-        }))
+        })
     }
 
-    async fn look(&self, key: &RunKey) -> Result<(Vec<JobView>, Vec<PodView>), Problem> {
+    /// The Jobs and pods of a run as the watches show them.
+    fn seen(&self, key: &RunKey) -> Seen {
+        let now = self.context.clock.now();
+        Seen {
+            jobs: self.jobs.of(key).iter().filter_map(|job| plan::job_view(job)).collect(),
+            pods: self.pods.of(key).iter().filter_map(|pod| plan::pod_view(pod, now)).collect(),
+        }
+    }
+
+    /// The same, read from the API server.
+    async fn look(&self, key: &RunKey) -> Result<Seen, Problem> {
         let (now, params) =
             (self.context.clock.now(), ListParams::default().labels(&format!("{}={}", labels::RUN, key.name)));
         let jobs = self.context.namespaced::<Job>(&key.namespace).list(&params).await?;
         let pods = self.context.namespaced::<Pod>(&key.namespace).list(&params).await?;
-        Ok((
-            jobs.iter().filter_map(plan::job_view).collect(),
-            pods.iter().filter_map(|pod| plan::pod_view(pod, now)).collect(),
-        ))
+        Ok(Seen {
+            jobs: jobs.iter().filter_map(plan::job_view).collect(),
+            pods: pods.iter().filter_map(|pod| plan::pod_view(pod, now)).collect(),
+        })
     }
 
     fn build(&self, key: &RunKey, object: &WorkflowRun, state: &RunState, pin: &Pin, segment: u32) -> Job {
@@ -292,7 +324,16 @@ impl Runs {
                 failpoint::hit("job-create-before");
                 let made = create_once(&api, &job.name_any(), &job).await?;
                 failpoint::hit("job-create-after");
-                let Created::New(made) = made else { return Ok(true) };
+                let made = match made {
+                    Created::New(made) => made,
+                    // The next plan judges whose it is.
+                    Created::Existing(found) => {
+                        self.jobs.put(key.clone(), found);
+                        return Ok(true);
+                    }
+                };
+                self.jobs.put(key.clone(), made.clone());
+                self.started(object, segment);
                 let (name, uid) = (made.name_any(), made.uid().unwrap_or_default());
                 let hash = made.annotations().get(labels::TEMPLATE_HASH).cloned().unwrap_or_default();
                 self.journal.job_recorded(state.run_id, segment, &name, &uid, &hash).await.map_err(problem)?;
@@ -313,6 +354,10 @@ impl Runs {
                     Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
                     Err(error) => Err(error.into()),
                 }
+            }
+            Step::Block { code } => {
+                self.journal.block(state.run_id, code).await.map_err(problem)?;
+                Ok(true)
             }
             Step::NameTaken { name } => Err(Problem {
                 class: Class::Waiting { after: Duration::from_secs(30) },
@@ -356,6 +401,19 @@ impl Runs {
         let source =
             Source { generation: object.metadata.generation, before, state, pin, titles: &titles, pods_live, now };
         let after = status::project(&source);
+        let on_its_way =
+            matches!(after.phase, Some(Phase::Pending | Phase::Queued)) && before.is_none_or(|b| b.blocked.is_none());
+        if on_its_way {
+            let (queue, again) = (self.queue.clone(), key.clone());
+            let later = move || queue.push_after(again, Duration::from_millis(200));
+            if self.context.pace.defer(&key.namespace, ("run", key.name.clone()), later) {
+                return Ok(Next::OnChange);
+            }
+            let due = state.head_time.checked_add(ON_ITS_WAY).unwrap_or(now);
+            if due > now {
+                return Ok(Next::After(plan::until(now, due)));
+            }
+        }
         if !status::urgent(before, &after) {
             let last = last_write(object);
             let due = last.and_then(|last| last.checked_add(COALESCE).ok()).unwrap_or(now);
@@ -366,12 +424,52 @@ impl Runs {
             }
         }
         self.write_status(object, &after).await?;
+        if after.phase.is_some_and(Phase::is_terminal) {
+            self.hand_over(key, object, state).await?;
+        }
         Ok(Next::OnChange)
+    }
+
+    /// An ended run goes with its Workflow, if that is still the one it was made for.
+    async fn hand_over(&self, key: &RunKey, object: &WorkflowRun, state: &RunState) -> Result<(), Problem> {
+        let workflow = self.workflow(&key.namespace, &state.workflow.name);
+        let Some(workflow) = workflow.filter(|w| w.uid().as_deref() == Some(state.workflow.uid.as_str())) else {
+            return Ok(());
+        };
+        if workflow.metadata.deletion_timestamp.is_some() || !object.owner_references().is_empty() {
+            return Ok(());
+        }
+        let api = self.context.namespaced::<WorkflowRun>(&key.namespace);
+        // The UID is a precondition: an object made again under the name is another one.
+        let owner = object::owned_by(&workflow);
+        let patch = json!({ "metadata": { "uid": object.uid(), "ownerReferences": [owner] } });
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match api.patch_metadata(&key.name, &params, &Patch::Merge(patch)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes how much later than it was due the first Job of a scheduled run was made.
+    fn started(&self, object: &WorkflowRun, segment: u32) {
+        let trigger = &object.spec.request.trigger;
+        let slot = trigger.scheduled_time.as_ref().filter(|_| segment == 1 && trigger.kind == TriggerKind::Schedule);
+        let namespace = object.namespace().unwrap_or_default();
+        let workflow = self.workflow(&namespace, &object.spec.request.workflow_ref.name);
+        if let (Some(slot), Some(workflow)) = (slot, workflow) {
+            let due = slot.0.saturating_add(jitter_of(&workflow)).unwrap_or(slot.0);
+            self.context.metrics.skew(Started::Job, self.context.clock.now().duration_since(due));
+        }
     }
 
     async fn write_status(&self, object: &WorkflowRun, next: &WorkflowRunStatus) -> Result<(), Problem> {
         let api = self.context.namespaced::<WorkflowRun>(&object.namespace().unwrap_or_default());
-        patch_status_if_changed(&api, &object.name_any(), object.status.as_ref(), next).await?;
+        let made = patch_status_if_changed(&api, &object.name_any(), object.status.as_ref(), next).await?;
+        // The next pass sees what this one wrote, even if the watch is late.
+        if let Some(made) = made {
+            self.objects.put(made);
+        }
         Ok(())
     }
 }

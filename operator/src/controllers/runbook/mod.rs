@@ -243,7 +243,7 @@ async fn summarize(context: &Context, runbook: &Runbook, found: &Found) -> Resul
     let previous = runbook.status.as_ref();
     let next = status::next(previous, found, about);
     let api = context.namespaced::<Runbook>(&namespace);
-    if patch_status_if_changed(&api, &runbook.name_any(), previous, &next).await? {
+    if patch_status_if_changed(&api, &runbook.name_any(), previous, &next).await?.is_some() {
         let reference = object_reference(runbook);
         for told in status::events(previous, &next) {
             context.events.publish(&reference, told.event_type(), &told.reason, "Resolve", &told.note).await;

@@ -1,40 +1,61 @@
-//! Which run a Workflow's schedule asks for now, which slots gave none, which runs are old, and when to look again. Pure.
+//! Which runs a Workflow's schedule asks for now, which slots wait, which give none, and when to look again. Pure.
 //!
-//! Only the latest slot that was not served is ever started. A slot counts only if it is later than the moment the schedule,
-//! its zone or its suspension last changed, so that an edit never starts anything of the past.
+//! A slot counts only if it is later than the moment the schedule, its zone, its calendar or its suspension last changed, so
+//! that an edit never starts anything of the past. Slots are taken in order; each is started, queued or skipped, once. What
+//! was decided and not written to the status before a crash is decided again from the same slots, with the same outcome.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use ntro_crds::workflow::{ConcurrencyPolicy, MissedRunPolicy};
-use ntro_schedule::cron::Schedule;
+use ntro_schedule::slots::Slots;
 
-use super::facts::{Ending, RunFact};
+use super::facts::RunFact;
+use super::history::{self, Keep};
 
 /// How late a run may start if the spec does not say.
 pub const DEFAULT_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
-/// How many runs of each ending are kept if the spec does not say.
-pub const DEFAULT_HISTORY: usize = 12;
 /// A slot that is older was missed: nothing could be started when it was due.
 const ON_TIME: SignedDuration = SignedDuration::from_secs(120);
-/// Slots counted one by one; more are not worth the time.
-const COUNT_MAX: i64 = 1000;
+
+/// What to do with slots that passed unserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// Start none.
+    Skip,
+    /// Start so many, the latest ones, oldest first.
+    Latest(usize),
+}
+
+/// What to do while a run of the period is unfinished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concurrency {
+    /// Start another one.
+    Allow,
+    /// Skip the slot.
+    Forbid,
+    /// Cancel it, and start when nothing of it is left.
+    Replace,
+    /// Wait for it; at most so many slots wait.
+    Queue(usize),
+}
 
 /// The schedule of a Workflow and its rules, checked.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// When runs are due; empty without a schedule.
-    pub schedules: Vec<Schedule>,
+    /// When runs are due; none without a schedule.
+    pub slots: Slots,
+    /// How much later than its slot each run starts.
+    pub jitter: SignedDuration,
     /// Nothing is started.
     pub suspended: bool,
     /// How late a run may start.
     pub deadline: SignedDuration,
     /// What to do with slots that passed unserved.
-    pub missed: MissedRunPolicy,
+    pub missed: Missed,
     /// What to do while a run of the period is unfinished.
-    pub concurrency: ConcurrencyPolicy,
-    /// How many succeeded scheduled runs are kept.
-    pub keep_succeeded: usize,
-    /// How many other ended scheduled runs are kept.
-    pub keep_failed: usize,
+    pub concurrency: Concurrency,
+    /// Which ended runs are kept.
+    pub keep: Keep,
 }
 
 /// What is known of the past.
@@ -46,6 +67,8 @@ pub struct Past<'a> {
     pub last_run: Option<Timestamp>,
     /// The latest slot that gave no run.
     pub last_missed: Option<Timestamp>,
+    /// Slots that wait.
+    pub queued: &'a [Timestamp],
     /// The runs of the Workflow.
     pub runs: &'a [RunFact],
 }
@@ -61,11 +84,24 @@ pub struct Due {
     pub until: Timestamp,
 }
 
+/// A slot that waits for runs of its period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    /// Its time.
+    pub slot: Timestamp,
+    /// Its period.
+    pub period: String,
+    /// A run it waits for.
+    pub behind: String,
+    /// Why, in one word.
+    pub reason: &'static str,
+}
+
 /// Slots that give no run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Skipped {
     /// How many.
-    pub count: i64,
+    pub count: usize,
     /// The latest of them.
     pub latest: Timestamp,
     /// Why, in one word.
@@ -75,19 +111,25 @@ pub struct Skipped {
 /// What follows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// The run to start.
-    pub start: Option<Due>,
-    /// A slot whose run is there already: only the status does not know.
+    /// The runs to start, oldest slot first.
+    pub start: Vec<Due>,
+    /// The slots that wait, oldest first.
+    pub queued: Vec<Queued>,
+    /// Runs to cancel, by name.
+    pub replace: BTreeSet<String>,
+    /// The latest slot whose run is there already: only the status does not know.
     pub served: Option<Timestamp>,
     /// Slots that give no run.
-    pub skipped: Option<Skipped>,
-    /// When the next slot is due.
+    pub skipped: Vec<Skipped>,
+    /// When the next run is due.
     pub next_slot: Option<Timestamp>,
+    /// When to look again at the latest.
+    pub wake: Option<Timestamp>,
     /// Runs to delete, by name.
     pub prune: Vec<String>,
 }
 
-/// Reasons for which a slot gives no run.
+/// Reasons for which a slot gives no run, or waits.
 pub mod reason {
     /// Nothing could be started in time.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
@@ -96,84 +138,174 @@ pub mod reason {
     /// The policy says to leave missed slots alone.
     pub const POLICY_SKIP: &str = "MissedRunPolicySkip";
     /// A run of the same period is unfinished.
-    pub const FORBIDDEN: &str = "RunUnfinished";
+    pub const UNFINISHED: &str = "RunUnfinished";
+    /// A run of the same period waits for a person.
+    pub const WAITING: &str = "RunWaiting";
+    /// A run of the same period is being cancelled.
+    pub const REPLACING: &str = "Replacing";
+    /// It was due once; the clock has been set back since.
+    pub const CLOCK_SET_BACK: &str = "ClockSetBack";
+    /// As many slots wait as may.
+    pub const QUEUE_FULL: &str = "QueueFull";
+    /// The schedule was edited, or the Workflow suspended, while the slot waited.
+    pub const SCHEDULE_CHANGED: &str = "ScheduleChanged";
     /// The slot's name was used by a run that is none of this Workflow's.
     pub const NAME_TAKEN: &str = "NameTaken";
 }
 
 /// Decides. `period_of` gives the accounting period of a slot.
 pub fn decide(rules: &Rules, past: &Past<'_>, period_of: &dyn Fn(Timestamp) -> String, now: Timestamp) -> Decision {
-    let mut decision = Decision { prune: prune(rules, past.runs), ..Decision::default() };
+    let mut decision = Decision::default();
+    let (prune, expiry) = history::prune(&rules.keep, past.runs, now);
+    decision.prune = prune;
+    decision.wake = expiry;
     if rules.suspended {
+        let dropped = past.queued.iter().copied();
+        dropped.for_each(|slot| decision.skip(1, slot, reason::SCHEDULE_CHANGED));
         return decision;
     }
-    decision.next_slot = rules.schedules.iter().filter_map(|schedule| schedule.next_after(now)).min();
-    // A slot whose run exists was served, even if nobody lived to say so.
-    let ran = past.runs.iter().filter(|run| run.ours).filter_map(|run| run.slot).chain(past.last_run).max();
-    decision.served = ran.filter(|slot| past.last_run.is_none_or(|known| *slot > known));
-    let base = ran.into_iter().chain(past.last_missed).fold(past.observed, Timestamp::max);
-    let latest = rules.schedules.iter().filter_map(|schedule| schedule.last_due(base, now)).max();
-    if let Some(slot) = latest {
-        judge(rules, past, period_of(slot), (base, slot, now), &mut decision);
-    }
-    decision
+    // The schedule's own clock runs late by the jitter.
+    let clock = now.saturating_sub(rules.jitter).unwrap_or(Timestamp::MIN);
+    decision.next_slot =
+        rules.slots.next_after(clock).map(|slot| slot.saturating_add(rules.jitter).unwrap_or(Timestamp::MAX));
+    decision.wake = earliest(decision.wake, decision.next_slot);
+    // A slot whose run exists is served, whoever asked for it and whether or not the status says so.
+    let ran: BTreeSet<_> =
+        past.runs.iter().filter(|run| run.ours || !run.by_schedule).filter_map(|run| run.slot).collect();
+    let fired = past.runs.iter().filter(|run| run.ours && run.by_schedule).filter_map(|run| run.slot).max();
+    decision.served = fired.filter(|slot| past.last_run.is_none_or(|known| *slot > known));
+    let known = past.queued.iter().copied().chain(fired).chain(past.last_run).chain(past.last_missed);
+    let base = known.fold(past.observed, Timestamp::max);
+    let mut judge = Judge { rules, past, period_of, clock, decision, started: BTreeMap::new() };
+    judge.waiting(&ran);
+    judge.newly_due(base, &ran);
+    judge.decision
 }
 
-fn judge(
-    rules: &Rules,
-    past: &Past<'_>,
-    period: String,
-    (base, slot, now): (Timestamp, Timestamp, Timestamp),
-    decision: &mut Decision,
-) {
-    let (older, latest_older) = count(rules, base, slot);
-    let all = |reason| Skipped { count: older + 1, latest: slot, reason };
-    let late = now.duration_since(slot);
-    let hinders = |run: &&RunFact| !run.ended() && run.period.as_deref() == Some(period.as_str());
-    if late > rules.deadline {
-        decision.skipped = Some(all(reason::DEADLINE_EXCEEDED));
-    } else if rules.missed == MissedRunPolicy::Skip && late > ON_TIME {
-        decision.skipped = Some(all(reason::POLICY_SKIP));
-    } else if rules.concurrency == ConcurrencyPolicy::Forbid && past.runs.iter().any(|run| hinders(&run)) {
-        decision.skipped = Some(all(reason::FORBIDDEN));
-    } else {
-        decision.skipped = latest_older.map(|latest| Skipped { count: older, latest, reason: reason::SUPERSEDED });
-        let until = slot.checked_add(rules.deadline).unwrap_or(Timestamp::MAX);
-        decision.start = Some(Due { slot, period, until });
-    }
+fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
 }
 
-/// How many slots lie between `base` and `slot`, both excluded, and the latest of them.
-fn count(rules: &Rules, base: Timestamp, slot: Timestamp) -> (i64, Option<Timestamp>) {
-    let (mut count, mut at, mut latest) = (0, base, None);
-    while count < COUNT_MAX {
-        match rules.schedules.iter().filter_map(|schedule| schedule.next_after(at)).min() {
-            Some(next) if next < slot => (count, at, latest) = (count + 1, next, Some(next)),
-            _ => break,
+impl Decision {
+    fn skip(&mut self, count: usize, latest: Timestamp, reason: &'static str) {
+        match self.skipped.iter_mut().find(|skipped| skipped.reason == reason) {
+            Some(skipped) => {
+                skipped.count += count;
+                skipped.latest = skipped.latest.max(latest);
+            }
+            None => self.skipped.push(Skipped { count, latest, reason }),
         }
     }
-    if count == COUNT_MAX {
-        // The count is a bound then, the latest one is exact.
-        let before = slot.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(slot);
-        latest = rules.schedules.iter().filter_map(|schedule| schedule.last_due(at, before)).max().or(latest);
-    }
-    (count, latest)
 }
 
-/// Ended runs that the schedule made, beyond what is kept, oldest first.
-fn prune(rules: &Rules, runs: &[RunFact]) -> Vec<String> {
-    let beyond = |keep: usize, wanted: &dyn Fn(&Ending) -> bool| {
-        let mut ended: Vec<_> = runs
+struct Judge<'a> {
+    rules: &'a Rules,
+    past: &'a Past<'a>,
+    period_of: &'a dyn Fn(Timestamp) -> String,
+    clock: Timestamp,
+    decision: Decision,
+    /// Runs to start by period, by their slot.
+    started: BTreeMap<String, Timestamp>,
+}
+
+impl Judge<'_> {
+    /// Slots that were queued by an earlier pass.
+    fn waiting(&mut self, ran: &BTreeSet<Timestamp>) {
+        let mut slots = self.past.queued.to_vec();
+        slots.sort_unstable();
+        for slot in slots {
+            if slot <= self.past.observed {
+                self.decision.skip(1, slot, reason::SCHEDULE_CHANGED);
+            } else if slot > self.clock {
+                let period = (self.period_of)(slot);
+                self.queue(slot, period, "-".to_owned(), reason::CLOCK_SET_BACK);
+            } else if !ran.contains(&slot) {
+                self.slot(slot);
+            }
+        }
+    }
+
+    /// Slots nobody has looked at yet.
+    fn newly_due(&mut self, base: Timestamp, ran: &BTreeSet<Timestamp>) {
+        let max = if let Missed::Latest(max) = self.rules.missed { max } else { 1 };
+        let (due, older) = self.rules.slots.due(base, self.clock, max);
+        let Some(first) = due.first().copied() else { return };
+        if older > 0 {
+            let before = first.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(first);
+            let latest = self.rules.slots.last_due(base, before).unwrap_or(base);
+            self.decision.skip(older, latest, reason::SUPERSEDED);
+        }
+        for slot in due.into_iter().filter(|slot| !ran.contains(slot)) {
+            let late = self.clock.duration_since(slot);
+            if self.rules.missed == Missed::Skip && late > ON_TIME && late <= self.rules.deadline {
+                self.decision.skip(1, slot, reason::POLICY_SKIP);
+            } else {
+                self.slot(slot);
+            }
+        }
+    }
+
+    /// Starts, queues or skips one slot. All earlier ones were judged before.
+    fn slot(&mut self, slot: Timestamp) {
+        if self.clock.duration_since(slot) > self.rules.deadline {
+            self.decision.skip(1, slot, reason::DEADLINE_EXCEEDED);
+            return;
+        }
+        let period = (self.period_of)(slot);
+        let in_the_way: Vec<_> = self
+            .past
+            .runs
             .iter()
-            .filter(|run| run.ours && run.slot.is_some() && run.ending.as_ref().is_some_and(wanted))
+            .filter(|run| !run.ended() && run.period.as_deref() == Some(period.as_str()))
             .collect();
-        ended.sort_by(|a, b| (a.slot, &a.name).cmp(&(b.slot, &b.name)));
-        let surplus = ended.len().saturating_sub(keep);
-        ended.into_iter().take(surplus).map(|run| run.name.clone()).collect::<Vec<_>>()
-    };
-    let mut names = beyond(rules.keep_succeeded, &|ending| *ending == Ending::Succeeded);
-    names.extend(beyond(rules.keep_failed, &|ending| *ending != Ending::Succeeded));
-    names
+        // A run that waits for a person hinders longest: that is what people must hear of.
+        let behind = in_the_way.iter().find(|run| run.waiting).or(in_the_way.first());
+        let started = self.started.contains_key(&period);
+        if self.rules.concurrency == Concurrency::Allow || (behind.is_none() && !started) {
+            let until = slot.saturating_add(self.rules.deadline).unwrap_or(Timestamp::MAX);
+            self.started.insert(period.clone(), slot);
+            self.decision.start.push(Due { slot, period, until });
+            return;
+        }
+        let why = if behind.is_some_and(|run| run.waiting) { reason::WAITING } else { reason::UNFINISHED };
+        let behind = behind.map_or_else(|| "the run of an earlier slot".to_owned(), |run| run.name.clone());
+        match self.rules.concurrency {
+            Concurrency::Allow | Concurrency::Forbid => self.decision.skip(1, slot, why),
+            Concurrency::Queue(max) if self.decision.queued.len() >= max => {
+                self.decision.skip(1, slot, reason::QUEUE_FULL);
+            }
+            Concurrency::Queue(_) => self.queue(slot, period, behind, why),
+            Concurrency::Replace => {
+                // A later slot of the period takes the place of an earlier one that has not begun.
+                let start = &mut self.decision.start;
+                if let Some(earlier) = start.iter().position(|due| due.period == period) {
+                    let earlier = start.remove(earlier).slot;
+                    self.decision.skip(1, earlier, reason::SUPERSEDED);
+                    self.started.remove(&period);
+                    self.slot(slot);
+                    return;
+                }
+                if let Some(earlier) = self.decision.queued.iter().position(|queued| queued.period == period) {
+                    let earlier = self.decision.queued.remove(earlier).slot;
+                    self.decision.skip(1, earlier, reason::SUPERSEDED);
+                }
+                let names = in_the_way.iter().map(|run| run.name.clone());
+                self.decision.replace.extend(names);
+                self.queue(slot, period, behind, reason::REPLACING);
+            }
+        }
+    }
+
+    fn queue(&mut self, slot: Timestamp, period: String, behind: String, reason: &'static str) {
+        let tolerance =
+            self.rules.deadline.saturating_add(self.rules.jitter).saturating_add(SignedDuration::from_secs(1));
+        let again = if slot > self.clock { self.rules.jitter } else { tolerance };
+        let again = slot.saturating_add(again).unwrap_or(Timestamp::MAX);
+        self.decision.wake = earliest(self.decision.wake, Some(again));
+        // What is queued holds back the later slots of its period.
+        self.started.insert(period.clone(), slot);
+        self.decision.queued.push(Queued { slot, period, behind, reason });
+    }
 }
 
 #[cfg(test)]

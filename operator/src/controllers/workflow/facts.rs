@@ -23,14 +23,20 @@ pub enum Ending {
 pub struct RunFact {
     /// Its name.
     pub name: String,
+    /// UID of the Workflow it was made for, once the operator has seen to it.
+    pub workflow_uid: Option<Box<str>>,
     /// Its accounting period.
     pub period: Option<String>,
     /// Made by this very Workflow, not by a former one of its name.
     pub ours: bool,
-    /// The slot, if the schedule made it.
+    /// The slot, if it is the run of one.
     pub slot: Option<Timestamp>,
+    /// The schedule made it, nobody asked for its slot.
+    pub by_schedule: bool,
     /// When the object was made.
     pub created: Option<Timestamp>,
+    /// It waits for a person, a time or a signal.
+    pub waiting: bool,
     /// How it ended, if it has.
     pub ending: Option<Ending>,
     /// When it ended.
@@ -38,8 +44,8 @@ pub struct RunFact {
 }
 
 impl RunFact {
-    /// Reads a run; `uid` is the Workflow's.
-    pub fn of(run: &WorkflowRun, uid: &str) -> Self {
+    /// Reads a run.
+    pub fn of(run: &WorkflowRun) -> Self {
         let request = &run.spec.request;
         let status = run.status.as_ref();
         let already_ran = status.and_then(|s| s.blocked.as_ref()).is_some_and(|blocked| blocked.code == "AlreadyRan");
@@ -50,16 +56,28 @@ impl RunFact {
             Some(Phase::Blocked) if already_ran => Some(Ending::AlreadyRan),
             _ => None,
         };
-        let scheduled = request.trigger.kind == TriggerKind::Schedule;
+        let label = run.labels().get(labels::WORKFLOW_UID).map(String::as_str);
+        let pinned = status.and_then(|s| s.pin.as_ref()).map(|pin| pin.workflow_uid.as_str());
+        let by_schedule = request.trigger.kind == TriggerKind::Schedule;
+        let of_slot = by_schedule || request.trigger.kind == TriggerKind::Backfill;
         Self {
             name: run.name_any(),
             period: request.context.as_ref().and_then(|context| context.period.clone()),
-            ours: run.labels().get(labels::WORKFLOW_UID).is_some_and(|label| label == uid),
-            slot: request.trigger.scheduled_time.as_ref().filter(|_| scheduled).map(|time| time.0),
+            workflow_uid: label.or(pinned).map(Into::into),
+            ours: false,
+            slot: request.trigger.scheduled_time.as_ref().filter(|_| of_slot).map(|time| time.0),
+            by_schedule,
+            waiting: status.and_then(|s| s.phase) == Some(Phase::Waiting),
             created: run.metadata.creation_timestamp.as_ref().map(|time| time.0),
             ending,
             completed: status.and_then(|s| s.completion_time.as_ref()).map(|time| time.0),
         }
+    }
+
+    /// The same as the Workflow with this UID sees it.
+    #[must_use]
+    pub fn seen_by(&self, uid: &str) -> Self {
+        Self { ours: self.workflow_uid.as_deref() == Some(uid), ..self.clone() }
     }
 
     /// It is over and hinders nothing.

@@ -4,17 +4,18 @@
 //! ledger and journal, then the `WorkflowRun`, then the Workflow's status. Dying in between repeats steps, never runs.
 
 pub mod decide;
-mod facts;
+pub mod facts;
+mod history;
 mod serve;
 mod status;
-mod validate;
+pub mod validate;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
 
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
-use ntro_crds::{Runbook, Workflow, WorkflowRun};
+use ntro_crds::{Runbook, Workflow};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +25,10 @@ use crate::controllers::run::wake::reflect;
 use crate::controllers::run::{self, Runs};
 use crate::metrics::ControllerName;
 use crate::queue::{Queue, queue};
+use serve::Written;
 
-/// Workflows worked on at the same time.
-const WORKERS: usize = 8;
+/// Workflows worked on at the same time: as many as keep the API server busy without making it queue.
+const WORKERS: usize = 16;
 
 /// Namespace and name of a Workflow.
 type Key = (String, String);
@@ -35,6 +37,9 @@ type Key = (String, String);
 #[derive(Clone)]
 struct Workflows {
     runs: Runs,
+    queue: Queue<Key>,
+    /// What was last written of each Workflow, until the watch shows it: nothing is written twice.
+    written: Arc<Mutex<HashMap<Key, Written>>>,
 }
 
 /// Serves Workflows and runs until told to stop.
@@ -42,28 +47,30 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
     let mut tasks = JoinSet::new();
     let (queue, worklist) = queue::<Key>();
     let (workflows, runbooks) = stores(&context, &queue, &mut tasks, &shutdown);
-    let (runs, runs_worklist) = run::wake::prepare(&context, &context.journal, workflows, runbooks);
+    let (runs, runs_worklist) = run::wake::prepare(&context, &context.journal, workflows, runbooks, queue.clone());
+    tasks.spawn(run::wake::watch_objects(&runs, &shutdown));
 
-    // A Workflow or Runbook that was not listed yet must not be taken for one that does not exist.
+    // A Workflow, a Runbook or a run that was not listed yet must not be taken for one that does not exist.
     let listed = async {
         let (workflows, runbooks) = tokio::join!(runs.workflows.wait_until_ready(), runs.runbooks.wait_until_ready());
+        runs.objects.wait_until_listed().await;
         workflows.is_ok() && runbooks.is_ok()
     };
     if shutdown.run_until_cancelled(listed).await == Some(true) {
-        tasks.spawn(tenant_changes(runs.clone(), queue, shutdown.clone()));
+        tasks.spawn(tenant_changes(runs.clone(), queue.clone(), shutdown.clone()));
         tasks.spawn(run::run(runs.clone(), runs_worklist, shutdown.clone()));
         let driver = Arc::new(Driver::new(ControllerName::Workflow, context));
-        let workflows = Workflows { runs };
+        let workflows = Workflows { runs, queue, written: Arc::default() };
         let work = move |key: Key| {
             let (workflows, driver) = (workflows.clone(), Arc::clone(&driver));
-            async move { driver.pass(&key.0, &key.1, workflows.pass(&key)).await }
+            async move { driver.pass(&key.0, &key.1, Box::pin(workflows.pass(&key))).await }
         };
         worklist.run(WORKERS, shutdown, work).await;
     }
     while tasks.join_next().await.is_some() {}
 }
 
-/// Watches Workflows, Runbooks and runs; each change wakes the Workflows it concerns.
+/// Watches Workflows and Runbooks; each change wakes the Workflows it concerns.
 fn stores(
     context: &Context,
     queue: &Queue<Key>,
@@ -86,11 +93,6 @@ fn stores(
     let (runbooks, watch) = reflect(context.all::<Runbook>(), changed, shutdown.clone());
     tasks.spawn(watch);
 
-    let woken = queue.clone();
-    let changed = move |run: &WorkflowRun| {
-        woken.push((run.namespace().unwrap_or_default(), run.spec.request.workflow_ref.name.clone()));
-    };
-    tasks.spawn(reflect(context.all::<WorkflowRun>(), changed, shutdown.clone()).1);
     (workflows, runbooks)
 }
 

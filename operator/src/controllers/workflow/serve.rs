@@ -1,28 +1,35 @@
 //! One pass over a Workflow: reads, decides, starts and prunes runs, writes the status.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::api::{DeleteParams, Preconditions};
 use ntro_crds::admission::OPERATOR_SERVICE_ACCOUNT;
 use ntro_crds::workflow::ScheduleObserved;
 use ntro_crds::workflow_run::{Context as RunContext, Request, Trigger, TriggerKind, WorkflowRef};
-use ntro_crds::{Workflow, WorkflowRun, labels};
+use ntro_crds::{Workflow, WorkflowRun, WorkflowStatus, labels};
+use ntro_schedule::spec::period_of;
 
 use super::decide::{Decision, Due, Past, Rules, Skipped, decide, reason};
 use super::facts::RunFact;
 use super::status::{self, Found};
 use super::{Key, Workflows, validate};
+use crate::controllers::act::problem;
+use crate::controllers::run::RunKey;
 use crate::controllers::run::admit::Admitted;
 use crate::controllers::run::object::{run_object, slot_key};
 use crate::error::{Class, Classified, Next, Problem};
 use crate::failpoint;
-use crate::kube_ext::{create_once, object_reference, patch_status_if_changed};
+use crate::kube_ext::{Created, create_once, object_reference, patch_status_if_changed};
+use crate::metrics::Started;
 
 /// Longest sleep until the next slot, in case the clock is set.
 const LONGEST: Duration = Duration::from_hours(1);
+/// Statuses put off are written this long after the last start, so that a burst with a pause is one burst.
+const AFTER_BURST: Duration = Duration::from_millis(200);
 
 /// What came of a slot.
 enum Served {
@@ -34,22 +41,32 @@ enum Served {
     Taken,
 }
 
+/// A status as it was written, and what the API server called the result.
+pub(super) struct Written {
+    resource_version: Option<String>,
+    status: WorkflowStatus,
+}
+
 impl Workflows {
     /// Brings a Workflow in line and says when to look again.
     pub(super) async fn pass(&self, key: &Key) -> Result<Next, Problem> {
         let context = &self.runs.context;
-        let Some(workflow) = self.runs.workflow(&key.0, &key.1) else { return Ok(Next::OnChange) };
+        let Some(workflow) = self.runs.workflow(&key.0, &key.1) else {
+            self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            return Ok(Next::OnChange);
+        };
         if workflow.metadata.deletion_timestamp.is_some() || context.tenants.get(&key.0).is_none_or(|t| t.terminating) {
             return Ok(Next::OnChange);
         }
         let now = context.clock.now();
         let uid = workflow.uid().unwrap_or_default();
-        let mut runs = self.facts(key, &uid).await?;
+        let before = self.last_status(key, &workflow);
+        let mut runs = self.runs.objects.facts(&key.0, &key.1, &uid);
         let runbook = self.runs.runbook(&key.0, &workflow.spec.runbook_ref.name);
         let image = context.settings.runner_image();
         let runnable = validate::runnable(&workflow, runbook.as_deref(), image).map_err(|error| error.problem());
         let (rules, schedule) = rules(&workflow);
-        let observed = observed(&workflow, now);
+        let observed = observed(&workflow, before.as_ref(), now);
         let mut found = Found {
             generation: workflow.metadata.generation,
             requested_at: workflow.annotations().get(labels::RECONCILE_REQUESTED_AT).map(String::as_str),
@@ -59,31 +76,45 @@ impl Workflows {
             suspended: workflow.spec.suspend == Some(true),
             next_slot: None,
             served: None,
-            skipped: None,
+            skipped: Vec::new(),
+            queued: Vec::new(),
             runs: &[],
             now,
         };
-        let (mut next, mut failed) = (Next::OnChange, None);
+        let (mut next, mut failed, mut prune, mut started) = (Next::OnChange, None, Vec::new(), false);
         if let Some(rules) = rules {
-            let decision = Self::decide(&workflow, &rules, &observed, &runs, now);
+            let decision = Self::decide(&workflow, before.as_ref(), &rules, &observed, &runs, now);
             found.next_slot = decision.next_slot;
-            found.skipped = decision.skipped;
+            found.skipped.clone_from(&decision.skipped);
+            found.queued.clone_from(&decision.queued);
             found.served = decision.served;
-            next = until(decision.next_slot, now);
-            // A slot waits for its Runbook as long as its deadline allows; a spec that cannot run waits for its change.
-            if let Some(due) = &decision.start {
+            next = until(decision.wake, now);
+            prune.clone_from(&decision.prune);
+            let starting = (!decision.start.is_empty()).then(|| context.pace.start(&key.0));
+            for due in &decision.start {
                 match self.start(key, &workflow, due, &runs).await {
-                    Ok(served) => settle(&mut found, &mut runs, served, due, &uid),
+                    Ok(served) => {
+                        started = true;
+                        settle(&mut found, &mut runs, served, due, &uid);
+                    }
                     Err(problem) => {
+                        // A slot waits for its Runbook as long as its deadline allows; a spec that cannot run waits for its
+                        // change. Later slots wait with it, so that they stay in order.
                         next = next.sooner(until(Some(due.until.saturating_add(SECOND).unwrap_or(due.until)), now));
                         failed = Some(problem);
+                        break;
                     }
                 }
             }
-            self.prune(key, &decision, &uid).await?;
+            drop(starting);
+            self.replace(key, &decision).await?;
         }
         found.runs = &runs;
-        self.summarize(&workflow, &found).await?;
+        if !self.summarize(key, &workflow, before.as_ref(), &found, started).await? {
+            return failed.map_or(Ok(next), Err);
+        }
+        // What is deleted was told in the status before.
+        self.prune(key, &prune).await?;
         match failed {
             Some(Problem { class: Class::Waiting { .. } | Class::Invalid, .. }) | None => {}
             Some(problem) => return Err(problem),
@@ -95,28 +126,38 @@ impl Workflows {
         }
     }
 
-    /// The runs of a Workflow, read from the API server so that none just made is missing.
-    async fn facts(&self, key: &Key, uid: &str) -> Result<Vec<RunFact>, Problem> {
-        let params = ListParams::default().fields(&format!("spec.request.workflowRef.name={}", key.1));
-        let list = self.runs.context.namespaced::<WorkflowRun>(&key.0).list(&params).await?;
-        Ok(list.iter().map(|run| RunFact::of(run, uid)).collect())
+    /// The status as it is: what we wrote last counts until the watch shows that or something newer.
+    fn last_status(&self, key: &Key, workflow: &Workflow) -> Option<WorkflowStatus> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = written.get(key) {
+            let number = |version: Option<&String>| version.and_then(|version| version.parse::<u64>().ok());
+            let (ours, seen) =
+                (number(last.resource_version.as_ref()), number(workflow.metadata.resource_version.as_ref()));
+            if ours.zip(seen).is_some_and(|(ours, seen)| seen < ours) {
+                return Some(last.status.clone());
+            }
+            written.remove(key);
+        }
+        workflow.status.clone()
     }
 
     fn decide(
         workflow: &Workflow,
+        status: Option<&WorkflowStatus>,
         rules: &Rules,
         observed: &ScheduleObserved,
         runs: &[RunFact],
         now: Timestamp,
     ) -> Decision {
-        let status = workflow.status.as_ref();
+        let queued: Vec<_> = status.and_then(|s| s.queued.as_ref()).into_iter().flatten().map(|q| q.time.0).collect();
         let past = Past {
             observed: observed.time.0,
             last_run: status.and_then(|s| s.last_schedule_time.as_ref()).map(|time| time.0),
             last_missed: status.and_then(|s| s.missed.as_ref()).map(|missed| missed.time.0),
+            queued: &queued,
             runs,
         };
-        decide(rules, &past, &|slot| validate::period_of(&workflow.spec, slot), now)
+        decide(rules, &past, &|slot| period_of(&workflow.spec, slot), now)
     }
 
     /// Starts the run of a slot: ledger and journal first, then the object. Asked again, it finds what it made.
@@ -144,17 +185,41 @@ impl Workflows {
         let object = run_object(&run, &request, &workflow.uid().unwrap_or_default(), run_id);
         let made = create_once(&context.namespaced::<WorkflowRun>(&key.0), &run.name, &object).await?;
         failpoint::hit("slot-run-created");
-        let (crate::kube_ext::Created::New(made) | crate::kube_ext::Created::Existing(made)) = made;
+        if let Created::New(_) = &made {
+            let late = context.clock.now().duration_since(due.slot).saturating_sub(validate::jitter_of(workflow));
+            context.metrics.skew(Started::Run, late);
+        }
+        let (Created::New(made) | Created::Existing(made)) = made;
         tracing::info!(namespace = key.0, run = run.name, slot = %due.slot, "started the run of a slot");
+        // The watch will show it; the first Job need not wait for that.
+        self.runs.objects.put(made.clone());
+        self.runs.just_made(run);
         Ok(Served::Run(Box::new(made)))
     }
 
-    async fn prune(&self, key: &Key, decision: &Decision, uid: &str) -> Result<(), Problem> {
+    /// Cancels the runs that a due slot replaces. Who waits for them is woken by their end.
+    async fn replace(&self, key: &Key, decision: &Decision) -> Result<(), Problem> {
+        let journal = &self.runs.journal;
+        for name in &decision.replace {
+            let Some(id) = journal.run_by_name(&key.0, name).await.map_err(problem)? else { continue };
+            let slots = decision.queued.iter().filter(|queued| queued.behind == *name).map(|queued| queued.slot);
+            let by = slots.max().map(|slot| slot.to_string()).unwrap_or_default();
+            // The same act again changes nothing: what a person decided meanwhile stands.
+            let act = format!("replaced-by-slot-{by}");
+            let actor =
+                format!("system:serviceaccount:{}:{OPERATOR_SERVICE_ACCOUNT}", self.runs.context.settings.namespace);
+            journal.cancel(id, &act, &actor).await.map_err(problem)?;
+            self.runs.queue.push(RunKey::new(&key.0, name));
+        }
+        Ok(())
+    }
+
+    async fn prune(&self, key: &Key, names: &[String]) -> Result<(), Problem> {
         let api = self.runs.context.namespaced::<WorkflowRun>(&key.0);
-        for name in &decision.prune {
-            // The list may be old: only the object that was judged is deleted.
+        for name in names {
+            // What is known may be old: only the object that was judged is deleted.
             let Some(run) = api.get_opt(name).await? else { continue };
-            if !RunFact::of(&run, uid).ended() {
+            if !RunFact::of(&run).ended() {
                 continue;
             }
             let preconditions = Preconditions { uid: run.uid(), resource_version: run.resource_version() };
@@ -168,18 +233,42 @@ impl Workflows {
         Ok(())
     }
 
-    async fn summarize(&self, workflow: &Workflow, found: &Found<'_>) -> Result<(), Problem> {
+    /// Writes the status, or puts it off while runs are being started. Says whether what was found is in it now.
+    async fn summarize(
+        &self,
+        key: &Key,
+        workflow: &Workflow,
+        before: Option<&WorkflowStatus>,
+        found: &Found<'_>,
+        started: bool,
+    ) -> Result<bool, Problem> {
         let context = &self.runs.context;
-        let previous = workflow.status.as_ref();
-        let next = status::next(previous, found);
-        let api = context.namespaced::<Workflow>(&workflow.namespace().unwrap_or_default());
-        if patch_status_if_changed(&api, &workflow.name_any(), previous, &next).await? {
-            let reference = object_reference(workflow);
-            for told in status::events(previous, &next) {
-                context.events.publish(&reference, told.kind, &told.reason, "Schedule", &told.note).await;
+        let next = status::next(before, found);
+        let (queue, again) = (self.queue.clone(), key.clone());
+        let later = move || queue.push_after(again, AFTER_BURST);
+        if before.is_some_and(|before| status::can_wait(before, &next)) {
+            if context.pace.defer(&key.0, ("workflow", key.1.clone()), later) {
+                return Ok(false);
+            }
+            if started {
+                // Its first Job is about to be made; the status follows.
+                self.queue.push_after(key.clone(), AFTER_BURST);
+                return Ok(false);
             }
         }
-        Ok(())
+        let api = context.namespaced::<Workflow>(&key.0);
+        if let Some(made) = patch_status_if_changed(&api, &key.1, before, &next).await? {
+            let reference = object_reference(workflow);
+            for told in status::events(before, &next, &found.skipped) {
+                context.events.publish(&reference, told.kind, &told.reason, "Schedule", &told.note).await;
+            }
+            for skipped in &found.skipped {
+                context.metrics.slots_skipped(skipped.reason, skipped.count);
+            }
+            let written = Written { resource_version: made.metadata.resource_version, status: next };
+            self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), written);
+        }
+        Ok(true)
     }
 }
 
@@ -188,7 +277,7 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 /// The checked schedule, and what to say about it; both absent without one.
 fn rules(workflow: &Workflow) -> (Option<Rules>, Option<Result<(), Problem>>) {
     let scheduled = validate::is_scheduled(&workflow.spec);
-    match validate::rules(&workflow.spec) {
+    match validate::rules(&workflow.spec, &validate::seed(workflow)) {
         Ok(rules) => (Some(rules), scheduled.then_some(Ok(()))),
         Err(bad) => {
             let problem = Problem { class: Class::Invalid, reason: "ScheduleInvalid", message: bad.to_string() };
@@ -198,9 +287,9 @@ fn rules(workflow: &Workflow) -> (Option<Rules>, Option<Result<(), Problem>>) {
 }
 
 /// Since when the schedule holds as it is. A Workflow never seen before has its slots since its creation.
-fn observed(workflow: &Workflow, now: Timestamp) -> ScheduleObserved {
+fn observed(workflow: &Workflow, status: Option<&WorkflowStatus>, now: Timestamp) -> ScheduleObserved {
     let hash = validate::schedule_hash(&workflow.spec);
-    let before = workflow.status.as_ref().and_then(|status| status.schedule_observed.as_ref());
+    let before = status.and_then(|status| status.schedule_observed.as_ref());
     match before {
         Some(before) if before.hash == hash => before.clone(),
         Some(_) => ScheduleObserved { hash, time: Time(whole_seconds(now)) },
@@ -219,24 +308,21 @@ fn whole_seconds(at: Timestamp) -> Timestamp {
 fn settle(found: &mut Found<'_>, runs: &mut Vec<RunFact>, served: Served, due: &Due, uid: &str) {
     match served {
         Served::Run(run) => {
-            found.served = Some(due.slot);
-            let fact = RunFact::of(&run, uid);
+            found.served = found.served.max(Some(due.slot));
+            let fact = RunFact::of(&run).seen_by(uid);
             if runs.iter().all(|other| other.name != fact.name) {
                 runs.push(fact);
             }
         }
-        Served::Before => found.served = Some(due.slot),
-        Served::Taken => {
-            let count = found.skipped.map_or(0, |skipped| skipped.count) + 1;
-            found.skipped = Some(Skipped { count, latest: due.slot, reason: reason::NAME_TAKEN });
-        }
+        Served::Before => found.served = found.served.max(Some(due.slot)),
+        Served::Taken => found.skipped.push(Skipped { count: 1, latest: due.slot, reason: reason::NAME_TAKEN }),
     }
 }
 
-/// When to look again for a slot.
-fn until(slot: Option<Timestamp>, now: Timestamp) -> Next {
-    slot.map_or(Next::OnChange, |slot| {
-        let left = Duration::try_from(slot.duration_since(now)).unwrap_or(Duration::ZERO);
+/// When to look again.
+fn until(wake: Option<Timestamp>, now: Timestamp) -> Next {
+    wake.map_or(Next::OnChange, |wake| {
+        let left = Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO);
         // A little later than due: the clock that wakes and the clock that judges need not agree to the millisecond.
         Next::After((left + Duration::from_millis(20)).min(LONGEST))
     })

@@ -6,9 +6,9 @@ use kube::runtime::events::EventType;
 use ntro_crds::WorkflowStatus;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::runbook::Resolved;
-use ntro_crds::workflow::{ActiveRun, Missed, ScheduleObserved};
+use ntro_crds::workflow::{ActiveRun, Missed, QueuedSlot, ScheduleObserved};
 
-use super::decide::Skipped;
+use super::decide::{Queued, Skipped, reason};
 use super::facts::{Ending, RunFact};
 use crate::error::{Class, Problem};
 
@@ -35,7 +35,9 @@ pub struct Found<'a> {
     /// The slot served in this pass.
     pub served: Option<Timestamp>,
     /// Slots given up in this pass.
-    pub skipped: Option<Skipped>,
+    pub skipped: Vec<Skipped>,
+    /// Slots that wait.
+    pub queued: Vec<Queued>,
     /// All runs, the one just started included.
     pub runs: &'a [RunFact],
     /// The current instant.
@@ -54,14 +56,10 @@ pub fn next(previous: Option<&WorkflowStatus>, found: &Found<'_>) -> WorkflowSta
     }
     status.schedule_observed.clone_from(&found.observed);
     status.next_schedule_time = found.next_slot.map(time);
-    if let Some(slot) = found.served {
-        status.last_schedule_time = Some(time(slot));
-    }
-    if let Some(skipped) = found.skipped {
-        let before = status.missed.as_ref().map_or(0, |missed| missed.count);
-        let count = before.saturating_add(skipped.count);
-        status.missed = Some(Missed { count, time: time(skipped.latest), reason: skipped.reason.to_owned() });
-    }
+    let last_run = status.last_schedule_time.as_ref().map(|time| time.0);
+    status.last_schedule_time = found.served.max(last_run).map(time);
+    status.missed = missed(status.missed, &found.skipped);
+    status.queued = queued(&found.queued);
     status.active = active(found.runs);
     status.last_successful_time = latest(status.last_successful_time, found.runs, Ending::Succeeded);
     status.last_failure_time = latest(status.last_failure_time, found.runs, Ending::Failed);
@@ -69,6 +67,42 @@ pub fn next(previous: Option<&WorkflowStatus>, found: &Found<'_>) -> WorkflowSta
     set_conditions(&mut list, found);
     status.conditions = Some(list);
     status
+}
+
+fn missed(before: Option<Missed>, skipped: &[Skipped]) -> Option<Missed> {
+    let Some(last) = skipped.iter().max_by_key(|skipped| skipped.latest) else { return before };
+    let count = skipped.iter().map(|skipped| i64::try_from(skipped.count).unwrap_or(i64::MAX));
+    let count = count.fold(before.as_ref().map_or(0, |before| before.count), i64::saturating_add);
+    // A slot that waited and was given up may be older than one that was skipped before.
+    let later = before.filter(|before| before.time.0 > last.latest);
+    Some(later.map_or_else(
+        || Missed { count, time: time(last.latest), reason: last.reason.to_owned() },
+        |later| Missed { count, ..later },
+    ))
+}
+
+fn queued(slots: &[Queued]) -> Option<Vec<QueuedSlot>> {
+    let list: Vec<_> = slots
+        .iter()
+        .map(|queued| QueuedSlot {
+            time: time(queued.slot),
+            period: queued.period.clone(),
+            behind: queued.behind.clone(),
+            reason: queued.reason.to_owned(),
+        })
+        .collect();
+    (!list.is_empty()).then_some(list)
+}
+
+/// Whether a change of the status can wait until the runs that are due were started: it tells of runs only.
+pub fn can_wait(before: &WorkflowStatus, next: &WorkflowStatus) -> bool {
+    let others = |status: &WorkflowStatus| {
+        let conditions: Vec<_> =
+            status.conditions.iter().flatten().map(|c| (c.type_.clone(), c.status.clone())).collect();
+        let requested = status.last_handled_reconcile_at.clone();
+        (conditions, status.observed_generation, requested, status.schedule_observed.clone(), status.missed.clone())
+    };
+    others(before) == others(next) && before.queued == next.queued
 }
 
 fn active(runs: &[RunFact]) -> Option<Vec<ActiveRun>> {
@@ -140,6 +174,23 @@ fn readiness(found: &Found<'_>) -> (Readiness, &'static str, String) {
     (Readiness::Ready, "Available", format!("version {version} can be run"))
 }
 
+/// A reason in words.
+fn explained(reason: &str) -> &str {
+    match reason {
+        reason::DEADLINE_EXCEEDED => "it could not be started within startingDeadlineSeconds",
+        reason::SUPERSEDED => "a later slot was due as well",
+        reason::POLICY_SKIP => "it was missed, and missedRunPolicy is Skip",
+        reason::UNFINISHED => "a run of its period is unfinished",
+        reason::WAITING => "a run of its period waits for a person at a gate, or for something else outside",
+        reason::REPLACING => "that run is being cancelled",
+        reason::CLOCK_SET_BACK => "it was due, and the clock has been set back since",
+        reason::QUEUE_FULL => "as many slots wait as maxQueuedRuns allows",
+        reason::SCHEDULE_CHANGED => "the schedule was edited, or suspended, while it waited",
+        reason::NAME_TAKEN => "a run that is none of this Workflow has its name",
+        other => other,
+    }
+}
+
 fn time(at: Timestamp) -> Time {
     // Whole seconds, as the API server keeps them.
     Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
@@ -156,13 +207,20 @@ pub struct Told {
     pub note: String,
 }
 
-/// What the change of a status is worth telling: a slot that gave no run, and a Ready that changed.
-pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus) -> Vec<Told> {
+/// What the change of a status is worth telling: slots that gave no run, slots that wait, and a Ready that changed.
+pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus, skipped: &[Skipped]) -> Vec<Told> {
     let mut told = Vec::new();
-    let missed = next.missed.as_ref().filter(|missed| previous.and_then(|p| p.missed.as_ref()) != Some(missed));
-    if let Some(missed) = missed {
-        let note = format!("slot {} gave no run: {}", missed.time.0, missed.reason);
-        told.push(Told { kind: EventType::Warning, reason: missed.reason.clone(), note });
+    for Skipped { count, latest, reason } in skipped {
+        let slots = if *count == 1 { "slot".to_owned() } else { format!("{count} slots up to") };
+        let note = format!("{slots} {latest} gave no run: {}", explained(reason));
+        told.push(Told { kind: EventType::Warning, reason: (*reason).to_owned(), note });
+    }
+    let known = previous.and_then(|p| p.queued.as_deref()).unwrap_or_default();
+    let new = next.queued.iter().flatten().filter(|slot| known.iter().all(|known| known.time != slot.time));
+    for slot in new {
+        let note =
+            format!("slot {} waits for {} of the same period: {}", slot.time.0, slot.behind, explained(&slot.reason));
+        told.push(Told { kind: EventType::Normal, reason: "Queued".to_owned(), note });
     }
     let ready = |status: &WorkflowStatus| {
         let condition = status.conditions.iter().flatten().find(|c| c.type_ == conditions::READY).cloned();

@@ -22,7 +22,8 @@ fn found(runs: &[RunFact]) -> Found<'_> {
         suspended: false,
         next_slot: None,
         served: None,
-        skipped: None,
+        skipped: Vec::new(),
+        queued: Vec::new(),
         runs,
         now: at(1000),
     }
@@ -31,9 +32,12 @@ fn found(runs: &[RunFact]) -> Found<'_> {
 fn run(name: &str, ending: Option<Ending>, completed: Option<i64>) -> RunFact {
     RunFact {
         name: name.to_owned(),
+        workflow_uid: None,
         period: None,
         ours: true,
         slot: None,
+        by_schedule: false,
+        waiting: false,
         created: Some(at(1)),
         ending,
         completed: completed.map(at),
@@ -50,7 +54,8 @@ fn the_same_pass_twice_gives_the_same_status() {
     let first = next(None, &found(&runs));
     let later = Found { now: at(9000), ..found(&runs) };
     assert_eq!(next(Some(&first), &later), first);
-    assert!(events(Some(&first), &first).is_empty());
+    assert!(events(Some(&first), &first, &[]).is_empty());
+    assert!(can_wait(&first, &first));
 }
 
 #[test]
@@ -87,13 +92,29 @@ fn invalid_stalls_and_waiting_reconciles() {
 }
 
 #[test]
-fn missed_slots_add_up_and_are_told_once() {
-    let skipped = Some(Skipped { count: 3, latest: at(600), reason: "DeadlineExceeded" });
-    let first = next(None, &Found { skipped, ..found(&[]) });
-    let second = next(
-        Some(&first),
-        &Found { skipped: skipped.map(|s| Skipped { count: 1, latest: at(660), ..s }), ..found(&[]) },
-    );
-    assert_eq!(second.missed.as_ref().unwrap().count, 4);
-    assert_eq!(events(Some(&first), &second).len(), 1);
+fn missed_slots_add_up_and_each_is_told_once() {
+    let missed = |count, latest, reason| Skipped { count, latest: at(latest), reason };
+    let first = Found { skipped: vec![missed(3, 600, reason::DEADLINE_EXCEEDED)], ..found(&[]) };
+    let before = next(None, &first);
+    let both = vec![missed(1, 660, reason::QUEUE_FULL), missed(1, 540, reason::DEADLINE_EXCEEDED)];
+    let after = next(Some(&before), &Found { skipped: both.clone(), ..found(&[]) });
+    let known = after.missed.clone().unwrap();
+    assert_eq!((known.count, known.time, known.reason.as_str()), (5, Time(at(660)), reason::QUEUE_FULL));
+    assert_eq!(events(Some(&before), &after, &both).len(), 2);
+    assert!(!can_wait(&before, &after));
+    let older = next(Some(&after), &Found { skipped: vec![missed(1, 100, reason::QUEUE_FULL)], ..found(&[]) });
+    assert_eq!(older.missed.unwrap().time, Time(at(660)), "the latest stays the latest");
+}
+
+#[test]
+fn slots_that_wait_are_shown_and_told_once() {
+    let slot =
+        |second, reason| Queued { slot: at(second), period: "2026-10".into(), behind: "nav-abcde".into(), reason };
+    let one = next(None, &Found { queued: vec![slot(600, reason::WAITING)], ..found(&[]) });
+    let told = events(None, &one, &[]);
+    assert!(told.iter().any(|told| told.reason == "Queued" && told.note.contains("waits for a person")), "{told:?}");
+    let two = vec![slot(600, reason::UNFINISHED), slot(660, reason::UNFINISHED)];
+    let two = next(Some(&one), &Found { queued: two, ..found(&[]) });
+    assert_eq!(events(Some(&one), &two, &[]).len(), 1);
+    assert_eq!(next(Some(&two), &found(&[])).queued, None);
 }

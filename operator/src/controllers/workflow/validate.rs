@@ -1,34 +1,62 @@
 //! A Workflow's spec as checked values. Pure.
 
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
+use kube::ResourceExt;
 use ntro_bundle::reference::Digest;
 use ntro_crds::runbook::Resolved;
-use ntro_crds::workflow::{ConcurrencyPolicy, MissedRunPolicy, PeriodUnit, WorkflowSpec};
+use ntro_crds::workflow::{ConcurrencyPolicy, MissedRunPolicy, WorkflowSpec};
 use ntro_crds::{Runbook, Workflow};
-use ntro_schedule::cron::{BadSchedule, Schedule};
-use ntro_schedule::{period, zone};
+use ntro_schedule::jitter;
+use ntro_schedule::spec::{BadSpec, check_period, slots};
 
-use super::decide::{DEFAULT_DEADLINE, DEFAULT_HISTORY, Rules};
+use super::decide::{Concurrency, DEFAULT_DEADLINE, Missed, Rules};
+use super::history::{DEFAULT_HISTORY, Keep};
 use crate::controllers::run::pin::{self, PinError};
 
-/// The accounting period before the one the slot lies in.
-const DEFAULT_OFFSET: i32 = -1;
+/// Missed slots that `All` starts, and slots that `Queue` lets wait, if the spec does not say.
+const DEFAULT_MANY: usize = 10;
 
-/// Checks schedule and zone.
-pub fn rules(spec: &WorkflowSpec) -> Result<Rules, BadSchedule> {
-    let zone = spec.time_zone.as_deref();
-    let texts = spec.schedule.iter().chain(spec.schedules.iter().flatten());
+/// Checks everything about slots. `seed` is `namespace/name` of the Workflow.
+pub fn rules(spec: &WorkflowSpec, seed: &str) -> Result<Rules, BadSpec> {
     let keep = |limit: Option<i32>| limit.map_or(DEFAULT_HISTORY, |n| usize::try_from(n).unwrap_or_default());
+    let many = |limit: Option<i32>| limit.map_or(DEFAULT_MANY, |n| usize::try_from(n).unwrap_or(1).max(1));
+    check_period(spec)?;
     Ok(Rules {
-        schedules: texts.map(|text| Schedule::parse(text, zone)).collect::<Result<_, _>>()?,
+        slots: slots(spec, seed)?,
+        jitter: jitter(spec, seed),
         suspended: spec.suspend == Some(true),
         deadline: spec.starting_deadline_seconds.map_or(DEFAULT_DEADLINE, SignedDuration::from_secs),
-        missed: spec.missed_run_policy.unwrap_or(MissedRunPolicy::RunLatest),
-        concurrency: spec.concurrency_policy.unwrap_or(ConcurrencyPolicy::Forbid),
-        keep_succeeded: keep(spec.successful_runs_history_limit),
-        keep_failed: keep(spec.failed_runs_history_limit),
+        missed: match spec.missed_run_policy {
+            Some(MissedRunPolicy::Skip) => Missed::Skip,
+            Some(MissedRunPolicy::All) => Missed::Latest(many(spec.max_missed_runs)),
+            Some(MissedRunPolicy::Latest) | None => Missed::Latest(1),
+        },
+        concurrency: match spec.concurrency_policy {
+            Some(ConcurrencyPolicy::Allow) => Concurrency::Allow,
+            Some(ConcurrencyPolicy::Replace) => Concurrency::Replace,
+            Some(ConcurrencyPolicy::Queue) => Concurrency::Queue(many(spec.max_queued_runs)),
+            Some(ConcurrencyPolicy::Forbid) | None => Concurrency::Forbid,
+        },
+        keep: Keep {
+            succeeded: keep(spec.successful_runs_history_limit),
+            failed: keep(spec.failed_runs_history_limit),
+            ttl: spec.ttl_seconds_after_finished.map(SignedDuration::from_secs),
+        },
     })
+}
+
+fn jitter(spec: &WorkflowSpec, seed: &str) -> SignedDuration {
+    jitter::of(seed, SignedDuration::from_secs(spec.jitter_seconds.unwrap_or_default()))
+}
+
+/// How much later than its slot each run of a Workflow is due.
+pub fn jitter_of(workflow: &Workflow) -> SignedDuration {
+    jitter(&workflow.spec, &seed(workflow))
+}
+
+/// What hashed schedule fields and the jitter follow from.
+pub fn seed(workflow: &Workflow) -> String {
+    format!("{}/{}", workflow.namespace().unwrap_or_default(), workflow.name_any())
 }
 
 /// Whether the spec has a schedule at all.
@@ -38,23 +66,12 @@ pub fn is_scheduled(spec: &WorkflowSpec) -> bool {
 
 /// Hash of what decides which slots there are: when it changes, the past no longer counts.
 pub fn schedule_hash(spec: &WorkflowSpec) -> String {
-    let said = serde_json::json!([spec.schedule, spec.schedules, spec.time_zone, spec.suspend == Some(true)]);
+    let mut said = serde_json::json!([spec.schedule, spec.schedules, spec.time_zone, spec.suspend == Some(true)]);
+    // Left out where nothing is said, so that a release that learns a field does not take every schedule for edited.
+    if let (Some(list), Some(calendar)) = (said.as_array_mut(), &spec.calendar) {
+        list.push(serde_json::json!(calendar));
+    }
     Digest::of(said.to_string().as_bytes()).hex()[..32].to_owned()
-}
-
-/// The accounting period of a slot. The zone was checked with the schedule.
-pub fn period_of(spec: &WorkflowSpec, slot: Timestamp) -> String {
-    let zone = zone::parse(spec.time_zone.as_deref()).unwrap_or(TimeZone::UTC);
-    let rule = spec.period.as_ref();
-    let unit = match rule.map(|rule| rule.unit) {
-        Some(PeriodUnit::Day) => period::Unit::Day,
-        Some(PeriodUnit::Quarter) => period::Unit::Quarter,
-        Some(PeriodUnit::Year) => period::Unit::Year,
-        Some(PeriodUnit::Month) | None => period::Unit::Month,
-    };
-    let offset = rule.and_then(|rule| rule.offset).unwrap_or(DEFAULT_OFFSET);
-    // The schema bounds the offset to a thousand periods, which no date of this millennium leaves the calendar by.
-    period::of(slot, &zone, unit, offset).unwrap_or_default()
 }
 
 /// The runbook's version a run would take now, if the Workflow could start one: everything but the slot.
@@ -77,11 +94,10 @@ mod tests {
     #[test]
     fn what_is_not_said_has_its_default() {
         let it = spec(serde_json::json!({"runbookRef": {"name": "nav"}, "entity": "spv1", "schedule": "0 8 5 * *"}));
-        let rules = rules(&it).unwrap();
-        assert_eq!((rules.deadline, rules.missed), (DEFAULT_DEADLINE, MissedRunPolicy::RunLatest));
-        assert_eq!((rules.concurrency, rules.keep_failed), (ConcurrencyPolicy::Forbid, DEFAULT_HISTORY));
-        let slot = "2026-11-05T08:00:00Z".parse().unwrap();
-        assert_eq!(period_of(&it, slot), "2026-10");
+        let rules = rules(&it, "acme/nav").unwrap();
+        assert_eq!((rules.deadline, rules.missed), (DEFAULT_DEADLINE, Missed::Latest(1)));
+        assert_eq!((rules.concurrency, rules.keep), (Concurrency::Forbid, Keep::default()));
+        assert_eq!(rules.jitter, SignedDuration::ZERO);
     }
 
     #[test]
@@ -95,17 +111,37 @@ mod tests {
         let plain = schedule_hash(&spec(base.clone()));
         assert_eq!(plain, with("suspend", false.into()));
         assert_eq!(plain, with("config", serde_json::json!({"a": 1})));
-        for (key, value) in
-            [("schedule", "0 9 5 * *".into()), ("timeZone", "Europe/London".into()), ("suspend", true.into())]
-        {
+        for (key, value) in [
+            ("schedule", "0 9 5 * *".into()),
+            ("timeZone", "Europe/London".into()),
+            ("suspend", true.into()),
+            ("calendar", serde_json::json!({"excludeDates": ["2026-12-25"]})),
+        ] {
             assert_ne!(plain, with(key, value), "{key}");
         }
     }
 
     #[test]
-    fn a_bad_schedule_is_pointed_at() {
-        let it = spec(serde_json::json!({"runbookRef": {"name": "nav"}, "entity": "spv1", "schedule": "61 8 5 * *"}));
-        let message = rules(&it).unwrap_err().to_string();
-        assert!(message.contains("minute") && message.contains("61"), "{message}");
+    fn what_is_wrong_is_pointed_at() {
+        let table = [
+            (serde_json::json!({"schedule": "61 8 5 * *"}), "character 1, minute: 61"),
+            (serde_json::json!({"schedule": "0 8 5 * *", "timeZone": "Europe/Lunnon"}), "timeZone `Europe/Lunnon`"),
+            (serde_json::json!({"schedules": ["0 8 5 * *", "0 8 * *"]}), "has 4 fields"),
+            (
+                serde_json::json!({"schedule": "@daily", "calendar": {"holidays": ["2026-13-01"]}}),
+                "calendar.holidays[0]",
+            ),
+            (serde_json::json!({"schedule": "0 8 1 * *", "calendar": {"businessDays": [23]}}), "never fires"),
+            (
+                serde_json::json!({"schedule": "@daily", "period": {"unit": "Day", "timeZone": "Mars"}}),
+                "period.timeZone `Mars`",
+            ),
+        ];
+        for (more, message) in table {
+            let mut value = serde_json::json!({"runbookRef": {"name": "nav"}, "entity": "spv1"});
+            value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let error = rules(&spec(value), "acme/nav").unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
     }
 }

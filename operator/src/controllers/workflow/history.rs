@@ -1,0 +1,104 @@
+//! Which ended runs are deleted. Pure. Only what is ended is ever deleted, and only after the Workflow's status tells how it
+//! ended; the journals stay.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::facts::{Ending, RunFact};
+
+/// How many runs of each ending are kept if the spec does not say.
+pub const DEFAULT_HISTORY: usize = 12;
+
+/// Which ended runs are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// How many succeeded runs of slots.
+    pub succeeded: usize,
+    /// How many runs of slots that ended otherwise.
+    pub failed: usize,
+    /// How long any run.
+    pub ttl: Option<SignedDuration>,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { succeeded: DEFAULT_HISTORY, failed: DEFAULT_HISTORY, ttl: None }
+    }
+}
+
+/// The runs to delete, oldest first, and when the next one's time is over.
+pub fn prune(keep: &Keep, runs: &[RunFact], now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
+    let mut ended: Vec<_> = runs.iter().filter_map(|run| run.ending.map(|ending| (run, ending))).collect();
+    ended.sort_by(|(a, _), (b, _)| (a.slot, a.completed, &a.name).cmp(&(b.slot, b.completed, &b.name)));
+    let mut names = BTreeSet::new();
+    for (limit, succeeded) in [(keep.succeeded, true), (keep.failed, false)] {
+        let of_slots = ended
+            .iter()
+            .filter(|(run, ending)| run.ours && run.by_schedule && (*ending == Ending::Succeeded) == succeeded);
+        let of_slots: Vec<_> = of_slots.collect();
+        let surplus = of_slots.len().saturating_sub(limit);
+        names.extend(of_slots.into_iter().take(surplus).map(|(run, _)| run.name.as_str()));
+    }
+    let mut next = None;
+    if let Some(ttl) = keep.ttl {
+        for (run, _) in &ended {
+            let Some(over) = run.completed.and_then(|completed| completed.checked_add(ttl).ok()) else { continue };
+            if over <= now {
+                names.insert(&run.name);
+            } else {
+                next = Some(next.map_or(over, |known: Timestamp| known.min(over)));
+            }
+        }
+    }
+    let order = ended.iter().filter(|(run, _)| names.contains(run.name.as_str()));
+    (order.map(|(run, _)| run.name.clone()).collect(), next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn run(name: &str, slot: Option<i64>, ending: Option<Ending>, completed: i64) -> RunFact {
+        RunFact {
+            name: name.to_owned(),
+            workflow_uid: None,
+            period: None,
+            ours: slot.is_some(),
+            by_schedule: slot.is_some(),
+            slot: slot.map(at),
+            created: None,
+            waiting: false,
+            ending,
+            completed: ending.map(|_| at(completed)),
+        }
+    }
+
+    #[test]
+    fn only_ended_runs_of_the_schedule_are_counted_oldest_first() {
+        let keep = Keep { succeeded: 1, failed: 0, ttl: None };
+        let runs = [
+            run("c", Some(3), Some(Ending::Succeeded), 30),
+            run("a", Some(1), Some(Ending::Succeeded), 10),
+            run("b", Some(2), Some(Ending::Cancelled), 20),
+            run("manual", None, Some(Ending::Succeeded), 5),
+            run("open", Some(0), None, 0),
+        ];
+        assert_eq!(prune(&keep, &runs, at(100)), (vec!["a".to_owned(), "b".to_owned()], None));
+    }
+
+    #[test]
+    fn a_time_to_live_holds_for_every_ended_run() {
+        let keep = Keep { ttl: Some(SignedDuration::from_secs(60)), ..Keep::default() };
+        let runs = [
+            run("old", None, Some(Ending::Failed), 30),
+            run("young", Some(1), Some(Ending::Succeeded), 80),
+            run("open", Some(2), None, 0),
+        ];
+        assert_eq!(prune(&keep, &runs, at(100)), (vec!["old".to_owned()], Some(at(140))));
+    }
+}

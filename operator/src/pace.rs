@@ -1,0 +1,91 @@
+//! What must be started goes before what is only told: while runs of a namespace are being started, status writes that
+//! nobody waits for are put off, so that they do not take the API server's time from the runs that are due.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A namespace whose starts never end has its statuses written all the same after this time.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Who is starting runs, by namespace. Cloning is cheap.
+#[derive(Clone, Default)]
+pub struct Pace {
+    inner: Arc<Mutex<HashMap<String, Busy>>>,
+}
+
+struct Busy {
+    starting: usize,
+    since: Instant,
+    deferred: HashMap<Deferred, Box<dyn FnOnce() + Send>>,
+}
+
+/// What was put off: the kind of pass and the object's name.
+pub type Deferred = (&'static str, String);
+
+/// A start under way; over when dropped.
+pub struct Starting {
+    pace: Pace,
+    namespace: String,
+}
+
+impl Pace {
+    /// A run of the namespace is being started as long as the answer lives.
+    pub fn start(&self, namespace: &str) -> Starting {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = inner.entry(namespace.to_owned());
+        busy.or_insert_with(|| Busy { starting: 0, since: Instant::now(), deferred: HashMap::new() }).starting += 1;
+        Starting { pace: self.clone(), namespace: namespace.to_owned() }
+    }
+
+    /// Puts something off while runs of the namespace are being started: `later` is called when none is. Says whether it did.
+    pub fn defer(&self, namespace: &str, what: Deferred, later: impl FnOnce() + Send + 'static) -> bool {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(busy) = inner.get_mut(namespace).filter(|busy| busy.since.elapsed() < LONGEST) else { return false };
+        busy.deferred.insert(what, Box::new(later));
+        true
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let mut inner = self.pace.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(busy) = inner.get_mut(&self.namespace) else { return };
+        busy.starting -= 1;
+        if busy.starting > 0 {
+            return;
+        }
+        let done = inner.remove(&self.namespace);
+        drop(inner);
+        for later in done.into_iter().flat_map(|busy| busy.deferred.into_values()) {
+            later();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_off_is_done_once_when_nothing_starts_any_more() {
+        let (pace, done) = (Pace::default(), Arc::new(AtomicUsize::new(0)));
+        let count = || {
+            let done = Arc::clone(&done);
+            move || {
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        assert!(!pace.defer("acme", ("run", "a".to_owned()), count()), "nothing is being started");
+        let (first, second) = (pace.start("acme"), pace.start("acme"));
+        assert!(pace.defer("acme", ("run", "a".to_owned()), count()));
+        assert!(pace.defer("acme", ("run", "a".to_owned()), count()));
+        assert!(!pace.defer("beta", ("run", "a".to_owned()), count()), "another tenant");
+        drop(first);
+        assert_eq!(done.load(Ordering::SeqCst), 0);
+        drop(second);
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+}

@@ -1,0 +1,172 @@
+//! Which dates count: dates left out, and the n-th business days of a month.
+
+use std::collections::BTreeSet;
+
+use jiff::civil::{Date, Weekday};
+use thiserror::Error;
+
+/// Dates looked at before a search is given up: what fits no date of forty years fits none.
+const REACH: usize = 40 * 366;
+
+/// Why a calendar was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadCalendar {
+    /// Not a date.
+    #[error("{field}[{index}]: `{text}` is not a date: write `2026-12-25`")]
+    Date {
+        /// The list it stands in.
+        field: &'static str,
+        /// Its place there, from 0.
+        index: usize,
+        /// What was given.
+        text: String,
+    },
+    /// No month has so many business days.
+    #[error(
+        "businessDays: {0} is no business day of a month: give 1 to 23, counted from its first, or -1 to -23, counted from its last"
+    )]
+    BusinessDay(i32),
+    /// Every day is a weekend.
+    #[error("weekend: a week of weekends has no business days")]
+    Weekend,
+}
+
+/// Dates on which a schedule may fire. The default allows all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Calendar {
+    excluded: BTreeSet<Date>,
+    holidays: BTreeSet<Date>,
+    weekend: Vec<Weekday>,
+    business_days: BTreeSet<i32>,
+}
+
+impl Calendar {
+    /// Reads a calendar. `weekend` is Saturday and Sunday if `None`; without `business_days` every date counts that is not
+    /// excluded.
+    pub fn parse(
+        excluded: &[String],
+        holidays: &[String],
+        weekend: Option<&[Weekday]>,
+        business_days: &[i32],
+    ) -> Result<Self, BadCalendar> {
+        if let Some(bad) = business_days.iter().find(|n| !(1..=23).contains(&n.abs())) {
+            return Err(BadCalendar::BusinessDay(*bad));
+        }
+        let weekend = weekend.map_or_else(|| vec![Weekday::Saturday, Weekday::Sunday], <[_]>::to_vec);
+        if weekend.iter().map(|day| day.to_monday_zero_offset()).collect::<BTreeSet<_>>().len() == 7 {
+            return Err(BadCalendar::Weekend);
+        }
+        Ok(Self {
+            excluded: dates("excludeDates", excluded)?,
+            holidays: dates("holidays", holidays)?,
+            weekend,
+            business_days: business_days.iter().copied().collect(),
+        })
+    }
+
+    /// Whether a schedule may fire on this date.
+    pub fn allows(&self, date: Date) -> bool {
+        if self.excluded.contains(&date) {
+            return false;
+        }
+        self.business_days.is_empty() || self.number(date).is_some_and(|(n, back)| self.wants(n) || self.wants(back))
+    }
+
+    /// Whether every date is allowed.
+    pub fn is_open(&self) -> bool {
+        self.excluded.is_empty() && self.business_days.is_empty()
+    }
+
+    /// Neither a weekend nor a holiday.
+    pub fn is_business_day(&self, date: Date) -> bool {
+        !self.weekend.contains(&date.weekday()) && !self.holidays.contains(&date)
+    }
+
+    /// The first allowed date from `date` on.
+    pub fn next_allowed(&self, date: Date) -> Option<Date> {
+        std::iter::successors(Some(date), |date| date.tomorrow().ok()).take(REACH).find(|date| self.allows(*date))
+    }
+
+    /// The last allowed date up to `date`.
+    pub fn previous_allowed(&self, date: Date) -> Option<Date> {
+        std::iter::successors(Some(date), |date| date.yesterday().ok()).take(REACH).find(|date| self.allows(*date))
+    }
+
+    fn wants(&self, n: i32) -> bool {
+        self.business_days.contains(&n)
+    }
+
+    /// Which business day of its month a date is, from the first and from the last.
+    fn number(&self, date: Date) -> Option<(i32, i32)> {
+        if !self.is_business_day(date) {
+            return None;
+        }
+        let (mut n, mut back) = (0, 0);
+        let month = std::iter::successors(Some(date.first_of_month()), |day| day.tomorrow().ok());
+        for day in month.take_while(|day| day.month() == date.month()).filter(|day| self.is_business_day(*day)) {
+            n += i32::from(day <= date);
+            back -= i32::from(day >= date);
+        }
+        Some((n, back))
+    }
+}
+
+fn dates(field: &'static str, texts: &[String]) -> Result<BTreeSet<Date>, BadCalendar> {
+    let parse = |(index, text): (usize, &String)| {
+        // Ten characters: a time after the date would be ignored.
+        let date = (text.len() == 10).then(|| text.parse::<Date>().ok()).flatten();
+        date.ok_or_else(|| BadCalendar::Date { field, index, text: text.clone() })
+    };
+    texts.iter().enumerate().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(list: &[&str]) -> Vec<String> {
+        list.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn date(text: &str) -> Date {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn business_days_are_counted_without_weekends_and_holidays() {
+        // November 2026 begins on a Sunday; the 5th is made a holiday.
+        let calendar = Calendar::parse(&[], &texts(&["2026-11-05"]), None, &[1, 4, -1]).unwrap();
+        let allowed: Vec<_> = (1..=30).filter(|day| calendar.allows(Date::constant(2026, 11, *day))).collect();
+        assert_eq!(allowed, [2, 6, 30]);
+        assert_eq!(calendar.next_allowed(date("2026-11-07")), Some(date("2026-11-30")));
+        assert_eq!(calendar.previous_allowed(date("2026-11-29")), Some(date("2026-11-06")));
+    }
+
+    #[test]
+    fn another_weekend() {
+        let weekend = [Weekday::Friday, Weekday::Saturday];
+        let calendar = Calendar::parse(&[], &[], Some(&weekend), &[1]).unwrap();
+        assert!(calendar.allows(date("2026-11-01")), "a Sunday");
+        assert!(Calendar::parse(&[], &[], Some(&[]), &[1]).unwrap().allows(date("2026-11-01")));
+    }
+
+    #[test]
+    fn excluded_dates_are_left_out_whatever_they_are() {
+        let calendar = Calendar::parse(&texts(&["2026-12-24"]), &[], None, &[]).unwrap();
+        assert!(!calendar.allows(date("2026-12-24")) && calendar.allows(date("2026-12-25")));
+    }
+
+    #[test]
+    fn what_is_no_calendar_is_refused() {
+        let refused = |excluded: &[&str], days: &[i32], weekend: Option<&[Weekday]>| {
+            Calendar::parse(&texts(excluded), &[], weekend, days).unwrap_err().to_string()
+        };
+        assert!(refused(&["2026-12-25", "25.12.2026"], &[], None).starts_with("excludeDates[1]: `25.12.2026`"));
+        assert!(refused(&["2026-02-30"], &[], None).contains("2026-02-30"));
+        assert!(refused(&["2026-12-25T00:00"], &[], None).contains("is not a date"));
+        assert!(refused(&[], &[0], None).contains("businessDays: 0"));
+        assert!(refused(&[], &[24], None).contains("businessDays: 24"));
+        let all: Vec<Weekday> = Weekday::Monday.cycle_forward().take(7).collect();
+        assert!(refused(&[], &[], Some(&all)).contains("weekend"));
+    }
+}

@@ -1,0 +1,120 @@
+//! What a Workflow's spec says of slots and periods, read.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use ntro_crds::workflow::{PeriodUnit, Weekday, WorkflowSpec};
+use thiserror::Error;
+
+use crate::calendar::{BadCalendar, Calendar};
+use crate::cron::{BadSchedule, Schedule};
+use crate::slots::Slots;
+use crate::zone::UnknownZone;
+use crate::{period, zone};
+
+/// The accounting period before the one the slot lies in.
+const DEFAULT_OFFSET: i32 = -1;
+
+/// What of a spec cannot be scheduled.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadSpec {
+    /// The schedule or its zone.
+    #[error(transparent)]
+    Schedule(#[from] BadSchedule),
+    /// The calendar.
+    #[error("calendar.{0}")]
+    Calendar(#[from] BadCalendar),
+    /// The calendar lets none of the schedule's times through.
+    #[error(
+        "the schedule never fires: no time of it falls on a date of the calendar, and not before notBefore or after notAfter"
+    )]
+    Never,
+    /// The period's zone.
+    #[error("period.timeZone {0}")]
+    PeriodZone(UnknownZone),
+}
+
+/// The slots of a spec; none without a schedule. `seed` is `namespace/name` of the Workflow.
+pub fn slots(spec: &WorkflowSpec, seed: &str) -> Result<Slots, BadSpec> {
+    let zone = spec.time_zone.as_deref();
+    let texts = spec.schedule.iter().chain(spec.schedules.iter().flatten());
+    let slots = Slots {
+        schedules: texts.map(|text| Schedule::parse(text, zone, seed)).collect::<Result<_, _>>()?,
+        calendar: calendar(spec)?,
+        not_before: spec.not_before.as_ref().map(|time| time.0),
+        not_after: spec.not_after.as_ref().map(|time| time.0),
+    };
+    let never = !slots.schedules.is_empty() && slots.next_after(Timestamp::UNIX_EPOCH).is_none();
+    if never { Err(BadSpec::Never) } else { Ok(slots) }
+}
+
+fn calendar(spec: &WorkflowSpec) -> Result<Calendar, BadCalendar> {
+    let Some(said) = &spec.calendar else { return Ok(Calendar::default()) };
+    let weekend: Option<Vec<_>> = said.weekend.as_ref().map(|days| days.iter().map(|day| weekday(*day)).collect());
+    Calendar::parse(
+        said.exclude_dates.as_deref().unwrap_or_default(),
+        said.holidays.as_deref().unwrap_or_default(),
+        weekend.as_deref(),
+        said.business_days.as_deref().unwrap_or_default(),
+    )
+}
+
+fn weekday(day: Weekday) -> jiff::civil::Weekday {
+    use jiff::civil::Weekday as Day;
+    match day {
+        Weekday::Monday => Day::Monday,
+        Weekday::Tuesday => Day::Tuesday,
+        Weekday::Wednesday => Day::Wednesday,
+        Weekday::Thursday => Day::Thursday,
+        Weekday::Friday => Day::Friday,
+        Weekday::Saturday => Day::Saturday,
+        Weekday::Sunday => Day::Sunday,
+    }
+}
+
+/// Checks the period's zone.
+pub fn check_period(spec: &WorkflowSpec) -> Result<(), BadSpec> {
+    let name = spec.period.as_ref().and_then(|period| period.time_zone.as_deref());
+    name.map_or(Ok(()), |name| zone::parse(Some(name)).map(|_| ()).map_err(BadSpec::PeriodZone))
+}
+
+/// The accounting period of a slot. The zones were checked with the schedule.
+pub fn period_of(spec: &WorkflowSpec, slot: Timestamp) -> String {
+    let rule = spec.period.as_ref();
+    let name = rule.and_then(|rule| rule.time_zone.as_deref()).or(spec.time_zone.as_deref());
+    let zone = zone::parse(name).unwrap_or(TimeZone::UTC);
+    let unit = match rule.map(|rule| rule.unit) {
+        Some(PeriodUnit::Day) => period::Unit::Day,
+        Some(PeriodUnit::Quarter) => period::Unit::Quarter,
+        Some(PeriodUnit::Year) => period::Unit::Year,
+        Some(PeriodUnit::Month) | None => period::Unit::Month,
+    };
+    let offset = rule.and_then(|rule| rule.offset).unwrap_or(DEFAULT_OFFSET);
+    // The schema bounds the offset to a thousand periods, which no date of this millennium leaves the calendar by.
+    period::of(slot, &zone, unit, offset).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(value: serde_json::Value) -> WorkflowSpec {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn the_period_is_the_month_before_unless_said_otherwise() {
+        let it = spec(serde_json::json!({"runbookRef": {"name": "nav"}, "entity": "spv1", "schedule": "0 8 5 * *"}));
+        assert_eq!(period_of(&it, "2026-11-05T08:00:00Z".parse().unwrap()), "2026-10");
+    }
+
+    #[test]
+    fn the_period_is_that_of_its_own_zone() {
+        let mut value = serde_json::json!({
+            "runbookRef": {"name": "nav"}, "entity": "spv1", "schedule": "0 1 1 * *", "period": {"unit": "Month", "offset": 0},
+        });
+        let slot = "2026-11-01T01:00:00Z".parse().unwrap();
+        assert_eq!(period_of(&spec(value.clone()), slot), "2026-11");
+        value["period"]["timeZone"] = "America/New_York".into();
+        assert_eq!(period_of(&spec(value), slot), "2026-10");
+    }
+}
