@@ -32,7 +32,7 @@ pub struct Global {
     #[arg(long, short = 't', global = true, env = "NTRO_TENANT", value_name = "SLUG", help_heading = "Cluster")]
     pub tenant: Option<String>,
     /// Namespace of the tenant.
-    #[arg(long, short = 'n', global = true, value_name = "NAME", help_heading = "Cluster")]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
     pub namespace: Option<String>,
     /// User to impersonate, as `kubectl --as`.
     #[arg(long = "as", global = true, value_name = "USER", help_heading = "Cluster")]
@@ -369,6 +369,9 @@ pub struct GateAnswer {
     /// Revision that you have seen; default: the current one. An answer to an older revision has no effect.
     #[arg(long, value_name = "N")]
     pub revision: Option<u32>,
+    /// How long to wait until the operator has judged the answer. The answer stands, whether or not that is waited for.
+    #[arg(long, default_value = "1m", value_name = "DURATION")]
+    pub timeout: String,
 }
 
 /// `ntro gate correct`.

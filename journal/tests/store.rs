@@ -197,6 +197,33 @@ async fn facts_and_settings_stay(store: &dyn Store) {
     assert_eq!(store.facts("acme").await.unwrap(), all);
     assert_eq!(store.setting_or("key", b"one").await.unwrap(), b"one");
     assert_eq!(store.setting_or("key", b"two").await.unwrap(), b"one");
+    many_at_once(store).await;
+}
+
+/// Writes that come together: each is done or refused by itself.
+async fn many_at_once(store: &dyn Store) {
+    let runs: Vec<_> = (0..40_u128).map(|n| (Uuid::from_u128(1000 + n), format!("many-{n}"))).collect();
+    let claims = runs.iter().map(|(id, name)| store.claim("acme", name, Some(("w", name)), *id));
+    let claimed = futures::future::join_all(claims).await;
+    assert!(claimed.into_iter().zip(&runs).all(|(owner, (id, _))| owner.unwrap() == *id));
+    let creates = runs.iter().map(|(id, name)| create(store, *id, name, Some(("w", name)), "h"));
+    let states: Vec<_> = futures::future::join_all(creates).await.into_iter().map(|(_, state)| state).collect();
+    // Every third writer believes in another length of the journal.
+    let outcomes: Vec<_> = states.iter().map(|state| machine::job_recorded(state, 1, ("j", "u", "h"), now())).collect();
+    let commits = states.iter().zip(&outcomes).enumerate().map(|(n, (state, outcome))| {
+        commit(store, state, &outcome.entries, if n % 3 == 0 { state.length + 7 } else { state.length })
+    });
+    for (n, result) in futures::future::join_all(commits).await.into_iter().enumerate() {
+        let (before, after) = (&states[n], &outcomes[n].state);
+        let kept = store.run(before.run_id).await.unwrap().unwrap();
+        if n % 3 == 0 {
+            assert!(matches!(result, Err(StoreError::Raced(id)) if id == before.run_id));
+            assert_eq!(kept.length, before.length);
+        } else {
+            result.unwrap();
+            assert_eq!(RunState::replay(kept.key, &store.entries(before.run_id, 0).await.unwrap()).unwrap(), *after);
+        }
+    }
 }
 
 async fn open(dir: &Path) -> SqliteStore {

@@ -161,6 +161,7 @@ pub struct Metrics {
     schedule_skew: Family<StartedLabels, Histogram>,
     slots_skipped: Family<ReasonLabels, Counter>,
     time_zone_database: Family<VersionLabels, Gauge>,
+    schedules_armed: Gauge<i64, AtomicI64>,
     tenants: Gauge<i64, AtomicI64>,
     crds_missing: Gauge<i64, AtomicI64>,
 }
@@ -195,6 +196,7 @@ impl Metrics {
             schedule_skew: Family::new_with_constructor(skew),
             slots_skipped: Family::default(),
             time_zone_database: Family::default(),
+            schedules_armed: Gauge::default(),
             tenants: Gauge::default(),
             crds_missing: Gauge::default(),
         };
@@ -217,6 +219,7 @@ impl Metrics {
         let help = "How much later than its slot, jitter included, a scheduled run was started";
         r.register_with_unit("schedule_skew", help, seconds, this.schedule_skew.clone());
         r.register("schedule_slots_skipped", "Slots that gave no run, by reason", this.slots_skipped.clone());
+        r.register("schedules_armed", "Workflows whose next slot is waited for", this.schedules_armed.clone());
         let help = "The time zone database that schedules are read with, by version";
         r.register("time_zone_database", help, this.time_zone_database.clone());
         r.register("registry_requests", "Requests to registries, by result", this.registry_requests.clone());
@@ -275,6 +278,11 @@ impl Metrics {
         self.schedule_skew.get_or_create(&StartedLabels { made }).observe(late.as_secs_f64().max(0.0));
     }
 
+    /// Sets how many Workflows have a slot to come that is waited for.
+    pub fn set_schedules_armed(&self, count: usize) {
+        self.schedules_armed.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// Counts slots that gave no run; `reason` is from a fixed set.
     pub fn slots_skipped(&self, reason: &'static str, count: usize) {
         self.slots_skipped.get_or_create(&ReasonLabels { reason }).inc_by(count as u64);
@@ -302,6 +310,24 @@ pub type SharedMetrics = Arc<Metrics>;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A panel or an alert on a metric that is not there would be silent for ever.
+    #[test]
+    fn panels_and_alerts_speak_of_metrics_that_exist() {
+        let texts = concat!(
+            include_str!("../../charts/ntro/files/dashboard.json"),
+            include_str!("../../charts/ntro/templates/monitoring.yaml")
+        );
+        let known = Metrics::new().encode().unwrap();
+        let words = texts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let mut found = 0;
+        for word in words.filter(|word| word.starts_with("ntro_")) {
+            let family = word.trim_end_matches("_bucket").trim_end_matches("_total");
+            assert!(known.contains(&format!("# TYPE {family} ")), "{word} is no metric");
+            found += 1;
+        }
+        assert!(found >= 8, "only {found} found");
+    }
 
     #[test]
     fn what_is_counted_can_be_scraped() {

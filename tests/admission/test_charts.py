@@ -295,3 +295,16 @@ def test_definitions_are_stored_as_they_are_rendered(policies: list[Object]) -> 
     for definition in render("ntro-crds"):
         found = kubectl("get", "crd", definition["metadata"]["name"], "-o", "json").ok().json
         assert missing(definition["spec"], found["spec"]) == [], definition["metadata"]["name"]
+
+
+def test_monitoring_is_off_unless_asked_for_and_whole_if_it_is() -> None:
+    kinds = {d["kind"] for d in render("ntro", *IMAGES)}
+    assert not kinds & {"PodMonitor", "PrometheusRule"}
+    parts = [f"monitoring.{part}=true" for part in ("dashboard", "podMonitor", "rules")]
+    documents = {d["kind"]: d for d in render("ntro", *IMAGES, *parts)}
+    board = json.loads(documents["ConfigMap"]["data"]["ntro.json"])
+    assert any("skew" in panel["title"].lower() for panel in board["panels"])
+    (group,) = documents["PrometheusRule"]["spec"]["groups"]
+    assert {rule["alert"] for rule in group["rules"]} >= {"NtroSlotsSkipped", "NtroScheduleSkewHigh"}
+    assert "{{ $labels.reason }}" in group["rules"][0]["annotations"]["summary"]
+    assert documents["PodMonitor"]["spec"]["podMetricsEndpoints"][0]["port"] == "health"

@@ -3,7 +3,8 @@
 # modules; containerd, runc and CNI plugins from Debian; a registry; Helm. No container engine.
 #   cluster.sh build                  install and build what is missing (cached)
 #   cluster.sh packages               only install the missing Debian packages
-#   cluster.sh up                     bring everything up, or heal what is not running
+#   cluster.sh up                     bring everything up, or heal what is not running; the controller manager runs with
+#                                     $NTRO_CONTROLLER_MANAGER_FLAGS, if set, and is restarted when they change
 #   cluster.sh env                    print the shell lines that make kubectl, helm and the registry usable
 #   cluster.sh load IMAGE.tar...      import image archives into the node (such images run by tag only)
 #   cluster.sh registry [start|stop|restart|status] [main|auth]

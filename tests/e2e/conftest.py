@@ -45,7 +45,7 @@ def helm_install() -> None:
         "failpoints": "true",
     }
     flags = [f for key, value in values.items() for f in ("--set", f"{key}={value}")]
-    call("helm", "upgrade", "--install", "ntro", str(ROOT / "charts/ntro"), "-n", SYSTEM, "--wait", "--timeout", "4m", *flags, timeout=300).ok()
+    call("helm", "upgrade", "--install", "--force-conflicts", "ntro", str(ROOT / "charts/ntro"), "-n", SYSTEM, "--wait", "--timeout", "4m", *flags, timeout=300).ok()
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,7 @@ def test_an_act_made_while_the_operator_is_away(probe: Probe, tenant: Tenant, op
     gate = run.gate()
     operator.away()
     try:
-        made = tenant.ntro("gate", "approve", gate, person=tenant.approver, timeout=120)
+        made = tenant.ntro("gate", "approve", gate, "--timeout", "3s", person=tenant.approver)
         assert made.code == 124, made
     finally:
         operator.back()

@@ -36,6 +36,8 @@ pub struct Act<'a> {
     pub repeats: Option<Vec<i64>>,
     /// Tells apart what may be done again, e.g. a second cancel after a retry.
     pub nonce: Option<String>,
+    /// How long to wait for the operator's judgement.
+    pub patience: Duration,
 }
 
 impl<'a> Act<'a> {
@@ -52,6 +54,7 @@ impl<'a> Act<'a> {
             key_hash: None,
             repeats: None,
             nonce: None,
+            patience: PATIENCE,
         }
     }
 
@@ -101,7 +104,7 @@ pub async fn perform(cluster: &Cluster, person: &Person, act: Act<'_>) -> Result
         Err(kube::Error::Api(s)) if s.code == 409 => {}
         Err(e) => return Err(Failure::from_kube(&what, e)),
     }
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + act.patience;
     loop {
         let status = acts.get(&name).await.map_err(|e| Failure::from_kube(&what, e))?.status.unwrap_or_default();
         match status.outcome {
@@ -116,7 +119,7 @@ pub async fn perform(cluster: &Cluster, person: &Person, act: Act<'_>) -> Result
                 return Err(Failure::Timeout(format!(
                     "cannot {what}: the operator has not judged UserAction {name} within {} s; it will when it is back, \
                      `kubectl -n {namespace} get act {name}` shows it",
-                    PATIENCE.as_secs()
+                    act.patience.as_secs()
                 )));
             }
             None => tokio::time::sleep(Duration::from_millis(150)).await,

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
-use ntro_crds::Gate;
 use ntro_crds::gate::{GateAction, GateState};
 use ntro_crds::user_action::{GateSeen, Verb};
+use ntro_crds::{Gate, duration};
 use serde_json::{Value, json};
 
 use crate::args::{self, GateAnswer, GateCorrect, GateList};
@@ -113,6 +113,7 @@ async fn answer(
     offers(&gate, verb)?;
     let person = cluster.whoami().await?;
     let mut act = Act::on_run(verb, &gate.spec.workflow, &gate.spec.run, &gate.spec.run_id);
+    act.patience = duration::parse(&args.timeout).map_err(|e| Failure::Usage(format!("--timeout: {e}")))?;
     if args.message.is_some() || correction.is_some() {
         let session = open_session(cluster, &person, &gate).await?;
         let path = format!("/v1/runs/{namespace}/{}/drafts", gate.spec.run);

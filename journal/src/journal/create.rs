@@ -91,6 +91,7 @@ impl Journal {
             .await?;
         failpoint::hit(failpoint::AFTER_COMMIT);
         if let Inserted::Created(run_id) = inserted {
+            self.name(&state);
             self.cell(run_id).publish(Arc::new(state));
             let _ = self.inner.feed.send(run_id);
         }

@@ -40,6 +40,8 @@ struct Inner {
     blobs: Blobs,
     session_key: SessionKey,
     cells: Mutex<HashMap<Uuid, Arc<Cell>>>,
+    /// The runs in `cells` by namespace and name: what the ledger says of a name never changes.
+    names: Mutex<HashMap<(String, String), Uuid>>,
     feed: broadcast::Sender<Uuid>,
 }
 
@@ -84,12 +86,15 @@ impl Journal {
             blobs,
             session_key: SessionKey::from_bytes(key),
             cells: Mutex::default(),
+            names: Mutex::default(),
             feed: broadcast::channel(FEED).0,
         };
         let journal = Self { inner: Arc::new(inner) };
         for run_id in journal.open_runs().await? {
             // A journal that cannot be read stops nobody else's; whoever asks for that run is told.
-            let _ = journal.state(run_id).await;
+            if let Ok(state) = journal.state(run_id).await {
+                journal.name(&state);
+            }
         }
         Ok(journal)
     }
@@ -116,7 +121,14 @@ impl Journal {
 
     /// The run with this name in this namespace, also after its resources are gone.
     pub async fn run_by_name(&self, namespace: &str, name: &str) -> Result<Option<Uuid>, JournalError> {
-        Ok(self.inner.store.ledger(namespace, LedgerKey::Name(name)).await?)
+        let known = {
+            let names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.get(&(namespace.to_owned(), name.to_owned())).copied()
+        };
+        match known {
+            Some(run_id) => Ok(Some(run_id)),
+            None => Ok(self.inner.store.ledger(namespace, LedgerKey::Name(name)).await?),
+        }
     }
 
     /// The run of a Workflow's slot, also after its resources are gone.
@@ -168,6 +180,12 @@ impl Journal {
     fn cell(&self, run_id: Uuid) -> Arc<Cell> {
         let mut cells = self.inner.cells.lock().unwrap_or_else(PoisonError::into_inner);
         cells.entry(run_id).or_insert_with(|| Arc::new(Cell::new(run_id))).clone()
+    }
+
+    /// Notes under which name a run is kept in memory.
+    fn name(&self, state: &RunState) {
+        let mut names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert((state.namespace.clone(), state.name.clone()), state.run_id);
     }
 
     fn cells(&self) -> Vec<Arc<Cell>> {

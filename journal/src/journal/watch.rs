@@ -80,6 +80,8 @@ impl Journal {
             // A cell somebody works with stays: there must never be two for one run.
             !ended || std::sync::Arc::strong_count(cell) > 1
         });
+        let mut names = self.inner.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        names.retain(|_, run_id| cells.contains_key(run_id));
     }
 
     fn lease_end(&self, state: &RunState, heard: Option<Timestamp>) -> Option<Timestamp> {

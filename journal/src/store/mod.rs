@@ -44,6 +44,12 @@ pub enum StoreError {
     /// The database failed.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
+    /// The transaction that held this write and others was not committed.
+    #[error("the database failed: {0}")]
+    NotCommitted(std::sync::Arc<sqlx::Error>),
+    /// The store is being closed.
+    #[error("the store is being closed")]
+    Closed,
 }
 
 /// A run as stored beside its entries.

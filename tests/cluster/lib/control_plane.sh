@@ -71,6 +71,7 @@ control_plane() {
   wait_for 90 kubectl get --raw /readyz || { tail -n 20 "$run/log/apiserver.log" >&2; die "the API server does not get ready"; }
   ensure controller-manager - "$kubernetes_bin/kube-controller-manager" --kubeconfig "$run/controller-manager.conf" --leader-elect=false \
     --use-service-account-credentials --service-account-private-key-file "$pki/sa.key" --root-ca-file "$pki/ca.crt" \
-    --cluster-cidr 10.244.0.0/16 --allocate-node-cidrs --cluster-signing-cert-file "$pki/ca.crt" --cluster-signing-key-file "$pki/ca.key"
+    --cluster-cidr 10.244.0.0/16 --allocate-node-cidrs --cluster-signing-cert-file "$pki/ca.crt" --cluster-signing-key-file "$pki/ca.key" \
+    ${NTRO_CONTROLLER_MANAGER_FLAGS:-}
   ensure scheduler - "$kubernetes_bin/kube-scheduler" --kubeconfig "$run/scheduler.conf" --leader-elect=false
 }

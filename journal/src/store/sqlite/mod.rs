@@ -1,9 +1,11 @@
-//! `SQLite`: one file, one process, every commit synced to disk.
+//! `SQLite`: one file, one process, every commit synced to disk. Writes that come together share a commit.
 
+mod batch;
 mod rows;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -12,7 +14,8 @@ use sqlx::{Connection, Row, SqliteConnection};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use rows::{enter_ledger, insert_entries, instant, ledger_row, owner, run_id, run_row, signed, unsigned};
+use batch::{Batches, Write, Wrote};
+use rows::{instant, ledger_row, run_id, run_row, signed, unsigned};
 
 use super::{Commit, Draft, Inserted, LedgerKey, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey};
 use crate::protocol::{Entry, LogLine, LogStream};
@@ -22,7 +25,8 @@ const MIGRATIONS: &[&str] = &[include_str!("format1.sql")];
 
 /// A store in a directory of its own.
 pub struct SqliteStore {
-    connection: Mutex<SqliteConnection>,
+    connection: Arc<Mutex<SqliteConnection>>,
+    batches: Batches,
     /// Held as long as the store: the lock of the directory goes with the process, however it ends.
     _lock: File,
 }
@@ -46,7 +50,8 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         migrate(&mut connection).await?;
-        Ok(Self { connection: Mutex::new(connection), _lock: lock })
+        let connection = Arc::new(Mutex::new(connection));
+        Ok(Self { batches: Batches::start(Arc::clone(&connection)), connection, _lock: lock })
     }
 }
 
@@ -89,14 +94,12 @@ impl Store for SqliteStore {
         slot: Option<(&str, &str)>,
         run_id: Uuid,
     ) -> Result<Uuid, StoreError> {
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
-        if let Some(owner) = owner(&mut transaction, namespace, name, slot).await? {
-            return Ok(owner);
+        let slot = slot.map(|(uid, slot)| (uid.to_owned(), slot.to_owned()));
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        match self.batches.write(Write::Claim { namespace, name, slot, run_id }).await? {
+            Wrote::Claimed(owner) => Ok(owner),
+            _ => Err(StoreError::Unreadable("another answer than was asked for")),
         }
-        enter_ledger(&mut transaction, namespace, name, slot, run_id).await?;
-        transaction.commit().await?;
-        Ok(run_id)
     }
 
     async fn ledger(&self, namespace: &str, key: LedgerKey<'_>) -> Result<Option<Uuid>, StoreError> {
@@ -104,76 +107,15 @@ impl Store for SqliteStore {
     }
 
     async fn create(&self, run: RunInsert<'_>) -> Result<Inserted, StoreError> {
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
-        if let Some(owner) = owner(&mut transaction, run.namespace, run.name, run.slot).await? {
-            match run_row(&mut transaction, owner).await? {
-                Some(row) if row.request_hash != run.row.request_hash => {
-                    return Ok(Inserted::Conflict { run_id: owner, terminal: row.terminal });
-                }
-                Some(row) if row.terminal => return Ok(Inserted::AlreadyRan(owner)),
-                Some(_) => return Ok(Inserted::Existing(owner)),
-                None if owner == run.row.run_id => {}
-                None => return Ok(Inserted::Conflict { run_id: owner, terminal: false }),
-            }
+        match self.batches.write(Write::create(&run)).await? {
+            Wrote::Inserted(inserted) => Ok(inserted),
+            _ => Err(StoreError::Unreadable("another answer than was asked for")),
         }
-        enter_ledger(&mut transaction, run.namespace, run.name, run.slot, run.row.run_id).await?;
-        sqlx::query(
-            "INSERT INTO runs (run_id, namespace, name, request_hash, key, length, head, terminal) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(run.row.run_id.to_string())
-        .bind(run.namespace)
-        .bind(run.name)
-        .bind(&run.row.request_hash)
-        .bind(run.row.key.to_bytes().as_slice())
-        .bind(signed(run.row.length))
-        .bind(run.row.head.0.as_slice())
-        .bind(run.row.terminal)
-        .execute(&mut *transaction)
-        .await?;
-        insert_entries(&mut transaction, run.row.run_id, run.entries).await?;
-        transaction.commit().await?;
-        Ok(Inserted::Created(run.row.run_id))
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
-        let Some(last) = commit.entries.last() else { return Ok(()) };
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
-        let changed = sqlx::query("UPDATE runs SET length = ?, head = ?, terminal = ? WHERE run_id = ? AND length = ?")
-            .bind(signed(last.seq + 1))
-            .bind(last.hash.0.as_slice())
-            .bind(commit.terminal)
-            .bind(commit.run_id.to_string())
-            .bind(signed(commit.expected))
-            .execute(&mut *transaction)
-            .await?;
-        if changed.rows_affected() != 1 {
-            return Err(StoreError::Raced(commit.run_id));
-        }
-        insert_entries(&mut transaction, commit.run_id, commit.entries).await?;
-        if let Some(view) = commit.view {
-            sqlx::query(
-                "INSERT OR REPLACE INTO view_keys (namespace, key_hash, run_id, actor, until) VALUES (?, ?, ?, ?, ?)",
-            )
-            .bind(&view.namespace)
-            .bind(&view.key_hash)
-            .bind(view.run_id.to_string())
-            .bind(&view.actor)
-            .bind(view.until.as_microsecond())
-            .execute(&mut *transaction)
-            .await?;
-        }
-        for digest in commit.drafts {
-            sqlx::query("DELETE FROM drafts WHERE run_id = ? AND digest = ?")
-                .bind(commit.run_id.to_string())
-                .bind(digest)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+        let Some(write) = Write::commit(&commit) else { return Ok(()) };
+        self.batches.write(write).await.map(|_| ())
     }
 
     async fn run(&self, run_id: Uuid) -> Result<Option<RunRow>, StoreError> {

@@ -10,7 +10,7 @@ mod serve;
 mod status;
 pub mod validate;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use kube::ResourceExt;
@@ -40,6 +40,8 @@ struct Workflows {
     queue: Queue<Key>,
     /// What was last written of each Workflow, until the watch shows it: nothing is written twice.
     written: Arc<Mutex<HashMap<Key, Written>>>,
+    /// The Workflows with a slot to come.
+    armed: Arc<Mutex<HashSet<Key>>>,
 }
 
 /// Serves Workflows and runs until told to stop.
@@ -60,7 +62,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
         tasks.spawn(tenant_changes(runs.clone(), queue.clone(), shutdown.clone()));
         tasks.spawn(run::run(runs.clone(), runs_worklist, shutdown.clone()));
         let driver = Arc::new(Driver::new(ControllerName::Workflow, context));
-        let workflows = Workflows { runs, queue, written: Arc::default() };
+        let workflows = Workflows { runs, queue, written: Arc::default(), armed: Arc::default() };
         let work = move |key: Key| {
             let (workflows, driver) = (workflows.clone(), Arc::clone(&driver));
             async move { driver.pass(&key.0, &key.1, Box::pin(workflows.pass(&key))).await }

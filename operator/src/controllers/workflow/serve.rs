@@ -53,6 +53,7 @@ impl Workflows {
         let context = &self.runs.context;
         let Some(workflow) = self.runs.workflow(&key.0, &key.1) else {
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            self.arm(key, None);
             return Ok(Next::OnChange);
         };
         if workflow.metadata.deletion_timestamp.is_some() || context.tenants.get(&key.0).is_none_or(|t| t.terminating) {
@@ -109,6 +110,7 @@ impl Workflows {
             drop(starting);
             self.replace(key, &decision).await?;
         }
+        self.arm(key, found.next_slot);
         found.runs = &runs;
         if !self.summarize(key, &workflow, before.as_ref(), &found, started).await? {
             return failed.map_or(Ok(next), Err);
@@ -123,6 +125,15 @@ impl Workflows {
             // Runbooks are watched: a Workflow that waits for one is woken by it.
             Ok(_) | Err(Problem { class: Class::Waiting { .. } | Class::Invalid, .. }) => Ok(next),
             Err(problem) => Err(problem.clone()),
+        }
+    }
+
+    /// Notes whether a slot of a Workflow is waited for.
+    fn arm(&self, key: &Key, next_slot: Option<Timestamp>) {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = if next_slot.is_some() { armed.insert(key.clone()) } else { armed.remove(key) };
+        if changed {
+            self.runs.context.metrics.set_schedules_armed(armed.len());
         }
     }
 

@@ -230,7 +230,9 @@ pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus, skipped:
     if let Some((status, reason, note)) =
         after.filter(|after| before.as_ref().map(|b| (&b.0, &b.1)) != Some((&after.0, &after.1)))
     {
-        let kind = if status == "True" { EventType::Normal } else { EventType::Warning };
+        // What only waits for something else is no cause for worry.
+        let stalled = next.conditions.iter().flatten().any(|c| c.type_ == conditions::STALLED);
+        let kind = if status == "True" || !stalled { EventType::Normal } else { EventType::Warning };
         told.push(Told { kind, reason, note });
     }
     told

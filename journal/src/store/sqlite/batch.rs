@@ -1,0 +1,254 @@
+//! Writes that wait at the same time share one transaction, and so one sync of the disk: a month's end commits hundreds of
+//! journals a second. Each write is all or nothing within it, and nobody hears of one before the commit is durable.
+
+use std::sync::Arc;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use uuid::Uuid;
+
+use super::rows::{enter_ledger, insert_entries, owner, run_row, signed};
+use crate::protocol::Entry;
+use crate::store::{Commit, Inserted, RunInsert, RunRow, StoreError, ViewKey};
+
+/// Writes in a transaction at most.
+const MAX: usize = 128;
+/// Writes that wait at most; more writers wait before they may.
+const QUEUE: usize = 1024;
+
+/// A write with everything it needs.
+pub(super) enum Write {
+    /// Reserve a name and slot.
+    Claim { namespace: String, name: String, slot: Option<(String, String)>, run_id: Uuid },
+    /// Create a run.
+    Create { namespace: String, name: String, slot: Option<(String, String)>, row: Box<RunRow>, entries: Vec<Entry> },
+    /// Append entries.
+    Commit {
+        run_id: Uuid,
+        expected: u64,
+        entries: Vec<Entry>,
+        terminal: bool,
+        view: Option<ViewKey>,
+        drafts: Vec<String>,
+    },
+}
+
+/// What came of a write.
+pub(super) enum Wrote {
+    /// The name and slot are this run's.
+    Claimed(Uuid),
+    /// What became of the run.
+    Inserted(Inserted),
+    /// The entries are there.
+    Appended,
+}
+
+struct Waiting {
+    write: Write,
+    reply: oneshot::Sender<Result<Wrote, StoreError>>,
+}
+
+/// The way to the one who writes.
+pub(super) struct Batches {
+    queue: mpsc::Sender<Waiting>,
+}
+
+impl Write {
+    pub(super) fn create(run: &RunInsert<'_>) -> Self {
+        Self::Create {
+            namespace: run.namespace.to_owned(),
+            name: run.name.to_owned(),
+            slot: run.slot.map(|(uid, slot)| (uid.to_owned(), slot.to_owned())),
+            row: Box::new(run.row.clone()),
+            entries: run.entries.to_vec(),
+        }
+    }
+
+    /// `None` if there is nothing to append.
+    pub(super) fn commit(commit: &Commit<'_>) -> Option<Self> {
+        (!commit.entries.is_empty()).then(|| Self::Commit {
+            run_id: commit.run_id,
+            expected: commit.expected,
+            entries: commit.entries.to_vec(),
+            terminal: commit.terminal,
+            view: commit.view.cloned(),
+            drafts: commit.drafts.to_vec(),
+        })
+    }
+}
+
+impl Batches {
+    /// Starts the one who writes. It ends when this is dropped.
+    pub(super) fn start(connection: Arc<Mutex<SqliteConnection>>) -> Self {
+        let (queue, mut waiting) = mpsc::channel::<Waiting>(QUEUE);
+        tokio::spawn(async move {
+            let mut batch = Vec::new();
+            while waiting.recv_many(&mut batch, MAX).await > 0 {
+                let mut connection = connection.lock().await;
+                write_all(&mut connection, std::mem::take(&mut batch)).await;
+            }
+        });
+        Self { queue }
+    }
+
+    /// Writes, and waits until it is durable.
+    pub(super) async fn write(&self, write: Write) -> Result<Wrote, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Waiting { write, reply }).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+async fn write_all(connection: &mut SqliteConnection, batch: Vec<Waiting>) {
+    let mut done = Vec::with_capacity(batch.len());
+    let mut replies = Vec::with_capacity(batch.len());
+    let mut writes = Vec::with_capacity(batch.len());
+    for Waiting { write, reply } in batch {
+        replies.push(reply);
+        writes.push(write);
+    }
+    let committed = transaction(connection, writes, &mut done).await;
+    let committed = committed.map_err(Arc::new);
+    let mut done = done.into_iter();
+    for reply in replies {
+        let answer = match (&committed, done.next()) {
+            (Ok(()), Some(answer)) => answer,
+            // What the transaction refused, it refused whether or not the others were committed.
+            (Err(_), Some(Err(refused))) => Err(refused),
+            (Err(error), _) => Err(StoreError::NotCommitted(Arc::clone(error))),
+            (Ok(()), None) => Err(StoreError::Closed),
+        };
+        // Who went away does not want to know.
+        let _ = reply.send(answer);
+    }
+}
+
+async fn transaction(
+    connection: &mut SqliteConnection,
+    writes: Vec<Write>,
+    done: &mut Vec<Result<Wrote, StoreError>>,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    for write in writes {
+        // A savepoint each: one that fails leaves nothing behind, and the others stay.
+        let mut savepoint = transaction.begin().await?;
+        let wrote = one(&mut savepoint, write).await;
+        if wrote.is_ok() {
+            savepoint.commit().await?;
+        } else {
+            savepoint.rollback().await?;
+        }
+        done.push(wrote);
+    }
+    transaction.commit().await
+}
+
+async fn one(connection: &mut SqliteConnection, write: Write) -> Result<Wrote, StoreError> {
+    match write {
+        Write::Claim { namespace, name, slot, run_id } => {
+            let slot = slot.as_ref().map(|(uid, slot)| (uid.as_str(), slot.as_str()));
+            if let Some(owner) = owner(connection, &namespace, &name, slot).await? {
+                return Ok(Wrote::Claimed(owner));
+            }
+            enter_ledger(connection, &namespace, &name, slot, run_id).await?;
+            Ok(Wrote::Claimed(run_id))
+        }
+        Write::Create { namespace, name, slot, row, entries } => {
+            let slot = slot.as_ref().map(|(uid, slot)| (uid.as_str(), slot.as_str()));
+            create(connection, (&namespace, &name), slot, &row, &entries).await.map(Wrote::Inserted)
+        }
+        Write::Commit { run_id, expected, entries, terminal, view, drafts } => {
+            append(connection, run_id, expected, &entries, terminal).await?;
+            settle(connection, run_id, view.as_ref(), &drafts).await?;
+            Ok(Wrote::Appended)
+        }
+    }
+}
+
+async fn create(
+    connection: &mut SqliteConnection,
+    (namespace, name): (&str, &str),
+    slot: Option<(&str, &str)>,
+    run: &RunRow,
+    entries: &[Entry],
+) -> Result<Inserted, StoreError> {
+    if let Some(owner) = owner(connection, namespace, name, slot).await? {
+        match run_row(connection, owner).await? {
+            Some(row) if row.request_hash != run.request_hash => {
+                return Ok(Inserted::Conflict { run_id: owner, terminal: row.terminal });
+            }
+            Some(row) if row.terminal => return Ok(Inserted::AlreadyRan(owner)),
+            Some(_) => return Ok(Inserted::Existing(owner)),
+            None if owner == run.run_id => {}
+            None => return Ok(Inserted::Conflict { run_id: owner, terminal: false }),
+        }
+    }
+    enter_ledger(connection, namespace, name, slot, run.run_id).await?;
+    sqlx::query(
+        "INSERT INTO runs (run_id, namespace, name, request_hash, key, length, head, terminal) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(run.run_id.to_string())
+    .bind(namespace)
+    .bind(name)
+    .bind(&run.request_hash)
+    .bind(run.key.to_bytes().as_slice())
+    .bind(signed(run.length))
+    .bind(run.head.0.as_slice())
+    .bind(run.terminal)
+    .execute(&mut *connection)
+    .await?;
+    insert_entries(connection, run.run_id, entries).await?;
+    Ok(Inserted::Created(run.run_id))
+}
+
+async fn append(
+    connection: &mut SqliteConnection,
+    run_id: Uuid,
+    expected: u64,
+    entries: &[Entry],
+    terminal: bool,
+) -> Result<(), StoreError> {
+    let Some(last) = entries.last() else { return Ok(()) };
+    let changed = sqlx::query("UPDATE runs SET length = ?, head = ?, terminal = ? WHERE run_id = ? AND length = ?")
+        .bind(signed(last.seq + 1))
+        .bind(last.hash.0.as_slice())
+        .bind(terminal)
+        .bind(run_id.to_string())
+        .bind(signed(expected))
+        .execute(&mut *connection)
+        .await?;
+    if changed.rows_affected() != 1 {
+        return Err(StoreError::Raced(run_id));
+    }
+    insert_entries(connection, run_id, entries).await
+}
+
+/// What goes with an append: a view that is opened, drafts that are used up.
+async fn settle(
+    connection: &mut SqliteConnection,
+    run_id: Uuid,
+    view: Option<&ViewKey>,
+    drafts: &[String],
+) -> Result<(), StoreError> {
+    if let Some(view) = view {
+        sqlx::query(
+            "INSERT OR REPLACE INTO view_keys (namespace, key_hash, run_id, actor, until) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(&view.namespace)
+        .bind(&view.key_hash)
+        .bind(view.run_id.to_string())
+        .bind(&view.actor)
+        .bind(view.until.as_microsecond())
+        .execute(&mut *connection)
+        .await?;
+    }
+    for digest in drafts {
+        sqlx::query("DELETE FROM drafts WHERE run_id = ? AND digest = ?")
+            .bind(run_id.to_string())
+            .bind(digest)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+"""The API server over plain HTTPS with many connections: what kubectl's client would throttle is not what is measured here."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+ROOT = Path(__file__).resolve().parents[2]
+OPERATOR = "system:serviceaccount:ntro-system:ntro"
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def kubectl(*args: str, stdin: str | None = None) -> str:
+    done = subprocess.run(["kubectl", *args], input=stdin, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise RuntimeError(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@dataclass
+class Cluster:
+    """The cluster of KUBECONFIG, as its administrator."""
+
+    host: str = ""
+    tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    local: threading.local = field(default_factory=threading.local)
+
+    def __post_init__(self) -> None:
+        config = json.loads(kubectl("config", "view", "--raw", "--minify", "-o", "json"))
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        self.host = urlsplit(cluster["server"]).netloc
+        with tempfile.TemporaryDirectory() as directory:
+            for name, data in [
+                ("ca", cluster["certificate-authority-data"]),
+                ("crt", user["client-certificate-data"]),
+                ("key", user["client-key-data"]),
+            ]:
+                (Path(directory) / name).write_bytes(base64.b64decode(data))
+            self.tls.load_verify_locations(f"{directory}/ca")
+            self.tls.load_cert_chain(f"{directory}/crt", f"{directory}/key")
+
+    def connection(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(self.host, context=self.tls, timeout=120)
+
+    def call(self, method: str, path: str, body: Any = None, *, as_user: str = "", kind: str = "application/json") -> tuple[int, Any]:
+        """One request on this thread's own connection."""
+        headers = {"Content-Type": kind, "Accept": "application/json"}
+        if as_user:
+            headers["Impersonate-User"] = as_user
+        for attempt in range(5):
+            if getattr(self.local, "connection", None) is None:
+                self.local.connection = self.connection()
+            try:
+                self.local.connection.request(method, path, None if body is None else json.dumps(body), headers)
+                answer = self.local.connection.getresponse()
+                text = answer.read()
+            except (OSError, http.client.HTTPException):
+                self.local.connection = None
+                if attempt == 4:
+                    raise
+                continue
+            if answer.status in (429, 500, 503, 504) and attempt < 4:
+                time.sleep(0.2 * (attempt + 1))
+                continue
+            return answer.status, json.loads(text) if text else {}
+        raise AssertionError
+
+    def expect(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
+        status, answer = self.call(method, path, body, **more)
+        if status >= 300:
+            raise RuntimeError(f"{method} {path}: {status} {answer.get('message')}")
+        return answer
+
+    def items(self, path: str) -> list[dict[str, Any]]:
+        """A whole list, page by page."""
+        items: list[dict[str, Any]] = []
+        token = ""
+        while True:
+            page = self.expect("GET", f"{path}?{urlencode({'limit': 2000, 'continue': token})}")
+            items += page["items"]
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return items
+
+    def all(self, what: str, work: Iterable[Callable[[], Any]], threads: int = 12) -> None:
+        """Does everything, many at a time, with progress."""
+        jobs = list(work)
+        began, done, lock = time.monotonic(), 0, threading.Lock()
+
+        def one(job: Callable[[], Any]) -> None:
+            nonlocal done
+            job()
+            with lock:
+                done += 1
+                if done % 2000 == 0:
+                    say(f"{what}: {done} of {len(jobs)}")
+
+        with ThreadPoolExecutor(threads) as pool:
+            for future in [pool.submit(one, job) for job in jobs]:
+                future.result()
+        say(f"{what}: {len(jobs)} in {time.monotonic() - began:.0f} s")
+
+
+class Watch:
+    """Notes when each object of a list is first seen."""
+
+    def __init__(self, cluster: Cluster, path: str) -> None:
+        self.seen: dict[str, float] = {}
+        self.lock = threading.Lock()
+        self.stopped = threading.Event()
+        version = cluster.expect("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
+        self.connection = cluster.connection()
+        # Metadata is enough, and leaves the server its time.
+        accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+        self.connection.request("GET", f"{path}?watch=1&resourceVersion={version}", headers={"Accept": accept})
+        self.answer = self.connection.getresponse()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self) -> None:
+        try:
+            for line in self.answer:
+                now = time.time()
+                event = json.loads(line)
+                if event["type"] == "ADDED":
+                    with self.lock:
+                        self.seen.setdefault(event["object"]["metadata"]["name"], now)
+        except (OSError, ValueError, AttributeError, http.client.HTTPException):
+            if not self.stopped.is_set():
+                raise
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self.connection.close()
+
+    def wait(self, count: int, timeout: float) -> None:
+        until = time.monotonic() + timeout
+        last = 0
+        while len(self.seen) < count:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{len(self.seen)} of {count} seen in {timeout:.0f} s")
+            if len(self.seen) >= last + 1000:
+                last = len(self.seen)
+                say(f"{last} of {count} seen")
+            time.sleep(0.1)
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    at = lambda share: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)  # noqa: E731
+    return {"first": round(ordered[0], 3), "p50": at(0.5), "p99": at(0.99), "last": round(ordered[-1], 3)}
+
+
+def operator_pid() -> int:
+    found = subprocess.run(["pgrep", "-x", "ntro-operator"], capture_output=True, text=True, check=False).stdout.split()
+    return int(found[0]) if found else 0
+
+
+def images() -> dict[str, str]:
+    text = (Path(os.environ["NTRO_CACHE"]) / "images.env").read_text()
+    return dict(line.removeprefix("export ").split("=", 1) for line in text.split() if "=" in line)
+
+
+def install(*more: str) -> None:
+    """The charts, as users install them."""
+    image = images()
+    run = lambda *args: subprocess.run([*args], check=True, stdout=subprocess.DEVNULL, timeout=400)  # noqa: E731
+    run("helm", "upgrade", "--install", "ntro-crds", str(ROOT / "charts/ntro-crds"), "-n", "ntro-system", "--create-namespace", "--wait")
+    flags = ["--set", f"image={image['OPERATOR_IMAGE']}", "--set", f"runnerImage={image['RUNNER_IMAGE']}"]
+    flags += [part for pair in more for part in ("--set", pair)]
+    run("helm", "upgrade", "--install", "--force-conflicts", "ntro", str(ROOT / "charts/ntro"), "-n", "ntro-system", "--wait", "--timeout", "5m", *flags)
+
+
+def ntro(*args: str) -> str:
+    done = subprocess.run([f"{os.environ['NTRO_BIN']}/ntro", *args], capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise RuntimeError(f"ntro {' '.join(args)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+QUOTA = {"count/jobs.batch": "100000", "pods": "1000", "requests.cpu": "1000", "requests.memory": "1Ti", "limits.cpu": "1000", "limits.memory": "1Ti"}
+
+
+def tenant(cluster: Cluster, name: str) -> str:
+    """A tenant with room for the runs, with the probe runbook of the end-to-end tests ready to run; gives the runbook's name."""
+    ntro("tenant", "create", name, "--registry", f"{os.environ['NTRO_REGISTRY']}/{name}")
+    kubectl("-n", name, "patch", "resourcequota", "ntro", "--type=merge", "-p", json.dumps({"spec": {"hard": QUOTA}}))
+    ntro("workflow", "create", "--tenant", name, "--path", str(ROOT / "tests/e2e/bundles/probe"), "--entity", "seed", "--plain-http", "--name", "seed")
+    kubectl("-n", name, "wait", "--for=condition=Ready", "runbook", "--all", "--timeout=120s")
+    return kubectl("-n", name, "get", "runbook", "-o", "jsonpath={.items[0].metadata.name}")
+
+
+def workflow(namespace: str, name: str, runbook: str, schedule: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "ntro.dev/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"runbookRef": {"name": runbook}, "entity": name, "schedule": schedule, **spec},
+    }
+
+
+HOLD = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: bench-hold}
+spec:
+  matchConstraints:
+    resourceRules: [{apiGroups: [batch], apiVersions: [v1], operations: [CREATE], resources: [jobs]}]
+    namespaceSelector: {matchLabels: {bench-hold: "true"}}
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  mutations:
+    - patchType: ApplyConfiguration
+      applyConfiguration: {expression: 'Object{spec: Object.spec{suspend: true}}'}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: bench-hold}
+spec: {policyName: bench-hold}
+"""
+
+
+def hold(namespace: str) -> None:
+    """Every Job of the namespace starts suspended, as a queue would have it: no pod, whoever made the Job."""
+    kubectl("apply", "-f", "-", stdin=HOLD)
+    kubectl("label", "namespace", namespace, "bench-hold=true", "--overwrite")
+
+
+def minutes_from_now(seconds: float) -> time.struct_time:
+    """The first full minute that is at least so far away."""
+    at = time.time() + seconds
+    return time.gmtime(at - at % 60 + 60)
+
+
+def chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

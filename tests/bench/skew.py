@@ -1,0 +1,150 @@
+"""How long after the tick the Jobs of N schedules that are due in the same minute are seen by a watcher.
+
+N Workflows against N CronJobs on the same API server, one after the other, each with the same quota on its namespace and with
+Jobs that start suspended, so that no pod is part of the figure. CronJobs are measured with the defaults of their controller
+and with its client and workers tuned; ours with the tuned one running as well. Needs the cluster of tests/cluster.
+
+    skew.py N [--tuned-only]
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from typing import Any
+
+from api import QUOTA, ROOT, Cluster, Watch, hold, install, kubectl, minutes_from_now, percentiles, say, tenant, workflow
+
+TUNED = "--kube-api-qps 2000 --kube-api-burst 4000 --concurrent-cron-job-syncs 50"
+
+
+def controller_manager(flags: str) -> None:
+    env = {**os.environ, "NTRO_CONTROLLER_MANAGER_FLAGS": flags}
+    subprocess.run([str(ROOT / "tests/cluster/cluster.sh"), "up"], check=True, env=env, stderr=subprocess.DEVNULL)
+    # It works when it has done something.
+    warm = f"warm-{int(time.time())}"
+    kubectl("create", "namespace", warm)
+    kubectl("-n", warm, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+    kubectl("delete", "namespace", warm, "--wait=false")
+
+
+def measure(cluster: Cluster, namespace: str, n: int, due: time.struct_time) -> dict[str, float]:
+    tick = calendar.timegm(due)
+    left = tick - time.time()
+    if left < 2:
+        raise RuntimeError("the minute came before everything was made")
+    watch = Watch(cluster, f"/apis/batch/v1/namespaces/{namespace}/jobs")
+    say(f"due in {left:.0f} s")
+    time.sleep(max(0.0, left))
+    watch.wait(n, timeout=900)
+    watch.stop()
+    return percentiles([at - tick for at in watch.seen.values()])
+
+
+def settle_time(n: int) -> float:
+    """Long enough to make n objects and to let the controllers look at each."""
+    return 25 + n / 40
+
+
+def ours(cluster: Cluster, n: int) -> dict[str, float]:
+    name = f"skew-{int(time.time())}"
+    runbook = tenant(cluster, name)
+    hold(name)
+    due = minutes_from_now(settle_time(n))
+    path = f"/apis/ntro.dev/v1alpha1/namespaces/{name}/workflows"
+    schedule = f"{due.tm_min} {due.tm_hour} * * *"
+    make = [partial(cluster.expect, "POST", path, workflow(name, f"w-{i:05}", runbook, schedule)) for i in range(n)]
+    cluster.all("Workflows", make)
+    figures = measure(cluster, name, n, due)
+    # Not only Jobs: each has its run, once.
+    runs = cluster.items(f"/apis/ntro.dev/v1alpha1/namespaces/{name}/workflowruns")
+    if len({run["spec"]["request"]["workflowRef"]["name"] for run in runs}) != n or len(runs) != n:
+        raise RuntimeError(f"{len(runs)} runs of {n} Workflows")
+    kubectl("delete", "namespace", name, "--wait=false")
+    return figures
+
+
+def cron_job(i: int, due: time.struct_time) -> dict[str, Any]:
+    pod = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "name": "runner",
+                "image": "example.invalid/runner@sha256:" + "0" * 64,
+                "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            }
+        ],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": f"w-{i:05}"},
+        "spec": {
+            "schedule": f"{due.tm_min} {due.tm_hour} * * *",
+            "timeZone": "Etc/UTC",
+            "concurrencyPolicy": "Forbid",
+            "jobTemplate": {"spec": {"backoffLimit": 0, "template": {"spec": pod}}},
+        },
+    }
+
+
+def rival(cluster: Cluster, n: int) -> dict[str, float]:
+    name = f"cron-{int(time.time())}"
+    kubectl("create", "namespace", name)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "ntro", "namespace": name}, "spec": {"hard": QUOTA}}
+    kubectl("apply", "-f", "-", stdin=json.dumps(quota))
+    hold(name)
+    due = minutes_from_now(settle_time(n))
+    path = f"/apis/batch/v1/namespaces/{name}/cronjobs"
+    cluster.all("CronJobs", [partial(cluster.expect, "POST", path, cron_job(i, due)) for i in range(n)])
+    figures = measure(cluster, name, n, due)
+    kubectl("-n", name, "delete", "cronjobs", "--all", "--wait=false")
+    kubectl("delete", "namespace", name, "--wait=false")
+    return figures
+
+
+def quiet(cluster: Cluster) -> None:
+    """Waits until what was measured before is gone, so that the next one has the machine for itself."""
+    until = time.monotonic() + 900
+    while time.monotonic() < until:
+        namespaces = [n["metadata"]["name"] for n in cluster.items("/api/v1/namespaces")]
+        if not any(name.startswith(("skew-", "cron-")) for name in namespaces):
+            return
+        time.sleep(2)
+    raise RuntimeError("what was measured before does not go away")
+
+
+def main() -> None:
+    n = int(sys.argv[1])
+    cluster = Cluster()
+    install()
+    result: dict[str, Any] = {}
+    try:
+        controller_manager(TUNED)
+        for key, what in (("ours", ours), ("tuned", rival)):
+            result[key] = what(cluster, n)
+            say(f"{key}: {result[key]}")
+            quiet(cluster)
+        if "--tuned-only" not in sys.argv:
+            controller_manager("")
+            result["defaults"] = rival(cluster, n)
+            say(f"defaults: {result['defaults']}")
+            controller_manager(TUNED)
+            quiet(cluster)
+    finally:
+        controller_manager("")
+    rivals = {f"CronJob, {key}": result[key] for key in ("tuned", "defaults") if key in result}
+    ratio = round(result["ours"]["p99"] / result["tuned"]["p99"], 3)
+    print(json.dumps({"bench": "skew", "n": n, "unit": "s from tick to Job seen", "ours": result["ours"], "rival": rivals, "ratio": ratio}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+"""Schedules on the cluster: what fires, what waits, what is skipped, what people ask for afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import yaml
+from harness import BUNDLES, Outside, Person, Run, Tenant, kubectl, wait_for
+
+Make = Callable[..., str]
+
+
+def in_a_minute(at_least: float) -> datetime:
+    due = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return due if (due - datetime.now(UTC)).total_seconds() > at_least else due + timedelta(minutes=1)
+
+
+def cron(due: datetime) -> str:
+    return f"{due.minute} {due.hour} {due.day} {due.month} *"
+
+
+def slot_of(name: str, due: datetime) -> str:
+    return f"{name}-{due:%Y%m%dt%H%M}z"
+
+
+@pytest.fixture(scope="module")
+def make(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> Make:
+    """Makes a Workflow of the probe runbook without a gate, with more of a spec; gives its name, which is also its key."""
+
+    more = ("--set", f"url={outside.url}", "--set", "key=seed")
+    tenant.workflow(BUNDLES / "probe", "seed", "--name", "seed", *more).ok()
+
+    def make(gate: bool = False, **spec: Any) -> str:
+        key = fresh_name("s")
+        config = {"url": outside.url, "key": key, "gate": gate}
+        workflow = {
+            "apiVersion": "ntro.dev/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {"name": key},
+            "spec": {"runbookRef": {"name": "probe"}, "entity": key, "config": config, **spec},
+        }
+        tenant.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(workflow)).ok()
+        return key
+
+    return make
+
+
+def status(tenant: Tenant, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = tenant.get("nwf", name).get("status", {})
+    return found
+
+
+def condition(tenant: Tenant, name: str, kind: str) -> dict[str, Any]:
+    return next((c for c in status(tenant, name).get("conditions", []) if c["type"] == kind), {})
+
+
+def events(tenant: Tenant, name: str) -> list[tuple[str, str]]:
+    found = tenant.items("events.events.k8s.io", "--field-selector", f"regarding.name={name}")
+    return [(event["reason"], event["note"]) for event in found]
+
+
+def runs(tenant: Tenant, workflow: str) -> list[dict[str, Any]]:
+    found = [r for r in tenant.items("nrun") if r["spec"]["request"]["workflowRef"]["name"] == workflow]
+    return sorted(found, key=lambda r: r["metadata"]["name"])
+
+
+BAD = [
+    ({"schedule": "61 8 5 * *"}, "character 1, minute: 61 is not from 0 to 59"),
+    ({"schedule": "0 8 5 * *", "timeZone": "Europe/Lunnon"}, "`Europe/Lunnon` is not a time zone"),
+    ({"schedule": "0 0 31 2 *"}, "never fires"),
+    ({"schedule": "0 8 1 * *", "calendar": {"businessDays": [23]}}, "never fires"),
+    ({"schedule": "@daily", "calendar": {"holidays": ["2026-13-01"]}}, "calendar.holidays[0]"),
+    ({"schedule": "@daily", "period": {"unit": "Day", "timeZone": "Mars/Base"}}, "`Mars/Base` is not a time zone"),
+]
+
+
+def test_a_malformed_schedule_stalls_says_why_and_recovers_at_once(tenant: Tenant, make: Make) -> None:
+    names = [(make(**spec), spec, message) for spec, message in BAD]
+    for name, _, message in names:
+        stalled = wait_for(f"{name} is stalled", lambda name=name: condition(tenant, name, "Stalled"))
+        assert message in stalled["message"], stalled
+        assert condition(tenant, name, "ScheduleValid")["status"] == "False"
+        assert condition(tenant, name, "Ready")["status"] == "False"
+    for name, spec, _ in names:
+        gone = dict.fromkeys(set(spec) - {"schedule"})
+        patch = {"spec": {**gone, "schedule": "0 8 5 * *"}}
+        tenant.kubectl("patch", "nwf", name, "--type=merge", "-p", json.dumps(patch)).ok()
+    for name, _, _ in names:
+        wait_for(f"{name} is ready", lambda name=name: condition(tenant, name, "Ready").get("status") == "True", timeout=20)
+        assert condition(tenant, name, "Stalled") == {}
+        assert status(tenant, name)["nextScheduleTime"].endswith("T08:00:00Z")
+
+
+REFUSED = [
+    ({"schedule": "@daily", "schedules": ["@daily"]}, "not both"),
+    ({"timeZone": "UTC"}, "need a schedule"),
+    ({"schedule": "@daily", "notBefore": "2027-01-01T00:00:00Z", "notAfter": "2026-01-01T00:00:00Z"}, "notBefore"),
+    ({"schedule": "@daily", "maxMissedRuns": 3}, "missedRunPolicy All"),
+    ({"schedule": "@daily", "maxQueuedRuns": 3}, "concurrencyPolicy Queue"),
+    ({"schedule": "@daily", "calendar": {"businessDays": [0]}}, "counted from 1"),
+    ({"schedule": "@daily", "startingDeadlineSeconds": 0}, "startingDeadlineSeconds"),
+    ({"schedule": "@daily", "runTemplate": {"labels": {"app": "x"}}}, "labels of runs begin with"),
+]
+
+
+def test_the_api_server_refuses_what_contradicts_itself(tenant: Tenant) -> None:
+    for spec, message in REFUSED:
+        workflow = {
+            "apiVersion": "ntro.dev/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {"name": "refused"},
+            "spec": {"runbookRef": {"name": "probe"}, "entity": "refused", **spec},
+        }
+        done = tenant.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(workflow))
+        assert done.code != 0 and message in done.err, (spec, done.err)
+
+
+@dataclass
+class Tick:
+    """Workflows that are due in the same minute, each behind an unfinished run of the slot's period."""
+
+    due: datetime
+    forbid: Run
+    queue: Run
+    replace: Run
+
+    def slot(self, behind: Run) -> Run:
+        return Run(behind.tenant, slot_of(self.workflow(behind), self.due))
+
+    def workflow(self, run: Run) -> str:
+        return run.name.rsplit("-", 1)[0]
+
+
+@pytest.fixture(scope="module")
+def tick(tenant: Tenant, make: Make, outside: Outside) -> Tick:
+    due = in_a_minute(25)
+    period = (due.replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
+    hold = f"replace-{tenant.slug}"
+    holding = {"url": outside.url, "key": hold, "hold_prepare": hold, "gate": False}
+    names = [
+        make(gate=True, schedule=cron(due), period={"unit": "Month"}),
+        make(gate=True, schedule=cron(due), concurrencyPolicy="Queue"),
+        make(schedule=cron(due), concurrencyPolicy="Replace", config=holding),
+    ]
+    runs = [tenant.start(name, "--period", period) for name in names]
+    runs[0].reach("Waiting")
+    runs[1].reach("Waiting")
+    outside.wait_reached(hold)
+    assert datetime.now(UTC) < due, "the minute came before everything was made"
+    return Tick(due, *runs)
+
+
+def test_forbid_skips_behind_a_waiting_run_and_says_so(tenant: Tenant, tick: Tick) -> None:
+    name = tick.workflow(tick.forbid)
+    missed = wait_for("the slot is skipped", lambda: status(tenant, name).get("missed"), timeout=120)
+    assert (missed["count"], missed["reason"]) == (1, "RunWaiting")
+    wait_for("people are told", lambda: any(r == "RunWaiting" and "waits for a person" in note for r, note in events(tenant, name)))
+    assert [r["metadata"]["name"] for r in runs(tenant, name)] == [tick.forbid.name]
+
+
+def test_queue_waits_behind_its_period_and_starts_when_that_has_ended(tenant: Tenant, tick: Tick) -> None:
+    name = tick.workflow(tick.queue)
+    queued = wait_for("the slot is queued", lambda: status(tenant, name).get("queued"), timeout=120)
+    assert (queued[0]["behind"], queued[0]["reason"]) == (tick.queue.name, "RunWaiting")
+    assert "queued" in tenant.ntro("workflow", "get", name).ok().out
+    tick.queue.approve()
+    tick.queue.reach("Succeeded")
+    second = tick.slot(tick.queue)
+    wait_for("the queued slot has its run", lambda: tenant.kubectl("get", "nrun", second.name).code == 0)
+    second.approve()
+    second.reach("Succeeded")
+    wait_for("nothing is queued", lambda: "queued" not in status(tenant, name))
+    assert "missed" not in status(tenant, name)
+
+
+def test_replace_cancels_and_starts_when_the_old_pod_is_gone(tenant: Tenant, tick: Tick, outside: Outside) -> None:
+    second = tick.slot(tick.replace)
+    wait_for("the slot has its run", lambda: tenant.kubectl("get", "nrun", second.name).code == 0, timeout=180)
+    assert tick.replace.phase() == "Cancelled"
+    assert not tick.replace.running_pods()
+    outside.release(f"replace-{tenant.slug}")
+    second.reach("Succeeded")
+
+
+def test_an_edit_never_starts_what_was_due_before_it(tenant: Tenant, make: Make) -> None:
+    name = make(schedule="0 0 1 1 *", suspend=True)
+    ago = datetime.now(UTC) - timedelta(minutes=2)
+    patch = {"spec": {"schedule": cron(ago), "suspend": None, "startingDeadlineSeconds": 3600}}
+    tenant.kubectl("patch", "nwf", name, "--type=merge", "-p", json.dumps(patch)).ok()
+    wait_for("it is seen", lambda: status(tenant, name).get("nextScheduleTime", "").startswith(str(ago.year + 1)))
+    assert runs(tenant, name) == []
+
+
+def test_backfill_gives_each_slot_one_run_however_often_it_is_asked_for(tenant: Tenant, make: Make, outside: Outside) -> None:
+    name = make(schedule="0 8 5 * *", timeZone="Europe/London")
+    args = ("workflow", "backfill", name, "--from", "2026-05-01", "--to", "2026-08-01")
+    plan = tenant.ntro(*args, "--dry-run", person=tenant.runner).ok().out
+    assert plan.count("to be started") == 3 and "2026-04" in plan and f"{name}-20260505t0700z" in plan
+    assert runs(tenant, name) == []
+    done = tenant.ntro(*args, "--max-parallel", "2", person=tenant.runner).ok()
+    assert "3 slots: 3 runs started" in done.out and "3 succeeded" in done.out
+    again = tenant.ntro(*args, person=tenant.runner).ok()
+    assert "3 slots: 0 runs started, 3 there before" in again.out
+    found = runs(tenant, name)
+    assert [r["spec"]["request"]["context"]["period"] for r in found] == ["2026-04", "2026-05", "2026-06"]
+    assert {r["spec"]["request"]["trigger"]["initiator"] for r in found} == {tenant.runner.name}
+    assert len(outside.effects(f"{name}/")) == 3
+
+
+def backfill(tenant: Tenant, workflow: str, name: str, slot: str, period: str, person: Person) -> Any:
+    run = {
+        "apiVersion": "ntro.dev/v1alpha1",
+        "kind": "WorkflowRun",
+        "metadata": {"name": name},
+        "spec": {
+            "request": {
+                "workflowRef": {"name": workflow},
+                "context": {"period": period},
+                "trigger": {"kind": "Backfill", "initiator": person.name, "scheduledTime": slot},
+            }
+        },
+    }
+    return tenant.kubectl(*person.flags(), "create", "-f", "-", stdin=json.dumps(run))
+
+
+def test_a_backfill_of_what_is_no_slot_is_refused(tenant: Tenant, make: Make) -> None:
+    name = make(schedule="0 8 5 * *")
+    refused = backfill(tenant, name, f"{name}-20260505t0800z", "2026-06-05T08:00:00Z", "2026-05", tenant.runner)
+    assert refused.code != 0 and f"named after it: {name}-20260605t0800z" in refused.err, refused.err
+    stranger = backfill(tenant, name, f"{name}-20260605t0800z", "2026-06-05T08:00:00Z", "2026-05", tenant.viewer)
+    assert stranger.code != 0 and "orbidden" in stranger.err
+    table = [
+        ("20260606t0800z", "2026-06-06T08:00:00Z", "2026-05", "NotASlot"),
+        ("20260605t0800z", "2026-06-05T08:00:00Z", "2026-06", "PeriodMismatch"),
+        ("20990605t0800z", "2099-06-05T08:00:00Z", "2099-05", "SlotNotDue"),
+    ]
+    for suffix, slot, period, reason in table:
+        run = f"{name}-{suffix}"
+        backfill(tenant, name, run, slot, period, tenant.runner).ok()
+        wait_for(f"{run} is stalled", lambda run=run: any(c["type"] == "Stalled" for c in Run(tenant, run).status().get("conditions", [])))
+        assert any(c["reason"] == reason for c in Run(tenant, run).status()["conditions"]), (run, reason)
+        assert Run(tenant, run).jobs() == []
+
+
+HOLD = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: test-queue}
+spec:
+  matchConstraints:
+    resourceRules: [{apiGroups: [batch], apiVersions: [v1], operations: [CREATE], resources: [jobs]}]
+  matchConditions:
+    - {name: queued, expression: "'kueue.x-k8s.io/queue-name' in object.metadata.?labels.orValue({})"}
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  mutations:
+    - patchType: ApplyConfiguration
+      applyConfiguration: {expression: 'Object{spec: Object.spec{suspend: true}}'}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: test-queue}
+spec: {policyName: test-queue}
+"""
+
+
+@pytest.fixture(scope="module")
+def queue(tenant: Tenant) -> Iterator[dict[str, Any]]:
+    """What Kueue's webhook does to a Job with a queue's name; the test then does what its controller does."""
+    kubectl("apply", "-f", "-", stdin=HOLD).ok()
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "asked", "labels": {"kueue.x-k8s.io/queue-name": "month-end"}},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "example.invalid/c"}]}}},
+    }
+
+    def enforced() -> bool:
+        made = tenant.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(job)).json
+        return made["spec"].get("suspend") is True
+
+    wait_for("the policy is enforced", enforced)
+    yield {"runTemplate": {"labels": {"kueue.x-k8s.io/queue-name": "month-end"}}}
+    kubectl("delete", "-f", "-", stdin=HOLD)
+
+
+def suspend(tenant: Tenant, job: str, held: bool) -> None:
+    tenant.kubectl("patch", "job", job, "--type=merge", "-p", json.dumps({"spec": {"suspend": held}})).ok()
+
+
+def test_a_queued_run_goes_when_its_queue_lets_it_and_again_after_an_eviction(
+    tenant: Tenant, make: Make, queue: dict[str, Any], outside: Outside
+) -> None:
+    hold = f"evict-{tenant.slug}"
+    name = make(config={"url": outside.url, "key": hold, "hold_prepare": hold, "gate": False}, **queue)
+    run = tenant.start(name)
+    first = wait_for("it has a Job", lambda: [j["metadata"]["name"] for j in run.jobs()])[0]
+    assert tenant.get("job", first)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "month-end"
+    wait_for("it is Queued", lambda: run.phase() == "Queued")
+    suspend(tenant, first, held=False)
+    outside.wait_reached(hold)
+    wait_for("it is Running", lambda: run.phase() == "Running")
+    suspend(tenant, first, held=True)  # evicted
+    again = wait_for("it is queued anew", lambda: [j["metadata"]["name"] for j in run.jobs() if j["metadata"]["name"] != first], timeout=120)[0]
+    wait_for("it is Queued", lambda: run.phase() == "Queued")
+    outside.release(hold)
+    suspend(tenant, again, held=False)
+    run.reach("Succeeded")
+    assert sorted(set(outside.effects(f"{hold}/"))) == [f"{hold}/prepare"]
+
+
+def test_a_run_that_waits_too_long_is_blocked_and_goes_on_after_a_retry(tenant: Tenant, make: Make, queue: dict[str, Any]) -> None:
+    held = tenant.start(make(queueDeadlineSeconds=10, **queue))
+    image = "registry.invalid/ntro-runner@sha256:" + "0" * 64
+    pending = tenant.start(make(pendingDeadlineSeconds=10, runTemplate={"image": image}))
+    for run, code in ((held, "QueueTimeout"), (pending, "PendingTimeout")):
+        assert run.reach("Blocked")["blocked"]["code"] == code
+        wait_for("its Job is ended", lambda run=run: not run.jobs() and not run.running_pods())
+    tenant.ntro("run", "retry", held.name, person=tenant.runner).ok()
+    again = wait_for("it is queued anew", lambda: [j["metadata"]["name"] for j in held.jobs() if not j["metadata"].get("deletionTimestamp")])
+    suspend(tenant, again[-1], held=False)
+    held.reach("Succeeded")
+
+
+def test_history_and_time_to_live_delete_only_what_was_told(tenant: Tenant, make: Make) -> None:
+    name = make(ttlSecondsAfterFinished=5)
+    run = tenant.start(name)
+    wait_for("it is deleted", lambda: tenant.kubectl("get", "nrun", run.name).code != 0)
+    told = status(tenant, name)
+    assert told["lastSuccessfulTime"] and condition(tenant, name, "LastRunSucceeded")["message"] == run.name
+    assert "active" not in told
+
+
+def test_next_reads_a_file_or_the_cluster(tenant: Tenant, make: Make, tmp_path) -> None:
+    spec = {"schedule": "0 8 * * *", "timeZone": "Europe/London", "calendar": {"businessDays": [5], "holidays": ["2026-12-25"]}}
+    name = make(**spec)
+    file = tmp_path / "workflow.yaml"
+    workflow = {"apiVersion": "ntro.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": name}, "spec": {"runbookRef": {"name": "probe"}, "entity": "e", **spec}}
+    file.write_text(yaml.safe_dump(workflow))
+    of_file = tenant.ntro("workflow", "next", str(file), "-n", "4", "--after", "2026-11-23", "-o", "json").json
+    assert [s["slot"] for s in of_file] == ["2026-12-07T08:00:00Z", "2027-01-07T08:00:00Z", "2027-02-05T08:00:00Z", "2027-03-05T08:00:00Z"]
+    assert [s["period"] for s in of_file][:2] == ["2026-11", "2026-12"]
+    assert tenant.ntro("workflow", "next", name, "-n", "4", "--after", "2026-11-23", "-o", "json").json == of_file
+    wait_for("the status agrees", lambda: status(tenant, name).get("nextScheduleTime") == tenant.ntro("workflow", "next", name, "-n", "1", "-o", "json").json[0]["starts"])
