@@ -2,9 +2,11 @@
 
 use std::fmt::Debug;
 
+use http::HeaderValue;
+use http::header::ACCEPT;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, PartialObjectMeta, Patch, PatchParams, PostParams, Request};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -44,19 +46,33 @@ pub enum Created<K> {
 }
 
 /// Creates an object that must not be made twice. Its name is the lock: "already exists" is an observation, no error.
-pub async fn create_once<K>(api: &Api<K>, name: &str, object: &K) -> kube::Result<Created<K>>
+///
+/// What was created is the object that was sent, with the metadata that the server gave it: the rest is not sent back,
+/// because it is known, and a month's end creates thousands. What admission added to it is seen by the watch.
+pub async fn create_once<K>(client: &Client, namespace: &str, name: &str, object: &K) -> kube::Result<Created<K>>
 where
     K: Kind,
 {
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    match api.create(&params, object).await {
-        Ok(created) => Ok(Created::New(created)),
+    let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    let mut request =
+        Request::new(K::url_path(&(), Some(namespace))).create(&params, body).map_err(kube::Error::BuildRequest)?;
+    request.headers_mut().insert(ACCEPT, METADATA_ONLY);
+    match client.request::<PartialObjectMeta<K>>(request).await {
+        Ok(made) => {
+            let mut created = object.clone();
+            *created.meta_mut() = made.metadata;
+            Ok(Created::New(created))
+        }
         Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
-            api.get(name).await.map(Created::Existing)
+            Api::namespaced(client.clone(), namespace).get(name).await.map(Created::Existing)
         }
         Err(error) => Err(error),
     }
 }
+
+const METADATA_ONLY: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json");
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -38,6 +38,12 @@ impl Pace {
         Starting { pace: self.clone(), namespace: namespace.to_owned() }
     }
 
+    /// Whether runs of the namespace are being started, and have not been for too long.
+    pub fn is_busy(&self, namespace: &str) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.get(namespace).is_some_and(|busy| busy.since.elapsed() < LONGEST)
+    }
+
     /// Puts something off while runs of the namespace are being started: `later` is called when none is. Says whether it did.
     pub fn defer(&self, namespace: &str, what: Deferred, later: impl FnOnce() + Send + 'static) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

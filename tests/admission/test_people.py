@@ -226,6 +226,13 @@ SCHEDULE = {
         "scheduledTime": "2026-11-05T08:00:00Z",
     }
 }
+
+
+def backfill(who: Who) -> dict[str, Any]:
+    trigger = {"kind": "Backfill", "initiator": who.name, "scheduledTime": "2026-11-05T08:00:00Z"}
+    return {"spec/request/trigger": trigger}
+
+
 CHILD = {
     "spec/request/trigger/kind": "Child",
     "spec/request/trigger/parent": {
@@ -240,17 +247,26 @@ RUNS: list[tuple[Who, dict[str, Any], str]] = [
         {"spec/request/trigger/initiator": APPROVER.name},
         f"trigger.initiator must be the user who starts the run: this is {RUNNER.name}",
     ),
-    (RUNNER, SLOT, "names that end in a slot of a schedule are the operator's"),
+    (RUNNER, SLOT, "names that end in a slot of a schedule are for the runs of slots"),
     (
         RUNNER,
         {**SLOT, **SCHEDULE},
-        "only the operator creates runs of the kinds Schedule, Backfill and Child",
+        "only the operator creates runs of the kinds Schedule and Child",
     ),
     (
         RUNNER,
         CHILD,
-        "only the operator creates runs of the kinds Schedule, Backfill and Child",
+        "only the operator creates runs of the kinds Schedule and Child",
     ),
+    (RUNNER, {**SLOT, **backfill(RUNNER)}, OK),
+    (RUNNER, {**SLOT, **backfill(APPROVER)}, f"trigger.initiator must be the user who starts the run: this is {RUNNER.name}"),
+    (RUNNER, backfill(RUNNER), "the run of a slot is named after it: nav-monthly-20261105t0800z"),
+    (
+        RUNNER,
+        {"metadata/name": "nav-monthly-20261105t0900z", **backfill(RUNNER)},
+        "the run of a slot is named after it: nav-monthly-20261105t0800z",
+    ),
+    (NOBODY, {**SLOT, **backfill(NOBODY)}, f"{NOBODY.name} may not start runs of nav-monthly"),
     (OPERATOR, {**SLOT, **SCHEDULE}, OK),
     (OPERATOR, {}, OK),
     (ONE_WORKFLOW, {}, OK),

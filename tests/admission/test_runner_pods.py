@@ -106,6 +106,7 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
 ]
 LABELLED: list[tuple[dict[str, str], str]] = [
     ({"labels.ntro.dev/team": "a", "app.kubernetes.io/name": "ntro-runner"}, OK),
+    ({"kueue.x-k8s.io/queue-name": "month-end"}, OK),
     ({"app.kubernetes.io/name": "ntro"}, LABELS),
     ({"app": "api"}, LABELS),
     ({"app.kubernetes.io/component": "operator"}, LABELS),

@@ -201,9 +201,12 @@ def tenant(cluster: Cluster, name: str) -> str:
     """A tenant with room for the runs, with the probe runbook of the end-to-end tests ready to run; gives the runbook's name."""
     ntro("tenant", "create", name, "--registry", f"{os.environ['NTRO_REGISTRY']}/{name}")
     kubectl("-n", name, "patch", "resourcequota", "ntro", "--type=merge", "-p", json.dumps({"spec": {"hard": QUOTA}}))
-    ntro("workflow", "create", "--tenant", name, "--path", str(ROOT / "tests/e2e/bundles/probe"), "--entity", "seed", "--plain-http", "--name", "seed")
+    ntro("workflow", "create", "--tenant", name, "--path", str(ROOT / "tests/e2e/bundles/probe"), "--entity", "seed", "--plain-http", "--name", "seed", "--set", "url=http://example.invalid", "--set", "key=seed")
     kubectl("-n", name, "wait", "--for=condition=Ready", "runbook", "--all", "--timeout=120s")
     return kubectl("-n", name, "get", "runbook", "-o", "jsonpath={.items[0].metadata.name}")
+
+
+CONFIG = {"url": "http://example.invalid", "key": "bench"}
 
 
 def workflow(namespace: str, name: str, runbook: str, schedule: str, **spec: Any) -> dict[str, Any]:
@@ -211,7 +214,7 @@ def workflow(namespace: str, name: str, runbook: str, schedule: str, **spec: Any
         "apiVersion": "ntro.dev/v1alpha1",
         "kind": "Workflow",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"runbookRef": {"name": runbook}, "entity": name, "schedule": schedule, **spec},
+        "spec": {"runbookRef": {"name": runbook}, "entity": name, "schedule": schedule, "config": CONFIG, **spec},
     }
 
 
@@ -226,8 +229,8 @@ spec:
   failurePolicy: Fail
   reinvocationPolicy: Never
   mutations:
-    - patchType: ApplyConfiguration
-      applyConfiguration: {expression: 'Object{spec: Object.spec{suspend: true}}'}
+    - patchType: JSONPatch
+      jsonPatch: {expression: '[JSONPatch{op: "add", path: "/spec/suspend", value: true}]'}
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicyBinding

@@ -51,7 +51,8 @@ def settle_time(n: int) -> float:
     return 25 + n / 40
 
 
-def ours(cluster: Cluster, n: int) -> dict[str, float]:
+def ours(cluster: Cluster, n: int) -> tuple[dict[str, float], Any]:
+    """The figures, and the pod of our Jobs, so that the rival's Jobs are of the same shape."""
     name = f"skew-{int(time.time())}"
     runbook = tenant(cluster, name)
     hold(name)
@@ -65,24 +66,12 @@ def ours(cluster: Cluster, n: int) -> dict[str, float]:
     runs = cluster.items(f"/apis/ntro.dev/v1alpha1/namespaces/{name}/workflowruns")
     if len({run["spec"]["request"]["workflowRef"]["name"] for run in runs}) != n or len(runs) != n:
         raise RuntimeError(f"{len(runs)} runs of {n} Workflows")
-    kubectl("delete", "namespace", name, "--wait=false")
-    return figures
+    job = cluster.expect("GET", f"/apis/batch/v1/namespaces/{name}/jobs?limit=1")["items"][0]
+    remove(cluster, name)
+    return figures, job["spec"]["template"]["spec"]
 
 
-def cron_job(i: int, due: time.struct_time) -> dict[str, Any]:
-    pod = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [
-            {
-                "name": "runner",
-                "image": "example.invalid/runner@sha256:" + "0" * 64,
-                "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
-                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-            }
-        ],
-    }
+def cron_job(i: int, due: time.struct_time, pod: Any) -> dict[str, Any]:
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -91,12 +80,12 @@ def cron_job(i: int, due: time.struct_time) -> dict[str, Any]:
             "schedule": f"{due.tm_min} {due.tm_hour} * * *",
             "timeZone": "Etc/UTC",
             "concurrencyPolicy": "Forbid",
-            "jobTemplate": {"spec": {"backoffLimit": 0, "template": {"spec": pod}}},
+            "jobTemplate": {"spec": {"backoffLimit": 0, "template": {"metadata": {"labels": {"app": "bench"}}, "spec": pod}}},
         },
     }
 
 
-def rival(cluster: Cluster, n: int) -> dict[str, float]:
+def rival(cluster: Cluster, n: int, pod: Any) -> dict[str, float]:
     name = f"cron-{int(time.time())}"
     kubectl("create", "namespace", name)
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "ntro", "namespace": name}, "spec": {"hard": QUOTA}}
@@ -104,22 +93,16 @@ def rival(cluster: Cluster, n: int) -> dict[str, float]:
     hold(name)
     due = minutes_from_now(settle_time(n))
     path = f"/apis/batch/v1/namespaces/{name}/cronjobs"
-    cluster.all("CronJobs", [partial(cluster.expect, "POST", path, cron_job(i, due)) for i in range(n)])
+    cluster.all("CronJobs", [partial(cluster.expect, "POST", path, cron_job(i, due, pod)) for i in range(n)])
     figures = measure(cluster, name, n, due)
-    kubectl("-n", name, "delete", "cronjobs", "--all", "--wait=false")
-    kubectl("delete", "namespace", name, "--wait=false")
+    remove(cluster, name)
     return figures
 
 
-def quiet(cluster: Cluster) -> None:
-    """Waits until what was measured before is gone, so that the next one has the machine for itself."""
-    until = time.monotonic() + 900
-    while time.monotonic() < until:
-        namespaces = [n["metadata"]["name"] for n in cluster.items("/api/v1/namespaces")]
-        if not any(name.startswith(("skew-", "cron-")) for name in namespaces):
-            return
-        time.sleep(2)
-    raise RuntimeError("what was measured before does not go away")
+def remove(cluster: Cluster, namespace: str) -> None:
+    """Waits until what was measured is gone, so that the next one has the machine for itself."""
+    say(f"removing {namespace}")
+    kubectl("delete", "namespace", namespace, "--timeout=590s")
 
 
 def main() -> None:
@@ -129,16 +112,14 @@ def main() -> None:
     result: dict[str, Any] = {}
     try:
         controller_manager(TUNED)
-        for key, what in (("ours", ours), ("tuned", rival)):
-            result[key] = what(cluster, n)
-            say(f"{key}: {result[key]}")
-            quiet(cluster)
+        result["ours"], pod = ours(cluster, n)
+        say(f"ours: {result['ours']}")
+        result["tuned"] = rival(cluster, n, pod)
+        say(f"tuned: {result['tuned']}")
         if "--tuned-only" not in sys.argv:
             controller_manager("")
-            result["defaults"] = rival(cluster, n)
+            result["defaults"] = rival(cluster, n, pod)
             say(f"defaults: {result['defaults']}")
-            controller_manager(TUNED)
-            quiet(cluster)
     finally:
         controller_manager("")
     rivals = {f"CronJob, {key}": result[key] for key in ("tuned", "defaults") if key in result}

@@ -167,7 +167,7 @@ pub async fn ensure(context: &Context, inputs: &[GateInput<'_>], seen: &[Arc<Gat
         let api = context.namespaced::<Gate>(&input.state.namespace);
         let current = match seen.iter().find(|gate| gate.name_any() == name) {
             Some(gate) if gate.metadata.deletion_timestamp.is_none() => Gate::clone(gate),
-            _ => match create_once(&api, &name, &wanted).await? {
+            _ => match create_once(&context.client, &wanted.namespace().unwrap_or_default(), &name, &wanted).await? {
                 Created::New(gate) | Created::Existing(gate) => gate,
             },
         };

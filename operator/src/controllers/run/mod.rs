@@ -17,7 +17,7 @@ pub mod wake;
 mod work;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -89,10 +89,22 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Has a run looked at now that was just made: nothing of its namespace that can wait goes before its first Job.
-    pub fn just_made(&self, key: RunKey) {
+    /// Tells that a run is about to be made: until [`Self::just_made`] nobody else makes its object, and nothing of its
+    /// namespace that can wait goes before its first Job.
+    pub fn about_to_make(&self, key: &RunKey) {
         let starting = self.context.pace.start(&key.namespace);
-        self.starting.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), starting);
+        self.lock_starting().insert(key.clone(), starting);
+    }
+
+    /// Has a run looked at that was to be made. If it was not made, the next pass over it may.
+    pub fn just_made(&self, key: RunKey, made: bool) {
+        if !made {
+            self.lock_starting().remove(&key);
+        }
         self.queue.push(key);
+    }
+
+    fn lock_starting(&self) -> MutexGuard<'_, HashMap<RunKey, Starting>> {
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

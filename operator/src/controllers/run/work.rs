@@ -1,7 +1,7 @@
 //! One pass over a run.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use ntro_crds::workflow_run::{Phase, Pin, TriggerKind, WorkflowRunStatus};
 use ntro_crds::{WorkflowRun, labels};
+use ntro_journal::machine::SegmentState;
 use ntro_journal::{JournalError, PublishedHead, RunState};
 use serde_json::json;
 use uuid::Uuid;
@@ -35,6 +36,9 @@ const COALESCE: SignedDuration = SignedDuration::from_secs(10);
 /// How long a run may be on its way to a pod before its status says so: most are there sooner.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(2);
 
+/// A run that was put off is looked at after this time whatever else is going on.
+const PUT_OFF: Duration = Duration::from_secs(30);
+
 /// Jobs and pods of a run.
 struct Seen {
     jobs: Vec<JobView>,
@@ -48,8 +52,16 @@ impl Runs {
         if tenant.terminating {
             return Ok(Next::OnChange);
         }
-        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        let object = match self.objects.get(&key) {
+        let known_object = self.objects.get(&key);
+        if matches!(known_object, Known::Missing) && self.lock_starting().contains_key(&key) {
+            // Its journal has begun; who began it is about to make the object.
+            return Ok(Next::OnChange);
+        }
+        let starting = self.lock_starting().remove(&key);
+        if starting.is_none() && self.put_off(&key).await? {
+            return Ok(Next::After(PUT_OFF));
+        }
+        let object = match known_object {
             Known::Open(object) => Some(object),
             Known::Ended => {
                 self.context.namespaced::<WorkflowRun>(&key.namespace).get_opt(&key.name).await?.map(Arc::new)
@@ -67,6 +79,22 @@ impl Runs {
             (Some(object), None) => self.newcomer(&key, &object).await,
             (Some(object), Some(id)) => self.known(&key, &object, id).await,
         }
+    }
+
+    /// Puts a run off whose first Job waits for its pod while other runs of the namespace are being started: there is
+    /// nothing to do about it but to say so.
+    async fn put_off(&self, key: &RunKey) -> Result<bool, Problem> {
+        if !self.context.pace.is_busy(&key.namespace) || !self.acts.of(key).is_empty() {
+            return Ok(false);
+        }
+        let Some(id) = self.journal.run_by_name(&key.namespace, &key.name).await.map_err(problem)? else {
+            return Ok(false);
+        };
+        let Some(state) = self.begun(id).await? else { return Ok(false) };
+        let idle =
+            state.segment == 1 && state.segment_state == SegmentState::Queued && state.cancel_requested.is_none();
+        let (queue, again) = (self.queue.clone(), key.clone());
+        Ok(idle && self.context.pace.defer(&key.namespace, ("run", key.name.clone()), move || queue.push(again)))
     }
 
     /// A run without an object: made again unless it has ended. Deleting is not cancelling.
@@ -93,8 +121,7 @@ impl Runs {
     pub async fn recreate(&self, key: &RunKey, state: &RunState) -> Result<(), Problem> {
         let Some(request) = request_of(state) else { return Ok(()) };
         let object = run_object(key, &request, &state.workflow.uid, state.run_id);
-        let api = self.context.namespaced::<WorkflowRun>(&key.namespace);
-        if let Created::New(_) = create_once(&api, &key.name, &object).await? {
+        if let Created::New(_) = create_once(&self.context.client, &key.namespace, &key.name, &object).await? {
             tracing::info!(namespace = key.namespace, run = key.name, "made the WorkflowRun of an open journal");
         }
         Ok(())
@@ -322,7 +349,7 @@ impl Runs {
             Step::CreateJob { segment } => {
                 let job = self.build(key, object, state, pin, segment);
                 failpoint::hit("job-create-before");
-                let made = create_once(&api, &job.name_any(), &job).await?;
+                let made = create_once(&self.context.client, &key.namespace, &job.name_any(), &job).await?;
                 failpoint::hit("job-create-after");
                 let made = match made {
                     Created::New(made) => made,
@@ -407,7 +434,7 @@ impl Runs {
             let (queue, again) = (self.queue.clone(), key.clone());
             let later = move || queue.push_after(again, Duration::from_millis(200));
             if self.context.pace.defer(&key.namespace, ("run", key.name.clone()), later) {
-                return Ok(Next::OnChange);
+                return Ok(Next::After(PUT_OFF));
             }
             let due = state.head_time.checked_add(ON_ITS_WAY).unwrap_or(now);
             if due > now {

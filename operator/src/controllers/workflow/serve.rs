@@ -31,6 +31,9 @@ const LONGEST: Duration = Duration::from_hours(1);
 /// Statuses put off are written this long after the last start, so that a burst with a pause is one burst.
 const AFTER_BURST: Duration = Duration::from_millis(200);
 
+/// A status that was put off is looked at after this time whatever else is going on.
+const PUT_OFF: Duration = Duration::from_secs(30);
+
 /// What came of a slot.
 enum Served {
     /// Its run exists.
@@ -39,6 +42,14 @@ enum Served {
     Before,
     /// It gives no run.
     Taken,
+}
+
+/// What came of making a run.
+enum Made {
+    /// Its object is there.
+    Object(Box<Created<WorkflowRun>>),
+    /// It was not to be made.
+    Not(Served),
 }
 
 /// A status as it was written, and what the API server called the result.
@@ -113,7 +124,7 @@ impl Workflows {
         self.arm(key, found.next_slot);
         found.runs = &runs;
         if !self.summarize(key, &workflow, before.as_ref(), &found, started).await? {
-            return failed.map_or(Ok(next), Err);
+            return failed.map_or(Ok(next.sooner(Next::After(PUT_OFF))), Err);
         }
         // What is deleted was told in the status before.
         self.prune(key, &prune).await?;
@@ -188,24 +199,36 @@ impl Workflows {
                 parent: None,
             },
         };
-        let run_id = match self.runs.admit(&run, workflow, &request).await? {
-            Admitted::Open(run_id) => run_id,
-            Admitted::AlreadyRan(_) => return Ok(Served::Before),
-            Admitted::Taken(_) => return Ok(Served::Taken),
+        self.runs.about_to_make(&run);
+        let made = self.make(&run, workflow, &request).await;
+        self.runs.just_made(run.clone(), matches!(made, Ok(Made::Object(_))));
+        let made = match made? {
+            Made::Object(made) => made,
+            Made::Not(served) => return Ok(served),
         };
-        let object = run_object(&run, &request, &workflow.uid().unwrap_or_default(), run_id);
-        let made = create_once(&context.namespaced::<WorkflowRun>(&key.0), &run.name, &object).await?;
         failpoint::hit("slot-run-created");
-        if let Created::New(_) = &made {
+        if let Created::New(_) = made.as_ref() {
             let late = context.clock.now().duration_since(due.slot).saturating_sub(validate::jitter_of(workflow));
             context.metrics.skew(Started::Run, late);
         }
-        let (Created::New(made) | Created::Existing(made)) = made;
+        let (Created::New(made) | Created::Existing(made)) = *made;
         tracing::info!(namespace = key.0, run = run.name, slot = %due.slot, "started the run of a slot");
-        // The watch will show it; the first Job need not wait for that.
-        self.runs.objects.put(made.clone());
-        self.runs.just_made(run);
         Ok(Served::Run(Box::new(made)))
+    }
+
+    /// Begins the journal of a run and makes its object.
+    async fn make(&self, run: &RunKey, workflow: &Workflow, request: &Request) -> Result<Made, Problem> {
+        let run_id = match self.runs.admit(run, workflow, request).await? {
+            Admitted::Open(run_id) => run_id,
+            Admitted::AlreadyRan(_) => return Ok(Made::Not(Served::Before)),
+            Admitted::Taken(_) => return Ok(Made::Not(Served::Taken)),
+        };
+        let object = run_object(run, request, &workflow.uid().unwrap_or_default(), run_id);
+        let made = create_once(&self.runs.context.client, &run.namespace, &run.name, &object).await?;
+        let (Created::New(object) | Created::Existing(object)) = &made;
+        // The watch will show it; the first Job need not wait for that.
+        self.runs.objects.put(object.clone());
+        Ok(Made::Object(Box::new(made)))
     }
 
     /// Cancels the runs that a due slot replaces. Who waits for them is woken by their end.
