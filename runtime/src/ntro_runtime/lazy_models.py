@@ -74,7 +74,7 @@ def _deferred() -> Iterator[None]:
 def _without_star_of_models(package: ModuleType, loader: Loader) -> None:
     """Executes the package with nothing for `from .models import *` to find; its names are looked up when asked for."""
     sys.modules[PACKAGE] = package
-    models = importlib.import_module(MODELS)
+    models: Any = importlib.import_module(MODELS)
     names: list[str] = models.__all__
     models.__all__ = []
     try:
