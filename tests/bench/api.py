@@ -127,6 +127,7 @@ class Watch:
         self.stopped = threading.Event()
         version = cluster.expect("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
         self.connection = cluster.connection()
+        self.connection.timeout = 3600
         # Metadata is enough, and leaves the server its time.
         accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
         self.connection.request("GET", f"{path}?watch=1&resourceVersion={version}", headers={"Accept": accept})
