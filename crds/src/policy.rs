@@ -79,7 +79,8 @@ pub struct Deciders {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = schema::DURATION))]
     pub due: Option<String>,
-    /// What happens when that time is over: `reject`, `escalate` or `fail`. `reject` if absent.
+    /// What happens when that time is over: `reject` (the default): the gate is rejected in the operator's name, after every
+    /// answer that came in time. `escalate` and `fail` are reserved, and refused for now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_expiry: Option<OnExpiry>,
 }

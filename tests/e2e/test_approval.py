@@ -231,3 +231,21 @@ def test_an_activity_without_its_approval_is_not_executed(tenant: Tenant, fresh_
     assert not [e for e in run.journal() if e.get("type") == "activityScheduled"]
     tenant.ntro("run", "cancel", run.name, person=tenant.runner).ok()
     wait_for("it is cancelled", lambda: run.phase() == "Cancelled")
+
+
+def test_a_gate_that_nobody_answers_in_time_is_rejected(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
+    key = fresh_name("late")
+    flags = [f for pair in (f"url={outside.url}", f"key={key}") for f in ("--set", pair)]
+    tenant.workflow(BUNDLES / "probe", key, "--name", key, *flags).ok()
+    me = kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}").ok().out
+    policy: dict[str, Any] = {"author": me, "default": {"due": "5s"}}
+    tenant.kubectl("patch", "nwf", key, "--type=merge", "-p", json.dumps({"spec": {"gatePolicy": policy}})).ok()
+    run = tenant.start(key)
+    run.reach("Succeeded")
+    gate = run.gates(None)[0]
+    assert gate["status"]["state"] == "Rejected" and gate["spec"]["due"]
+    assert gate["status"]["decisions"][0]["actor"].startswith("system:serviceaccount:")
+    assert outside.effects(f"{key}/post") == []
+    policy["default"]["onExpiry"] = "escalate"
+    tenant.kubectl("patch", "nwf", key, "--type=merge", "-p", json.dumps({"spec": {"gatePolicy": policy}})).ok()
+    wait_for("it is said", lambda: any(c["reason"] == "GatePolicyInvalid" for c in tenant.get("nwf", key)["status"]["conditions"]))

@@ -1,4 +1,4 @@
-"""Nothing is written while nothing happens."""
+"""Nothing is written while nothing happens, and little when something does."""
 
 from __future__ import annotations
 
@@ -37,6 +37,26 @@ def idle(seconds: float, tenant: Tenant, outside: Outside, fresh_name: Callable[
     settled = quiet_since(20)
     time.sleep(seconds)  # the time is what is tested
     assert [w for w in writes() if w["requestReceivedTimestamp"] > settled] == []
+
+
+def test_a_run_with_a_gate_costs_few_writes(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
+    """At most 12 to the run, its gate, act and Jobs, at most 2 to its Workflow's status; deletes and Events not counted."""
+    name = fresh_name("few")
+    flags = [f for pair in (f"url={outside.url}", f"key={name}") for f in ("--set", pair)]
+    tenant.workflow(BUNDLES / "probe", "probe", "--name", name, *flags).ok()
+    quiet_since(5)
+    began = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    run = tenant.start(name)
+    run.reach("Waiting")
+    run.approve()
+    run.reach("Succeeded")
+    quiet_since(15)
+    done = [w for w in writes() if w["requestReceivedTimestamp"] >= began and w["verb"] != "delete"]
+    about = [w["objectRef"] for w in done if w["objectRef"].get("namespace") == tenant.slug]
+    ours = [f"{o['resource']}/{o.get('subresource', '')} {o['name']}" for o in about if str(o.get("name", "")).startswith(run.name)]
+    assert len(ours) <= 12, ours
+    workflow = [o for o in about if o["resource"] == "workflows" and o.get("name") == name]
+    assert len(workflow) <= 2, workflow
 
 
 def writes() -> list[dict]:

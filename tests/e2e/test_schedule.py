@@ -336,6 +336,15 @@ def test_history_and_time_to_live_delete_only_what_was_told(tenant: Tenant, make
     assert "active" not in told
 
 
+def test_an_ended_run_goes_with_its_workflow(tenant: Tenant, make: Make) -> None:
+    name = make()
+    run = tenant.start(name)
+    run.reach("Succeeded")
+    wait_for("it belongs to its Workflow", lambda: [o["kind"] for o in run.object()["metadata"].get("ownerReferences", [])] == ["Workflow"])
+    tenant.kubectl("delete", "nwf", name).ok()
+    wait_for("it is gone", lambda: tenant.kubectl("get", "nrun", run.name).code != 0)
+
+
 def test_next_reads_a_file_or_the_cluster(tenant: Tenant, make: Make, tmp_path) -> None:
     spec = {"schedule": "0 8 * * *", "timeZone": "Europe/London", "calendar": {"businessDays": [5], "holidays": ["2026-12-25"]}}
     name = make(**spec)

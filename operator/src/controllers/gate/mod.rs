@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
@@ -12,7 +12,7 @@ use ntro_crds::gate::{Decision, GateAction, GateState, Revision};
 use ntro_crds::policy::OnExpiry;
 use ntro_crds::user_action::Verb;
 use ntro_crds::workflow_run::Pin;
-use ntro_crds::{API_VERSION, Gate, GateSpec, GateStatus, labels, names};
+use ntro_crds::{API_VERSION, Gate, GateSpec, GateStatus, duration, labels, names};
 use ntro_journal::RunState;
 use ntro_journal::machine;
 use ntro_journal::protocol::{self as journal, GateCloseCause};
@@ -40,6 +40,23 @@ pub struct GateInput<'a> {
     pub now: Timestamp,
 }
 
+/// Until when an answer to a gate counts: what its policy allows, and the runbook's own limit.
+pub fn due(gate: &machine::Gate, pin: &Pin) -> Option<Timestamp> {
+    earliest(gate.due, policy_due(gate, pin))
+}
+
+/// When the policy ends the wait of a gate.
+pub fn policy_due(gate: &machine::Gate, pin: &Pin) -> Option<Timestamp> {
+    let rule = pin.gate_policy.as_ref()?.rule_for(&gate.step)?;
+    // The schema lets nothing else through than what can be read.
+    let wait = duration::parse(rule.due.as_deref()?).ok()?;
+    gate.opened_at.checked_add(SignedDuration::try_from(wait).ok()?).ok()
+}
+
+fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
+}
+
 /// The Gate object.
 pub fn build(input: &GateInput<'_>) -> Gate {
     let GateInput { state, gate, pin, .. } = input;
@@ -55,8 +72,8 @@ pub fn build(input: &GateInput<'_>) -> Gate {
         title: input.title.to_owned(),
         component: component(&gate.component),
         actions: actions(gate),
-        due: gate.due.map(time),
-        on_expiry: rule.and_then(|rule| rule.on_expiry).unwrap_or(OnExpiry::Fail),
+        due: due(gate, pin).map(time),
+        on_expiry: rule.and_then(|rule| rule.on_expiry).unwrap_or(OnExpiry::Reject),
     };
     let mut object = Gate::new(&names::gate(&state.name, &gate.step, &id), spec);
     object.metadata = ObjectMeta {

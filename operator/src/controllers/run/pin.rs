@@ -2,6 +2,7 @@
 
 use ntro_bundle::config_schema::ConfigSchema;
 use ntro_crds::labels::RUNNER_SERVICE_ACCOUNT;
+use ntro_crds::policy::OnExpiry;
 use ntro_crds::runbook::VerifiedVersion;
 use ntro_crds::schema::Object;
 use ntro_crds::workflow_run::{Pin, PinnedRunbook, Request};
@@ -46,6 +47,9 @@ pub enum PinError {
         /// The runbook.
         runbook: String,
     },
+    /// The gate policy asks for what this release cannot do.
+    #[error("gatePolicy: onExpiry {0} is not there yet; `reject` is")]
+    ExpiryUnsupported(&'static str),
 }
 
 impl Classified for PinError {
@@ -54,7 +58,10 @@ impl Classified for PinError {
             Self::RunbookMissing(_) | Self::RunbookNotReady(_) | Self::VersionNotVerified { .. } => {
                 Class::Waiting { after: std::time::Duration::from_mins(1) }
             }
-            Self::ImageNotPinned(_) | Self::ConfigInvalid(_) | Self::UnknownStep { .. } => Class::Invalid,
+            Self::ImageNotPinned(_)
+            | Self::ConfigInvalid(_)
+            | Self::UnknownStep { .. }
+            | Self::ExpiryUnsupported(_) => Class::Invalid,
         }
     }
 
@@ -65,7 +72,7 @@ impl Classified for PinError {
             Self::VersionNotVerified { .. } => "VersionNotVerified",
             Self::ImageNotPinned(_) => "ImageNotPinned",
             Self::ConfigInvalid(_) => "ConfigInvalid",
-            Self::UnknownStep { .. } => "GatePolicyInvalid",
+            Self::UnknownStep { .. } | Self::ExpiryUnsupported(_) => "GatePolicyInvalid",
         }
     }
 }
@@ -107,6 +114,15 @@ pub fn config(workflow: &Workflow, version: &VerifiedVersion, context: Option<&V
 
 /// Refuses a gate policy for steps that do not exist.
 pub fn check_gate_policy(workflow: &Workflow, version: &VerifiedVersion) -> Result<(), PinError> {
+    let policies = workflow.spec.gate_policy.iter();
+    let deciders = policies.flat_map(|p| p.default.iter().chain(p.gates.iter().flatten().map(|rule| &rule.deciders)));
+    for expiry in deciders.filter_map(|deciders| deciders.on_expiry) {
+        match expiry {
+            OnExpiry::Reject => {}
+            OnExpiry::Escalate => return Err(PinError::ExpiryUnsupported("escalate")),
+            OnExpiry::Fail => return Err(PinError::ExpiryUnsupported("fail")),
+        }
+    }
     let mut rules = workflow.spec.gate_policy.iter().flat_map(|policy| policy.gates.iter().flatten());
     let steps: Vec<&str> = version.steps.iter().flatten().map(|step| step.id.as_str()).collect();
     match rules.find(|rule| !steps.contains(&rule.step.as_str())) {

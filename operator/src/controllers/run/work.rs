@@ -9,10 +9,11 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use ntro_crds::admission::OPERATOR_SERVICE_ACCOUNT;
 use ntro_crds::workflow_run::{Phase, Pin, TriggerKind, WorkflowRunStatus};
 use ntro_crds::{WorkflowRun, labels};
-use ntro_journal::machine::SegmentState;
-use ntro_journal::{JournalError, PublishedHead, RunState};
+use ntro_journal::machine::{Gate, GateState, SegmentState};
+use ntro_journal::{GateAct, JournalError, PublishedHead, RunState, protocol as journal};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -22,6 +23,7 @@ use super::object::{is_same, key_of, last_write, request_of, run_object};
 use super::objects::Known;
 use super::plan::{self, JobView, Limits, PodView, Step, View};
 use super::status::{self, Source};
+use super::wake::settle_acts;
 use super::{RunKey, Runs, object, pin};
 use crate::controllers::act::{self, problem};
 use crate::controllers::gate::{self, GateInput};
@@ -36,6 +38,8 @@ const COALESCE: SignedDuration = SignedDuration::from_secs(10);
 /// How long a run may be on its way to a pod before its status says so: most are there sooner.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(2);
 
+/// Longest sleep until a gate expires, in case the clock is set.
+const LONGEST: Duration = Duration::from_hours(1);
 /// A run that was put off is looked at after this time whatever else is going on.
 const PUT_OFF: Duration = Duration::from_secs(30);
 
@@ -236,7 +240,9 @@ impl Runs {
         let acts = self.acts.of(key);
         act::process(&self.context, &self.journal, state, &pin, &acts).await?;
         let state = self.journal.state(id).await.map_err(problem)?;
-        let mut next = self.jobs(key, object, &state, &pin).await?;
+        let expiry = self.expire_gates(&state, &pin).await?;
+        let state = self.journal.state(id).await.map_err(problem)?;
+        let mut next = self.jobs(key, object, &state, &pin).await?.sooner(expiry);
         let state = self.journal.state(id).await.map_err(problem)?;
         // A Gate that the API server does not take must not hide how the run stands.
         let gates = self.gates(key, object, &state, &pin).await;
@@ -245,6 +251,50 @@ impl Runs {
         let now = self.context.clock.now();
         if let Some(due) = act::prune(&self.context, &acts, now).await? {
             next = next.sooner(Next::After(plan::until(now, due)));
+        }
+        Ok(next)
+    }
+
+    /// Rejects the gates that have waited for longer than their policy lets them. Every act that came in time comes first.
+    async fn expire_gates(&self, state: &RunState, pin: &Pin) -> Result<Next, Problem> {
+        if state.terminal.is_some() {
+            return Ok(Next::OnChange);
+        }
+        let open = |gate: &&Gate| gate.state == GateState::Open;
+        let waits: Vec<_> = state
+            .gates
+            .values()
+            .filter(open)
+            .filter_map(|gate| Some((gate.id, gate::policy_due(gate, pin)?)))
+            .collect();
+        let now = self.context.clock.now();
+        let mut next = Next::OnChange;
+        if waits.iter().any(|(_, due)| *due <= now) {
+            settle_acts(&self.context).await?;
+        }
+        for (gate_id, due) in waits {
+            if due > now {
+                next = next.sooner(Next::After(plan::until(now, due).min(LONGEST)));
+                continue;
+            }
+            // What the acts left open.
+            let state = self.journal.state(state.run_id).await.map_err(problem)?;
+            let Some(gate) = state.gates.values().filter(open).find(|gate| gate.id == gate_id) else { continue };
+            let expired = GateAct {
+                gate_id,
+                revision: gate.revision,
+                digest: None,
+                verb: journal::Verb::Reject,
+                actor: format!("system:serviceaccount:{}:{OPERATOR_SERVICE_ACCOUNT}", self.context.settings.namespace),
+                groups: Vec::new(),
+                // The same gate expires once, whoever asks.
+                act: format!("expired-{gate_id}"),
+                acted_at: due,
+                comment: None,
+                correction: None,
+            };
+            let outcome = self.journal.decide(state.run_id, expired).await.map_err(problem)?;
+            tracing::info!(run_id = %state.run_id, step = gate.step, ?outcome, "a gate waited for longer than its policy lets it");
         }
         Ok(next)
     }
