@@ -35,7 +35,7 @@ binaries: packages
 .PHONY: test
 test: lint golden built images ## Everything that must pass.
 	# What needs the processor and what mostly waits for pods, side by side; the first gives way.
-	$(MAKE) -j2 --output-sync=line unit e2e
+	$(MAKE) -j2 --no-print-directory --output-sync=line unit e2e
 
 .PHONY: lint
 lint: venv ## Formatting and lints, Rust and Python.
@@ -52,7 +52,7 @@ built:
 
 .PHONY: unit
 unit: venv built ## Unit, property and model tests; the crash tests of the runtime against the real journal.
-	nice -n 15 cargo test --locked --workspace
+	+nice -n 15 cargo test --locked --workspace
 	cd runtime && nice -n 15 $(PY) -m pytest -q tests
 	nice -n 15 $(PY) -m pytest -q examples/runbooks
 

@@ -176,7 +176,12 @@ class Run:
         return wait_for(f"{self.name} opens a gate {step or ''}", find)
 
     def approve(self, step: str | None = None, *more: str, person: Person | None = None) -> Done:
-        return self.tenant.ntro("gate", "approve", self.gate(step), *more, person=person or self.tenant.approver)
+        """Approves a gate. In a tenant that is seconds old the policy is not verified yet, and a person repeats the command."""
+        gate, until = self.gate(step), time.monotonic() + 10
+        while True:
+            done = self.tenant.ntro("gate", "approve", gate, *more, person=person or self.tenant.approver)
+            if "policy that proves who acts" not in done.err or time.monotonic() > until:
+                return done
 
     def jobs(self) -> list[dict[str, Any]]:
         return self.tenant.items("job", "-l", f"ntro.dev/run={self.name}")

@@ -149,7 +149,7 @@ fn explain(reason: &str) -> String {
         "NotInPolicy" => "the workflow's gatePolicy does not name you or one of your groups for this gate",
         "NotDistinct" => "the workflow's gatePolicy wants another person for this gate",
         "ApprovalPolicyMissing" => {
-            "the admission policy that proves who acts was missing or altered; nothing counts until an administrator has restored the chart `ntro`"
+            "the admission policy that proves who acts was missing or altered, or is not verified yet because the tenant is seconds old; repeat the command, and if it is refused again, an administrator has to restore the chart `ntro`"
         }
         "DraftMissing" | "DraftMismatch" => "what was uploaded with it is not there any more; repeat the command",
         "RunTerminal" | "Sealed" => "the run has ended",
