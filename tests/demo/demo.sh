@@ -31,7 +31,7 @@ step "Images"
 
 step "Charts"
 helm upgrade --install ntro-crds "$root/charts/ntro-crds" --namespace $system --create-namespace --wait >/dev/null
-helm upgrade --install ntro "$root/charts/ntro" --namespace $system --wait --timeout 5m \
+helm upgrade --install --force-conflicts ntro "$root/charts/ntro" --namespace $system --wait --timeout 5m \
   --set image="$OPERATOR_IMAGE" --set runnerImage="$RUNNER_IMAGE" >/dev/null
 kubectl -n $system rollout status statefulset/ntro --timeout=5m
 
