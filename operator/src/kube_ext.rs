@@ -8,7 +8,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, PartialObjectMeta, Patch, PatchParams, PostParams, Request};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -49,14 +49,15 @@ pub enum Created<K> {
 ///
 /// What was created is the object that was sent, with the metadata that the server gave it: the rest is not sent back,
 /// because it is known, and a month's end creates thousands. What admission added to it is seen by the watch.
-pub async fn create_once<K>(client: &Client, namespace: &str, name: &str, object: &K) -> kube::Result<Created<K>>
+pub async fn create_once<K>(client: &Client, object: &K) -> kube::Result<Created<K>>
 where
     K: Kind,
 {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
     let mut request =
-        Request::new(K::url_path(&(), Some(namespace))).create(&params, body).map_err(kube::Error::BuildRequest)?;
+        Request::new(K::url_path(&(), Some(&namespace))).create(&params, body).map_err(kube::Error::BuildRequest)?;
     request.headers_mut().insert(ACCEPT, METADATA_ONLY);
     match client.request::<PartialObjectMeta<K>>(request).await {
         Ok(made) => {
@@ -65,7 +66,7 @@ where
             Ok(Created::New(created))
         }
         Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
-            Api::namespaced(client.clone(), namespace).get(name).await.map(Created::Existing)
+            Api::namespaced(client.clone(), &namespace).get(&name).await.map(Created::Existing)
         }
         Err(error) => Err(error),
     }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A namespace whose starts never end has its statuses written all the same after this time.
-const LONGEST: Duration = Duration::from_secs(30);
+/// Nothing is put off for longer: a namespace whose starts never end has its statuses written all the same.
+pub const LONGEST: Duration = Duration::from_secs(30);
 
 /// Who is starting runs, by namespace. Cloning is cheap.
 #[derive(Clone, Default)]

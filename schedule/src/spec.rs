@@ -1,7 +1,7 @@
 //! What a Workflow's spec says of slots and periods, read.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use ntro_crds::workflow::{PeriodUnit, Weekday, WorkflowSpec};
 use thiserror::Error;
 
@@ -9,7 +9,7 @@ use crate::calendar::{BadCalendar, Calendar};
 use crate::cron::{BadSchedule, Schedule};
 use crate::slots::Slots;
 use crate::zone::UnknownZone;
-use crate::{period, zone};
+use crate::{jitter, period, zone};
 
 /// The accounting period before the one the slot lies in.
 const DEFAULT_OFFSET: i32 = -1;
@@ -33,7 +33,7 @@ pub enum BadSpec {
     PeriodZone(UnknownZone),
 }
 
-/// The slots of a spec; none without a schedule. `seed` is `namespace/name` of the Workflow.
+/// The slots of a spec; none without a schedule. `seed` is that of the Workflow.
 pub fn slots(spec: &WorkflowSpec, seed: &str) -> Result<Slots, BadSpec> {
     let zone = spec.time_zone.as_deref();
     let texts = spec.schedule.iter().chain(spec.schedules.iter().flatten());
@@ -69,6 +69,16 @@ fn weekday(day: Weekday) -> jiff::civil::Weekday {
         Weekday::Saturday => Day::Saturday,
         Weekday::Sunday => Day::Sunday,
     }
+}
+
+/// What hashed fields and the jitter of a Workflow follow from.
+pub fn seed(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
+/// How much later than its slot each run is due. `seed` is that of the Workflow.
+pub fn jitter(spec: &WorkflowSpec, seed: &str) -> SignedDuration {
+    jitter::of(seed, SignedDuration::from_secs(spec.jitter_seconds.unwrap_or_default()))
 }
 
 /// Checks the period's zone.

@@ -13,8 +13,8 @@ use kube::api::{ListParams, ObjectMeta, PostParams};
 use ntro_crds::workflow_run::{Context, Phase, Request, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{Workflow, WorkflowRun, WorkflowRunSpec, labels, names};
 use ntro_schedule::slots::Slots;
-use ntro_schedule::spec::{period_of, slots};
-use ntro_schedule::{jitter, zone};
+use ntro_schedule::spec::{self, period_of, slots};
+use ntro_schedule::zone;
 use serde_json::{Value, json};
 
 use crate::args;
@@ -39,15 +39,14 @@ struct Schedule {
 impl Schedule {
     fn of(workflow: Workflow, namespace: &str) -> Result<Self> {
         let name = workflow.name_any();
-        let seed = format!("{}/{name}", workflow.namespace().unwrap_or_else(|| namespace.to_owned()));
+        let seed = spec::seed(workflow.namespace().as_deref().unwrap_or(namespace), &name);
         let invalid = |error: String| Failure::Invalid(format!("Workflow {name}: {error}"));
         let slots = slots(&workflow.spec, &seed).map_err(|e| invalid(e.to_string()))?;
         if slots.schedules.is_empty() {
             return Err(invalid("it has no schedule".to_owned()));
         }
         let zone = zone::parse(workflow.spec.time_zone.as_deref()).map_err(|e| invalid(e.to_string()))?;
-        let most = SignedDuration::from_secs(workflow.spec.jitter_seconds.unwrap_or_default());
-        Ok(Self { jitter: jitter::of(&seed, most), workflow, slots, zone })
+        Ok(Self { jitter: spec::jitter(&workflow.spec, &seed), workflow, slots, zone })
     }
 
     fn local(&self, time: Timestamp) -> String {

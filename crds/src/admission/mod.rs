@@ -14,6 +14,11 @@ use serde_json::{Value, json};
 /// ServiceAccount of the operator, in the namespace it runs in.
 pub const OPERATOR_SERVICE_ACCOUNT: &str = "ntro";
 
+/// Name of the operator as the API server knows it, if it runs in this namespace.
+pub fn operator_user(namespace: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{OPERATOR_SERVICE_ACCOUNT}")
+}
+
 /// What of an installation the policies depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Install {
@@ -100,7 +105,7 @@ pub fn build(words: &Words) -> Vec<Policy> {
 
 impl Words {
     fn operator(&self) -> String {
-        format!("system:serviceaccount:{}:{OPERATOR_SERVICE_ACCOUNT}", self.operator_namespace)
+        operator_user(&self.operator_namespace)
     }
 }
 

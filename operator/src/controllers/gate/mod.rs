@@ -42,7 +42,7 @@ pub struct GateInput<'a> {
 
 /// Until when an answer to a gate counts: what its policy allows, and the runbook's own limit.
 pub fn due(gate: &machine::Gate, pin: &Pin) -> Option<Timestamp> {
-    earliest(gate.due, policy_due(gate, pin))
+    gate.due.into_iter().chain(policy_due(gate, pin)).min()
 }
 
 /// When the policy ends the wait of a gate.
@@ -51,10 +51,6 @@ pub fn policy_due(gate: &machine::Gate, pin: &Pin) -> Option<Timestamp> {
     // The schema lets nothing else through than what can be read.
     let wait = duration::parse(rule.due.as_deref()?).ok()?;
     gate.opened_at.checked_add(SignedDuration::try_from(wait).ok()?).ok()
-}
-
-fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
-    a.into_iter().chain(b).min()
 }
 
 /// The Gate object.
@@ -184,7 +180,7 @@ pub async fn ensure(context: &Context, inputs: &[GateInput<'_>], seen: &[Arc<Gat
         let api = context.namespaced::<Gate>(&input.state.namespace);
         let current = match seen.iter().find(|gate| gate.name_any() == name) {
             Some(gate) if gate.metadata.deletion_timestamp.is_none() => Gate::clone(gate),
-            _ => match create_once(&context.client, &wanted.namespace().unwrap_or_default(), &name, &wanted).await? {
+            _ => match create_once(&context.client, &wanted).await? {
                 Created::New(gate) | Created::Existing(gate) => gate,
             },
         };

@@ -37,40 +37,12 @@ impl<K: Resource<DynamicType = ()>> Index<K> {
         inner.by_run.get(run).map(|objects| objects.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// Every run that has an object here.
-    pub fn runs(&self) -> Vec<RunKey> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).by_run.keys().cloned().collect()
-    }
-
-    /// Takes up an object; gives the run it belongs to.
+    /// Takes up an object.
     pub fn put(&self, run: RunKey, object: K) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let name = object.name_any();
         inner.run_of.insert((run.namespace.clone(), name.clone()), run.clone());
         inner.by_run.entry(run).or_default().insert(name, Arc::new(object));
-    }
-
-    /// Forgets an object; gives the run it belonged to.
-    pub fn remove(&self, namespace: &str, name: &str) -> Option<RunKey> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let run = inner.run_of.remove(&(namespace.to_owned(), name.to_owned()))?;
-        if let Some(objects) = inner.by_run.get_mut(&run) {
-            objects.remove(name);
-            if objects.is_empty() {
-                inner.by_run.remove(&run);
-            }
-        }
-        Some(run)
-    }
-
-    /// Forgets what is not among `names` of a namespace (of all namespaces if `None`); gives the runs concerned.
-    fn retain(&self, namespace: Option<&str>, seen: &HashSet<(String, String)>) -> Vec<RunKey> {
-        let gone: Vec<_> = {
-            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let here = |key: &&(String, String)| namespace.is_none_or(|ns| key.0 == ns) && !seen.contains(*key);
-            inner.run_of.keys().filter(here).cloned().collect()
-        };
-        gone.iter().filter_map(|(namespace, name)| self.remove(namespace, name)).collect()
     }
 }
 
@@ -91,11 +63,24 @@ impl<K: Resource<DynamicType = ()> + Send + Sync + 'static> Shelf<K> for Index<K
     }
 
     fn remove(&self, namespace: &str, name: &str) -> Option<RunKey> {
-        Self::remove(self, namespace, name)
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = inner.run_of.remove(&(namespace.to_owned(), name.to_owned()))?;
+        if let Some(objects) = inner.by_run.get_mut(&run) {
+            objects.remove(name);
+            if objects.is_empty() {
+                inner.by_run.remove(&run);
+            }
+        }
+        Some(run)
     }
 
     fn retain(&self, namespace: Option<&str>, seen: &HashSet<(String, String)>) -> Vec<RunKey> {
-        Self::retain(self, namespace, seen)
+        let gone: Vec<_> = {
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let here = |key: &&(String, String)| namespace.is_none_or(|ns| key.0 == ns) && !seen.contains(*key);
+            inner.run_of.keys().filter(here).cloned().collect()
+        };
+        gone.iter().filter_map(|(namespace, name)| self.remove(namespace, name)).collect()
     }
 }
 

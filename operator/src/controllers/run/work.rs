@@ -9,7 +9,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
-use ntro_crds::admission::OPERATOR_SERVICE_ACCOUNT;
+use ntro_crds::admission::operator_user;
 use ntro_crds::workflow_run::{Phase, Pin, TriggerKind, WorkflowRunStatus};
 use ntro_crds::{WorkflowRun, labels};
 use ntro_journal::machine::{Gate, GateState, SegmentState};
@@ -32,6 +32,7 @@ use crate::error::{Class, Next, Problem};
 use crate::failpoint;
 use crate::kube_ext::{Created, FIELD_MANAGER, create_once, patch_status_if_changed};
 use crate::metrics::Started;
+use crate::pace;
 
 /// Changes that nobody waits for are written together, this far apart.
 const COALESCE: SignedDuration = SignedDuration::from_secs(10);
@@ -40,9 +41,6 @@ const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(2);
 
 /// Longest sleep until a gate expires, in case the clock is set.
 const LONGEST: Duration = Duration::from_hours(1);
-/// A run that was put off is looked at after this time whatever else is going on.
-const PUT_OFF: Duration = Duration::from_secs(30);
-
 /// Jobs and pods of a run.
 struct Seen {
     jobs: Vec<JobView>,
@@ -63,7 +61,7 @@ impl Runs {
         }
         let starting = self.lock_starting().remove(&key);
         if starting.is_none() && self.put_off(&key).await? {
-            return Ok(Next::After(PUT_OFF));
+            return Ok(Next::After(pace::LONGEST));
         }
         let object = match known_object {
             Known::Open(object) => Some(object),
@@ -125,7 +123,7 @@ impl Runs {
     pub async fn recreate(&self, key: &RunKey, state: &RunState) -> Result<(), Problem> {
         let Some(request) = request_of(state) else { return Ok(()) };
         let object = run_object(key, &request, &state.workflow.uid, state.run_id);
-        if let Created::New(_) = create_once(&self.context.client, &key.namespace, &key.name, &object).await? {
+        if let Created::New(_) = create_once(&self.context.client, &object).await? {
             tracing::info!(namespace = key.namespace, run = key.name, "made the WorkflowRun of an open journal");
         }
         Ok(())
@@ -285,7 +283,7 @@ impl Runs {
                 revision: gate.revision,
                 digest: None,
                 verb: journal::Verb::Reject,
-                actor: format!("system:serviceaccount:{}:{OPERATOR_SERVICE_ACCOUNT}", self.context.settings.namespace),
+                actor: operator_user(&self.context.settings.namespace),
                 groups: Vec::new(),
                 // The same gate expires once, whoever asks.
                 act: format!("expired-{gate_id}"),
@@ -399,7 +397,7 @@ impl Runs {
             Step::CreateJob { segment } => {
                 let job = self.build(key, object, state, pin, segment);
                 failpoint::hit("job-create-before");
-                let made = create_once(&self.context.client, &key.namespace, &job.name_any(), &job).await?;
+                let made = create_once(&self.context.client, &job).await?;
                 failpoint::hit("job-create-after");
                 let made = match made {
                     Created::New(made) => made,
@@ -484,7 +482,7 @@ impl Runs {
             let (queue, again) = (self.queue.clone(), key.clone());
             let later = move || queue.push_after(again, Duration::from_millis(200));
             if self.context.pace.defer(&key.namespace, ("run", key.name.clone()), later) {
-                return Ok(Next::After(PUT_OFF));
+                return Ok(Next::After(pace::LONGEST));
             }
             let due = state.head_time.checked_add(ON_ITS_WAY).unwrap_or(now);
             if due > now {

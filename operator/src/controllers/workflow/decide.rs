@@ -4,7 +4,7 @@
 //! that an edit never starts anything of the past. Slots are taken in order; each is started, queued or skipped, once. What
 //! was decided and not written to the status before a crash is decided again from the same slots, with the same outcome.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use ntro_schedule::slots::Slots;
@@ -176,7 +176,7 @@ pub fn decide(rules: &Rules, past: &Past<'_>, period_of: &dyn Fn(Timestamp) -> S
     decision.served = fired.filter(|slot| past.last_run.is_none_or(|known| *slot > known));
     let known = past.queued.iter().copied().chain(fired).chain(past.last_run).chain(past.last_missed);
     let base = known.fold(past.observed, Timestamp::max);
-    let mut judge = Judge { rules, past, period_of, clock, decision, started: BTreeMap::new() };
+    let mut judge = Judge { rules, past, period_of, clock, decision, taken: BTreeSet::new() };
     judge.waiting(&ran);
     judge.newly_due(base, &ran);
     judge.decision
@@ -204,8 +204,8 @@ struct Judge<'a> {
     period_of: &'a dyn Fn(Timestamp) -> String,
     clock: Timestamp,
     decision: Decision,
-    /// Runs to start by period, by their slot.
-    started: BTreeMap<String, Timestamp>,
+    /// Periods for which a run is to start or a slot waits.
+    taken: BTreeSet<String>,
 }
 
 impl Judge<'_> {
@@ -260,10 +260,10 @@ impl Judge<'_> {
             .collect();
         // A run that waits for a person hinders longest: that is what people must hear of.
         let behind = in_the_way.iter().find(|run| run.waiting).or(in_the_way.first());
-        let started = self.started.contains_key(&period);
-        if self.rules.concurrency == Concurrency::Allow || (behind.is_none() && !started) {
+        let taken = self.taken.contains(&period);
+        if self.rules.concurrency == Concurrency::Allow || (behind.is_none() && !taken) {
             let until = slot.saturating_add(self.rules.deadline).unwrap_or(Timestamp::MAX);
-            self.started.insert(period.clone(), slot);
+            self.taken.insert(period.clone());
             self.decision.start.push(Due { slot, period, until });
             return;
         }
@@ -281,7 +281,7 @@ impl Judge<'_> {
                 if let Some(earlier) = start.iter().position(|due| due.period == period) {
                     let earlier = start.remove(earlier).slot;
                     self.decision.skip(1, earlier, reason::SUPERSEDED);
-                    self.started.remove(&period);
+                    self.taken.remove(&period);
                     self.slot(slot);
                     return;
                 }
@@ -303,7 +303,7 @@ impl Judge<'_> {
         let again = slot.saturating_add(again).unwrap_or(Timestamp::MAX);
         self.decision.wake = earliest(self.decision.wake, Some(again));
         // What is queued holds back the later slots of its period.
-        self.started.insert(period.clone(), slot);
+        self.taken.insert(period.clone());
         self.decision.queued.push(Queued { slot, period, behind, reason });
     }
 }

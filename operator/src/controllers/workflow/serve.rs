@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
-use ntro_crds::admission::OPERATOR_SERVICE_ACCOUNT;
+use ntro_crds::admission::operator_user;
 use ntro_crds::workflow::ScheduleObserved;
 use ntro_crds::workflow_run::{Context as RunContext, Request, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{Workflow, WorkflowRun, WorkflowStatus, labels};
@@ -25,14 +25,12 @@ use crate::error::{Class, Classified, Next, Problem};
 use crate::failpoint;
 use crate::kube_ext::{Created, create_once, object_reference, patch_status_if_changed};
 use crate::metrics::Started;
+use crate::pace;
 
 /// Longest sleep until the next slot, in case the clock is set.
 const LONGEST: Duration = Duration::from_hours(1);
 /// Statuses put off are written this long after the last start, so that a burst with a pause is one burst.
 const AFTER_BURST: Duration = Duration::from_millis(200);
-
-/// A status that was put off is looked at after this time whatever else is going on.
-const PUT_OFF: Duration = Duration::from_secs(30);
 
 /// What came of a slot.
 enum Served {
@@ -124,7 +122,7 @@ impl Workflows {
         self.arm(key, found.next_slot);
         found.runs = &runs;
         if !self.summarize(key, &workflow, before.as_ref(), &found, started).await? {
-            return failed.map_or(Ok(next.sooner(Next::After(PUT_OFF))), Err);
+            return failed.map_or(Ok(next.sooner(Next::After(pace::LONGEST))), Err);
         }
         // What is deleted was told in the status before.
         self.prune(key, &prune).await?;
@@ -194,7 +192,7 @@ impl Workflows {
             context: Some(RunContext { period: Some(due.period.clone()) }),
             trigger: Trigger {
                 kind: TriggerKind::Schedule,
-                initiator: format!("system:serviceaccount:{}:{OPERATOR_SERVICE_ACCOUNT}", context.settings.namespace),
+                initiator: operator_user(&context.settings.namespace),
                 scheduled_time: Some(Time(due.slot)),
                 parent: None,
             },
@@ -224,7 +222,7 @@ impl Workflows {
             Admitted::Taken(_) => return Ok(Made::Not(Served::Taken)),
         };
         let object = run_object(run, request, &workflow.uid().unwrap_or_default(), run_id);
-        let made = create_once(&self.runs.context.client, &run.namespace, &run.name, &object).await?;
+        let made = create_once(&self.runs.context.client, &object).await?;
         let (Created::New(object) | Created::Existing(object)) = &made;
         // The watch will show it; the first Job need not wait for that.
         self.runs.objects.put(object.clone());
@@ -240,8 +238,7 @@ impl Workflows {
             let by = slots.max().map(|slot| slot.to_string()).unwrap_or_default();
             // The same act again changes nothing: what a person decided meanwhile stands.
             let act = format!("replaced-by-slot-{by}");
-            let actor =
-                format!("system:serviceaccount:{}:{OPERATOR_SERVICE_ACCOUNT}", self.runs.context.settings.namespace);
+            let actor = operator_user(&self.runs.context.settings.namespace);
             journal.cancel(id, &act, &actor).await.map_err(problem)?;
             self.runs.queue.push(RunKey::new(&key.0, name));
         }

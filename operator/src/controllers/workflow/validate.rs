@@ -6,8 +6,7 @@ use ntro_bundle::reference::Digest;
 use ntro_crds::runbook::Resolved;
 use ntro_crds::workflow::{ConcurrencyPolicy, MissedRunPolicy, WorkflowSpec};
 use ntro_crds::{Runbook, Workflow};
-use ntro_schedule::jitter;
-use ntro_schedule::spec::{BadSpec, check_period, slots};
+use ntro_schedule::spec::{self, BadSpec, check_period, slots};
 
 use super::decide::{Concurrency, DEFAULT_DEADLINE, Missed, Rules};
 use super::history::{DEFAULT_HISTORY, Keep};
@@ -23,7 +22,7 @@ pub fn rules(spec: &WorkflowSpec, seed: &str) -> Result<Rules, BadSpec> {
     check_period(spec)?;
     Ok(Rules {
         slots: slots(spec, seed)?,
-        jitter: jitter(spec, seed),
+        jitter: spec::jitter(spec, seed),
         suspended: spec.suspend == Some(true),
         deadline: spec.starting_deadline_seconds.map_or(DEFAULT_DEADLINE, SignedDuration::from_secs),
         missed: match spec.missed_run_policy {
@@ -45,18 +44,14 @@ pub fn rules(spec: &WorkflowSpec, seed: &str) -> Result<Rules, BadSpec> {
     })
 }
 
-fn jitter(spec: &WorkflowSpec, seed: &str) -> SignedDuration {
-    jitter::of(seed, SignedDuration::from_secs(spec.jitter_seconds.unwrap_or_default()))
-}
-
 /// How much later than its slot each run of a Workflow is due.
 pub fn jitter_of(workflow: &Workflow) -> SignedDuration {
-    jitter(&workflow.spec, &seed(workflow))
+    spec::jitter(&workflow.spec, &seed(workflow))
 }
 
 /// What hashed schedule fields and the jitter follow from.
 pub fn seed(workflow: &Workflow) -> String {
-    format!("{}/{}", workflow.namespace().unwrap_or_default(), workflow.name_any())
+    spec::seed(&workflow.namespace().unwrap_or_default(), &workflow.name_any())
 }
 
 /// Whether the spec has a schedule at all.
