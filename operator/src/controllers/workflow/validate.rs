@@ -63,8 +63,13 @@ pub fn is_scheduled(spec: &WorkflowSpec) -> bool {
 pub fn schedule_hash(spec: &WorkflowSpec) -> String {
     let mut said = serde_json::json!([spec.schedule, spec.schedules, spec.time_zone, spec.suspend == Some(true)]);
     // Left out where nothing is said, so that a release that learns a field does not take every schedule for edited.
-    if let (Some(list), Some(calendar)) = (said.as_array_mut(), &spec.calendar) {
-        list.push(serde_json::json!(calendar));
+    let later = [
+        ("calendar", spec.calendar.as_ref().map(|calendar| serde_json::json!(calendar))),
+        ("notBefore", spec.not_before.as_ref().map(|time| serde_json::json!(time))),
+        ("notAfter", spec.not_after.as_ref().map(|time| serde_json::json!(time))),
+    ];
+    if let Some(list) = said.as_array_mut() {
+        list.extend(later.into_iter().filter_map(|(field, value)| Some(serde_json::json!({ field: value? }))));
     }
     Digest::of(said.to_string().as_bytes()).hex()[..32].to_owned()
 }
@@ -111,9 +116,13 @@ mod tests {
             ("timeZone", "Europe/London".into()),
             ("suspend", true.into()),
             ("calendar", serde_json::json!({"excludeDates": ["2026-12-25"]})),
+            ("notBefore", "2026-12-01T00:00:00Z".into()),
+            ("notAfter", "2026-12-01T00:00:00Z".into()),
         ] {
             assert_ne!(plain, with(key, value), "{key}");
         }
+        let bound = "2026-12-01T00:00:00Z";
+        assert_ne!(with("notBefore", bound.into()), with("notAfter", bound.into()));
     }
 
     #[test]
