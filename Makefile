@@ -72,9 +72,10 @@ images: binaries ## Build the images and push them to the test registry.
 
 .PHONY: e2e
 e2e: venv images ## Behaviour on the real cluster.
-	# What failed is run once more by itself, so that a machine that stalled for a minute is told from a defect.
-	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q --durations=10 tests/e2e || $(PY) -m pytest -q --last-failed tests/e2e
-	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q tests/admission || $(PY) -m pytest -q --last-failed tests/admission
+	# First what leaves the others alone, side by side; then what takes the operator away or watches all it does.
+	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q -n 4 --dist loadscope -m "not alone" --durations=5 tests/e2e
+	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q -m alone --durations=5 tests/e2e
+	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q -n 2 tests/admission
 
 .PHONY: test-long
 test-long: venv images ## The same with the real, long times (leases, outages): about half an hour.

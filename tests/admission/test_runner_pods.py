@@ -236,6 +236,7 @@ def test_a_running_pod_stays_as_it_is(running: Object) -> None:
         path,
         "-f",
         "-",
-        send=edit(whole, {"spec/ephemeralContainers": [container]}),
+        # Whatever the kubelet has written of it since.
+        send=edit(whole, {"spec/ephemeralContainers": [container], "metadata/resourceVersion": None}),
     )
     done.refused("no container is added to the pod of a run")

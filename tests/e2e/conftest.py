@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness import ROOT, SYSTEM, Operator, Outside, Tenant, call, kubectl, names
+from probe import Probe, starter
 
 LEASE_MS = 5_000
 LINGER_MS = 2_000
@@ -26,6 +28,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: takes the operator or its policies away from all others, or watches everything it does")
     config.addinivalue_line("markers", "long: takes minutes of real time; runs with --long only")
 
 
@@ -49,10 +52,16 @@ def helm_install() -> None:
 
 
 @pytest.fixture(scope="session")
-def operator() -> Operator:
-    helm_install()
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """Tests that run side by side share one installation: the first to come makes it."""
     operator = Operator()
-    operator.ready()
+    shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.getbasetemp()
+    with (shared / "installed").open("a+") as installed:
+        fcntl.flock(installed, fcntl.LOCK_EX)
+        if installed.tell() == 0:
+            helm_install()
+            operator.ready()
+            installed.write("yes")
     return operator
 
 
@@ -76,6 +85,11 @@ def other_tenant(operator: Operator, fresh_name: Callable[[str], str]) -> Iterat
     tenant.create()
     yield tenant
     kubectl("delete", "namespace", tenant.slug, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def probe(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> Probe:
+    return starter(tenant, outside, fresh_name)
 
 
 @pytest.fixture(scope="session")

@@ -320,8 +320,8 @@ class Outside:
 
 
 def names(prefix: str) -> Iterator[str]:
-    """Names that no earlier session of tests has used."""
-    stamp = f"{int(time.time()) % 1_000_000:06d}"
+    """Names that no earlier session of tests has used, nor one that runs beside this."""
+    stamp = f"{int(time.time()) % 1_000_000:06d}{os.environ.get('PYTEST_XDIST_WORKER', '').removeprefix('gw')}"
     n = 0
     while True:
         n += 1

@@ -118,6 +118,7 @@ def test_the_first_of_two_contrary_acts_counts(run: Run, tenant: Tenant) -> None
     assert late.code == 6 and "rejected" in late.err
 
 
+@pytest.mark.alone
 def test_nothing_counts_while_the_policy_is_away(run: Run, tenant: Tenant) -> None:
     ada = tenant.approver
     policy = kubectl("get", "validatingadmissionpolicy", POLICY, "-o", "json").json
@@ -139,6 +140,7 @@ def test_nothing_counts_while_the_policy_is_away(run: Run, tenant: Tenant) -> No
     run.reach("Succeeded")
 
 
+@pytest.mark.alone
 def test_an_altered_policy_counts_for_nothing(run: Run, tenant: Tenant) -> None:
     policy = kubectl("get", "validatingadmissionpolicy", POLICY, "-o", "json").json
     kubectl(

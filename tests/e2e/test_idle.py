@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from harness import BUNDLES, SYSTEM, Outside, Tenant, wait_for
 
+pytestmark = pytest.mark.alone
+
 
 def test_nothing_is_written_for_a_while(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
     """Longer than anything that is written late: what is coalesced, what is published now and then."""

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 
+import pytest
 from harness import BUNDLES, Operator, Outside, Run, Tenant, kubectl, wait_for
 
 
@@ -48,6 +49,7 @@ def already_ran(run: Run) -> bool:
     return "AlreadyRan" in reasons
 
 
+@pytest.mark.alone
 def test_yesterdays_store_is_refused(tenant: Tenant, operator: Operator, outside: Outside, fresh_name: Callable[[str], str], tmp_path) -> None:
     """The copy is taken before the approval: replaying from it would post a second time."""
     key = fresh_name("k")
@@ -77,6 +79,7 @@ def test_yesterdays_store_is_refused(tenant: Tenant, operator: Operator, outside
         operator.back()
 
 
+@pytest.mark.alone
 def test_a_store_behind_an_open_run_is_refused(tenant: Tenant, operator: Operator, outside: Outside, fresh_name: Callable[[str], str], tmp_path) -> None:
     key, hold = fresh_name("k"), fresh_name("h")
     flags = [f for pair in (f"url={outside.url}", f"key={key}", f"hold_post={hold}") for f in ("--set", pair)]

@@ -1,0 +1,46 @@
+"""The probe runbook on the cluster: an effect, a gate, a second effect, each told to the outside world once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness import BUNDLES, Outside, Run, Tenant
+
+# Starts a run with a key of its own; further arguments are `name=value` of its config.
+Probe = Callable[..., tuple[Run, str]]
+
+
+def starter(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> Probe:
+    def start(*more: str) -> tuple[Run, str]:
+        key = fresh_name("k")
+        flags = [f for pair in (f"url={outside.url}", f"key={key}", *more) for f in ("--set", pair)]
+        tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *flags).ok()
+        return tenant.start(key), key
+
+    return start
+
+
+def finish(run: Run, key: str, outside: Outside) -> None:
+    run.approve()
+    run.reach("Succeeded", timeout=180)
+    once(key, outside)
+
+
+def once(key: str, outside: Outside) -> None:
+    assert sorted(outside.effects(key)) == [f"{key}/post", f"{key}/prepare"]
+
+
+def no_two_jobs_at_once(tenant: Tenant) -> None:
+    """Segments of every run of the tenant are disjoint in time, by what the API server recorded."""
+    runs: dict[str, list[tuple[str, str]]] = {}
+    for job in tenant.items("job"):
+        started = job["status"].get("startTime")
+        ended = job["status"].get("completionTime") or next(
+            (c["lastTransitionTime"] for c in job["status"].get("conditions", []) if c["type"] == "Failed"), None
+        )
+        if started and ended:
+            runs.setdefault(job["metadata"]["labels"]["ntro.dev/run"], []).append((started, ended))
+    assert runs, f"no Job of {tenant.slug} has ended"
+    for name, spans in runs.items():
+        spans.sort()
+        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False)), (name, spans)

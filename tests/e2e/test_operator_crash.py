@@ -1,0 +1,99 @@
+"""Kill -9 the operator at any point: the run ends Succeeded and every effect happened once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from conftest import LEASE_MS
+from harness import Operator, Outside, Tenant, wait_for
+from probe import Probe, finish, no_two_jobs_at_once, once
+
+pytestmark = pytest.mark.alone
+
+
+POINTS_BEFORE_GATE = ["run-created", "job-create-before", "job-create-after", "attach-after", "append-before-commit", "append-after-commit"]
+
+
+@pytest.mark.parametrize("point", POINTS_BEFORE_GATE)
+def test_operator_dies(point: str, probe: Probe, operator: Operator, outside: Outside) -> None:
+    armed = operator.arm(point)
+    run, key = probe()
+    wait_for(f"the operator died at {point}", lambda: not armed.exists(), timeout=60)
+    finish(run, key, outside)
+
+
+@pytest.mark.parametrize("point", ["act-journaled", "job-create-before", "job-create-after"])
+def test_operator_dies_after_an_act(point: str, probe: Probe, operator: Operator, outside: Outside) -> None:
+    run, key = probe()
+    run.reach("Waiting")
+    wait_for("the pod is gone", lambda: not run.running_pods())
+    armed = operator.arm(point)
+    run.approve()
+    wait_for(f"the operator died at {point}", lambda: not armed.exists(), timeout=60)
+    run.reach("Succeeded", timeout=180)
+    once(key, outside)
+
+
+def test_operator_dies_mid_activity(probe: Probe, operator: Operator, outside: Outside, fresh_name: Callable[[str], str]) -> None:
+    hold = fresh_name("h")
+    run, key = probe(f"hold_prepare={hold}")
+    outside.wait_reached(hold)
+    operator.kill()
+    outside.release(hold)
+    finish(run, key, outside)
+    assert run.status()["attempts"] == 0
+
+
+def test_operator_away_for_three_leases_mid_activity(probe: Probe, operator: Operator, outside: Outside, fresh_name: Callable[[str], str]) -> None:
+    away_for(3 * LEASE_MS / 1000, probe, operator, outside, fresh_name("h"))
+
+
+@pytest.mark.long
+def test_operator_away_for_five_minutes_mid_activity(probe: Probe, operator: Operator, outside: Outside, fresh_name: Callable[[str], str]) -> None:
+    away_for(300, probe, operator, outside, fresh_name("h"))
+
+
+def away_for(seconds: float, probe: Probe, operator: Operator, outside: Outside, hold: str) -> None:
+    run, key = probe(f"hold_post={hold}")
+    run.reach("Waiting")
+    run.approve()
+    outside.wait_reached(hold)
+    segment = run.status()["segment"]
+    operator.away()
+    try:
+        time.sleep(seconds)  # the length of the outage is what is tested
+        outside.release(hold)
+        wait_for("the effect happened while the operator was away", lambda: outside.effects(f"{key}/post"))
+    finally:
+        operator.back()
+    status = run.reach("Succeeded", timeout=180)
+    once(key, outside)
+    assert (status["segment"], status["attempts"]) == (segment, 0), "the same pod went on"
+
+
+def test_an_act_made_while_the_operator_is_away(probe: Probe, tenant: Tenant, operator: Operator, outside: Outside) -> None:
+    run, key = probe()
+    run.reach("Waiting")
+    gate = run.gate()
+    operator.away()
+    try:
+        made = tenant.ntro("gate", "approve", gate, "--timeout", "3s", person=tenant.approver)
+        assert made.code == 124, made
+    finally:
+        operator.back()
+    run.reach("Succeeded", timeout=180)
+    once(key, outside)
+
+
+def test_runner_dies_before_attach(probe: Probe, operator: Operator, outside: Outside, tenant: Tenant) -> None:
+    operator.arm("attach-before")
+    run, key = probe()
+    run.kill()
+    finish(run, key, outside)
+
+
+def test_no_two_jobs_of_a_run_were_ever_alive_at_once(tenant: Tenant) -> None:
+    """Over everything the tests above did."""
+    no_two_jobs_at_once(tenant)
