@@ -132,9 +132,7 @@ fn start_controllers(tasks: &mut Tasks, context: &Context, certificate: &ServerC
     let (context, stop) = start();
     tasks.spawn("ticker", ticker::run(context, stop));
     let (context, stop) = start();
-    tasks.spawn("runbook", controllers::runbook::run(context, stop));
-    let (context, stop) = start();
-    tasks.spawn("workflow", controllers::workflow::run(context, stop));
+    tasks.spawn("controllers", controllers::together::run(context, stop));
 }
 
 /// Opens the journal. Its volume has one writer: an operator that is just leaving is waited for.

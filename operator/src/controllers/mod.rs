@@ -1,13 +1,13 @@
 //! The controllers. Each has the same five rooms: observe (reads), validate (pure), decide and build (pure, `now` is an
 //! argument), apply (writes), summarize (status, after success and after failure).
 //!
-//! Each is started by `run(context, shutdown)`, which ends only after `shutdown` was cancelled and what it was doing is
-//! done.
+//! Each is started by its `run`, which ends only after `shutdown` was cancelled and what it was doing is done.
 
 pub mod act;
 pub mod gate;
 pub mod run;
 pub mod runbook;
+pub mod together;
 pub mod workflow;
 
 use std::time::Instant;

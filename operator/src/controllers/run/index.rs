@@ -97,7 +97,9 @@ pub async fn keep<K, S>(
     K: Kind + Send + Sync + 'static,
     S: Shelf<K>,
 {
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    // Who wrote which field is half of an object and of no interest here.
+    let events = watcher(api, config).default_backoff().modify(|object| object.managed_fields_mut().clear());
+    let mut events = std::pin::pin!(events);
     let mut seen = HashSet::new();
     let take = |object: K, listed: bool| {
         if let Some(run) = run_of(&object)

@@ -66,8 +66,9 @@ impl Objects {
     }
 
     /// The unfinished runs of a namespace.
-    pub fn open_in(&self, namespace: &str) -> Vec<RunKey> {
-        self.lock().open.keys().filter(|run| run.namespace == namespace).cloned().collect()
+    pub fn open_in(&self, namespace: &str) -> Vec<Arc<WorkflowRun>> {
+        let inner = self.lock();
+        inner.open.iter().filter(|(run, _)| run.namespace == namespace).map(|(_, object)| Arc::clone(object)).collect()
     }
 
     /// The runs of a Workflow; those made for another Workflow of its name are marked as not `ours`.

@@ -155,7 +155,7 @@ async fn per_tenant(runs: Runs, shutdown: CancellationToken) {
             watched.insert(namespace.clone(), stop.clone());
             watch_in(&runs, namespace, &runs.jobs, &stop);
             watch_in(&runs, namespace, &runs.pods, &stop);
-            for key in runs.objects.open_in(namespace) {
+            for key in runs.objects.open_in(namespace).iter().filter_map(|run| of_run(run)) {
                 runs.queue.push(key);
             }
         }

@@ -12,19 +12,13 @@ mod validate;
 mod verified;
 
 use std::collections::{BTreeSet, HashMap};
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
-use kube::api::ListParams;
-use kube::core::DeserializeGuard;
-use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Resource, ResourceExt};
-use ntro_crds::{Runbook, Workflow, WorkflowRun, labels};
+use kube::ResourceExt;
+use kube::runtime::reflector::{ObjectRef, Store};
+use ntro_crds::{Runbook, Workflow, labels};
 use tokio_util::sync::CancellationToken;
 
 use self::due::{Asked, Question};
@@ -34,82 +28,92 @@ use self::status::{About, Found, Settled};
 use crate::bundles::Access;
 use crate::context::Context;
 use crate::controllers::Driver;
+use crate::controllers::run::objects::Objects;
 use crate::error::{Class, Classified, Next, Problem};
 use crate::kube_ext::{object_reference, patch_status_if_changed};
 use crate::metrics::ControllerName;
+use crate::queue::{Queue, Worklist};
 
 /// Runbooks that are worked on at the same time.
-const CONCURRENCY: u16 = 4;
-/// Changes that come together are looked at together: a tenant may have hundreds of Workflows of one Runbook.
-const DEBOUNCE: Duration = Duration::from_millis(200);
+const WORKERS: usize = 4;
+/// Changes of Workflows that come together are looked at together: a tenant may have thousands of one Runbook.
+pub const DEBOUNCE: Duration = Duration::from_millis(200);
 
-type Guarded = DeserializeGuard<Runbook>;
+/// Namespace and name of a Runbook.
+pub type Key = (String, String);
 
-struct State {
+/// What the workers share.
+pub struct Runbooks {
     context: Context,
     driver: Driver,
+    workflows: Store<Workflow>,
+    known: Store<Runbook>,
+    runs: Arc<Objects>,
     asked: Mutex<HashMap<String, Asked>>,
 }
 
 /// Serves Runbooks until told to stop.
-pub async fn run(context: Context, shutdown: CancellationToken) {
-    let driver = Driver::new(ControllerName::Runbook, context.clone());
-    let state = Arc::new(State { context: context.clone(), driver, asked: Mutex::default() });
-    let of_workflow = |workflow: DeserializeGuard<Workflow>| -> Option<ObjectRef<Guarded>> {
-        let workflow = workflow.0.ok()?;
-        let namespace = workflow.namespace()?;
-        Some(ObjectRef::new(&workflow.spec.runbook_ref.name).within(&namespace))
+pub async fn run(runbooks: Arc<Runbooks>, queue: Queue<Key>, worklist: Worklist<Key>, shutdown: CancellationToken) {
+    let tenants = tokio::spawn(tenant_changes(Arc::clone(&runbooks), queue, shutdown.clone()));
+    let work = move |(namespace, name): Key| {
+        let runbooks = Arc::clone(&runbooks);
+        async move { Box::pin(runbooks.serve(&namespace, &name)).await }
     };
-    Controller::new(context.all::<Guarded>(), watcher::Config::default())
-        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
-        .watches(context.all::<DeserializeGuard<Workflow>>(), watcher::Config::default(), of_workflow)
-        .reconcile_all_on(tenant_changes(&context))
-        .graceful_shutdown_on(shutdown.cancelled_owned())
-        .run(reconcile, |_, never: &Infallible, _| match *never {}, state)
-        .for_each(|result| async {
-            if let Err(error) = result {
-                tracing::debug!(error = %crate::error::chain(&error), "controller");
-            }
-        })
-        .await;
+    worklist.run(WORKERS, shutdown, work).await;
+    let _ = tenants.await;
 }
 
-/// One item for every change of the tenants or of their being prepared.
-fn tenant_changes(context: &Context) -> impl Stream<Item = ()> + Send + use<> {
-    let receivers = (context.tenants.subscribe(), context.tenants.subscribe_prepared());
-    futures::stream::unfold(receivers, |(mut tenants, mut prepared)| async {
+/// Wakes every Runbook when the tenants change, or their being prepared.
+async fn tenant_changes(runbooks: Arc<Runbooks>, queue: Queue<Key>, shutdown: CancellationToken) {
+    let tenants = &runbooks.context.tenants;
+    let (mut tenants, mut prepared) = (tenants.subscribe(), tenants.subscribe_prepared());
+    loop {
         let changed = tokio::select! {
+            () = shutdown.cancelled() => return,
             changed = tenants.changed() => changed,
             changed = prepared.changed() => changed,
         };
-        changed.ok().map(|()| ((), (tenants, prepared)))
-    })
-}
-
-async fn reconcile(object: Arc<Guarded>, state: Arc<State>) -> Result<Action, Infallible> {
-    let namespace = object.namespace().unwrap_or_default();
-    let name = object.name_any();
-    if object.meta().deletion_timestamp.is_some() {
-        state.forget(&namespace, &name);
-        return Ok(Action::await_change());
-    }
-    let mut question = None;
-    let pass = async {
-        match &object.0 {
-            Ok(runbook) => pass(&state, runbook, &mut question).await,
-            Err(invalid) => {
-                Err(Problem { class: Class::Invalid, reason: "Unreadable", message: invalid.error.clone() })
-            }
+        if changed.is_err() {
+            return;
         }
-    };
-    let next = state.driver.pass(&namespace, &name, pass).await;
-    if let Some(question) = question {
-        state.remember(&namespace, &name, question, next);
+        for runbook in runbooks.known.state() {
+            queue.push((runbook.namespace().unwrap_or_default(), runbook.name_any()));
+        }
     }
-    Ok(next.into())
 }
 
-impl State {
+impl Runbooks {
+    /// Over what is known of Workflows, Runbooks and runs.
+    pub fn new(context: Context, workflows: Store<Workflow>, known: Store<Runbook>, runs: Arc<Objects>) -> Self {
+        let driver = Driver::new(ControllerName::Runbook, context.clone());
+        Self { context, driver, workflows, known, runs, asked: Mutex::default() }
+    }
+
+    async fn serve(&self, namespace: &str, name: &str) -> Next {
+        let known = self.known.get(&ObjectRef::new(name).within(namespace));
+        let Some(runbook) = known.filter(|runbook| runbook.metadata.deletion_timestamp.is_none()) else {
+            self.forget(namespace, name);
+            return Next::OnChange;
+        };
+        let mut question = None;
+        let next = self.driver.pass(namespace, name, pass(self, &runbook, &mut question)).await;
+        if let Some(question) = question {
+            self.remember(namespace, name, question, next);
+        }
+        next
+    }
+
+    /// The versions that Workflows pin.
+    fn pinned(&self, namespace: &str, name: &str) -> BTreeSet<validate::Pin> {
+        let here = |workflow: &Workflow| workflow.metadata.namespace.as_deref() == Some(namespace);
+        validate::pinned(name, self.workflows.state_filter(here).iter().map(Arc::as_ref))
+    }
+
+    /// The versions that unfinished runs execute.
+    fn executed(&self, namespace: &str, name: &str) -> BTreeSet<validate::Pin> {
+        validate::executed(name, self.runs.open_in(namespace).iter().map(Arc::as_ref))
+    }
+
     fn key(namespace: &str, name: &str) -> String {
         format!("{namespace}/{name}")
     }
@@ -137,30 +141,31 @@ impl State {
 }
 
 /// One pass. Sets `asked` to what the repository was asked, once the answer is in the status.
-async fn pass(state: &State, runbook: &Runbook, asked: &mut Option<Question>) -> Result<Next, Problem> {
-    let context = &state.context;
+async fn pass(runbooks: &Runbooks, runbook: &Runbook, asked: &mut Option<Question>) -> Result<Next, Problem> {
+    let context = &runbooks.context;
     let (namespace, name) = (runbook.namespace().unwrap_or_default(), runbook.name_any());
     if runbook.spec.suspend == Some(true) {
         summarize(context, runbook, &Found::Suspended).await?;
         return Ok(Next::OnChange);
     }
-    let workflows = context.namespaced::<Workflow>(&namespace).list(&cached()).await?.items;
     let question = Question {
         uid: runbook.uid(),
         generation: runbook.metadata.generation,
         requested_at: requested_at(runbook).map(str::to_owned),
-        pins: validate::pins(&name, &workflows, &[]),
+        pins: runbooks.pinned(&namespace, &name),
     };
     // A tenant that was just prepared does not wait for the interval.
     let blocked = tenant_problem(context, &namespace);
     if blocked.is_none()
-        && let Some(left) = state.wait(&namespace, &name, &question)
+        && let Some(left) = runbooks.wait(&namespace, &name, &question)
     {
         return Ok(Next::After(left));
     }
-    let result = match blocked {
-        Some(error) => Err(error),
-        None => look(context, runbook, &question.pins).await,
+    let result = if let Some(error) = blocked {
+        Err(error)
+    } else {
+        let pins = &question.pins | &runbooks.executed(&namespace, &name);
+        look(context, runbook, &pins).await
     };
     let (found, next) = match result {
         Ok((settled, next)) => (Found::Settled(settled), Ok(next)),
@@ -183,11 +188,6 @@ async fn pass(state: &State, runbook: &Runbook, asked: &mut Option<Question>) ->
         *asked = Some(question);
     }
     next
-}
-
-/// Lists may come from the API server's cache: what they miss comes with the next change.
-fn cached() -> ListParams {
-    ListParams::default().match_any()
 }
 
 fn requested_at(runbook: &Runbook) -> Option<&str> {
@@ -214,13 +214,10 @@ fn is_of_tenant(problem: &Problem) -> bool {
 async fn look(
     context: &Context,
     runbook: &Runbook,
-    pinned: &BTreeSet<validate::Pin>,
+    pins: &BTreeSet<validate::Pin>,
 ) -> Result<(Settled, Next), RunbookError> {
     let (namespace, name) = (runbook.namespace().unwrap_or_default(), runbook.name_any());
     let wanted = validate::wanted(&runbook.spec)?;
-    let runs = context.namespaced::<WorkflowRun>(&namespace).list(&cached()).await?.items;
-    let mut pins = validate::pins(&name, &[], &runs);
-    pins.extend(pinned.iter().cloned());
     let access = Access {
         namespace,
         repository: wanted.repository.clone(),
@@ -229,7 +226,7 @@ async fn look(
     };
     let known = runbook.status.as_ref().and_then(|status| status.versions.as_deref()).unwrap_or_default();
     let resolver = Resolver { bundles: &context.bundles, access: &access, slug: &name, known };
-    let settled = resolver.settle(&wanted, &pins).await?;
+    let settled = resolver.settle(&wanted, pins).await?;
     Ok((settled, Next::After(due::spread(wanted.interval, rand::random()))))
 }
 

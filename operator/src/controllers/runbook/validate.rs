@@ -75,29 +75,29 @@ pub enum Pin {
     Version(Version),
 }
 
-/// The versions of this runbook that Workflows pin and unfinished runs execute. What cannot be read as a version or
-/// a digest is left to the controllers of those objects to complain about.
-pub fn pins<'a>(
-    runbook: &str,
-    workflows: impl IntoIterator<Item = &'a Workflow>,
-    runs: impl IntoIterator<Item = &'a WorkflowRun>,
-) -> BTreeSet<Pin> {
-    let by_workflows = workflows
+/// The versions of this runbook that Workflows pin. What cannot be read as a version or a digest is left to the
+/// controller of Workflows to complain about.
+pub fn pinned<'a>(runbook: &str, workflows: impl IntoIterator<Item = &'a Workflow>) -> BTreeSet<Pin> {
+    workflows
         .into_iter()
         .filter(|workflow| workflow.spec.runbook_ref.name == runbook)
         .filter_map(|workflow| workflow.spec.runbook_ref.version.as_deref())
         .filter_map(|text| match text.parse::<Digest>() {
             Ok(digest) => Some(Pin::Digest(digest)),
             Err(_) => text.parse().ok().map(Pin::Version),
-        });
-    let by_runs = runs
-        .into_iter()
+        })
+        .collect()
+}
+
+/// The versions of this runbook that unfinished runs execute.
+pub fn executed<'a>(runbook: &str, runs: impl IntoIterator<Item = &'a WorkflowRun>) -> BTreeSet<Pin> {
+    runs.into_iter()
         .filter_map(|run| run.status.as_ref())
         .filter(|status| !status.phase.is_some_and(ntro_crds::workflow_run::Phase::is_terminal))
         .filter_map(|status| status.pin.as_ref())
         .filter(|pin| pin.runbook.name == runbook)
-        .filter_map(|pin| pin.runbook.digest.parse().ok().map(Pin::Digest));
-    by_workflows.chain(by_runs).collect()
+        .filter_map(|pin| pin.runbook.digest.parse().ok().map(Pin::Digest))
+        .collect()
 }
 
 #[cfg(test)]
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn pins_are_those_of_workflows_and_unfinished_runs_of_this_runbook() {
+    fn pinned_is_what_workflows_of_this_runbook_name() {
         let workflow = |runbook: &str, version: Option<&str>| -> Workflow {
             let mut spec = json!({"runbookRef": {"name": runbook}, "entity": "e"});
             if let Some(version) = version {
@@ -162,7 +162,7 @@ mod tests {
             workflow("nav", None),
             workflow("other", Some("9.9.9")),
         ];
-        let found = pins("nav", &workflows, &[]);
+        let found = pinned("nav", &workflows);
         let expected = [Pin::Digest(DIGEST.parse().unwrap()), Pin::Version(Version::new(1, 0, 0))];
         assert_eq!(found, expected.into());
     }
