@@ -38,7 +38,9 @@ impl<K: Resource<DynamicType = ()>> Index<K> {
     }
 
     /// Takes up an object.
-    pub fn put(&self, run: RunKey, object: K) {
+    pub fn put(&self, run: RunKey, mut object: K) {
+        // Who wrote which field is half of an object and of no interest here.
+        object.meta_mut().managed_fields = None;
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let name = object.name_any();
         inner.run_of.insert((run.namespace.clone(), name.clone()), run.clone());
@@ -97,9 +99,7 @@ pub async fn keep<K, S>(
     K: Kind + Send + Sync + 'static,
     S: Shelf<K>,
 {
-    // Who wrote which field is half of an object and of no interest here.
-    let events = watcher(api, config).default_backoff().modify(|object| object.managed_fields_mut().clear());
-    let mut events = std::pin::pin!(events);
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
     let mut seen = HashSet::new();
     let take = |object: K, listed: bool| {
         if let Some(run) = run_of(&object)

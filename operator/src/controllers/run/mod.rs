@@ -4,6 +4,7 @@
 //! says into Gates and status. A run is worked on although its `WorkflowRun` was deleted: deleting is not cancelling.
 
 pub mod admit;
+mod expiry;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod index;
@@ -12,6 +13,8 @@ pub mod object;
 pub mod objects;
 pub mod pin;
 pub mod plan;
+mod publish;
+mod segments;
 pub mod status;
 pub mod wake;
 mod work;
