@@ -22,6 +22,7 @@ use crate::crd_wait::wait_for_crds;
 use crate::failpoint;
 use crate::health::{self, Health, Readiness};
 use crate::kube_ext::Events;
+use crate::listing;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::tenants::{self, Tenants};
@@ -106,6 +107,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         bundles: Arc::new(Bundles::new(settings.data_dir.join("bundles"), client.clone(), Arc::clone(&metrics))),
         events: Events::new(client.clone(), settings.pod_name.clone()),
         tenants: Arc::new(Tenants::default()),
+        watching: listing::strategy(&client, &settings).await,
         pace: Pace::default(),
         settings: Arc::new(settings),
         journal,

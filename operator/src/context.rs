@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 
 use ntro_journal::Journal;
 
-use crate::args::{Scope, Settings};
+use crate::args::Settings;
 use crate::bundles::Bundles;
 use crate::clock::Clock;
 use crate::kube_ext::Events;
+use crate::listing::scoped;
 use crate::metrics::SharedMetrics;
 use crate::pace::Pace;
 use crate::tenants::Tenants;
@@ -34,6 +36,8 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// Which namespaces are served.
     pub tenants: Arc<Tenants>,
+    /// How watches begin.
+    pub watching: watcher::Config,
     /// What can wait while runs are being started.
     pub pace: Pace,
 }
@@ -44,10 +48,7 @@ impl Context {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        match self.settings.scope {
-            Scope::Cluster => Api::all(self.client.clone()),
-            Scope::Namespace => Api::namespaced(self.client.clone(), &self.settings.namespace),
-        }
+        scoped(&self.client, &self.settings)
     }
 
     /// The objects of a kind in one namespace.

@@ -1,6 +1,7 @@
 //! The few ways this operator writes to the Kubernetes API.
 
 use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
 use http::header::ACCEPT;
@@ -132,14 +133,30 @@ fn without_times(mut status: Value) -> Value {
 /// Publishes events. Telling is a courtesy: a failure to do so is logged and goes no further.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    reporter: Reporter,
+    current: Arc<Mutex<(Recorder, usize)>>,
 }
+
+/// Events after which a recorder is replaced: it remembers all it has published for minutes, to count repetitions, and a
+/// restart or a month's end has tens of thousands that never repeat.
+const REMEMBERED: usize = 500;
 
 impl Events {
     /// Events reported by the pod of this name.
     pub fn new(client: Client, pod_name: Option<String>) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: pod_name };
-        Self { recorder: Recorder::new(client, reporter) }
+        let recorder = Recorder::new(client.clone(), reporter.clone());
+        Self { client, reporter, current: Arc::new(Mutex::new((recorder, 0))) }
+    }
+
+    fn recorder(&self) -> Recorder {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.1 >= REMEMBERED {
+            *current = (Recorder::new(self.client.clone(), self.reporter.clone()), 0);
+        }
+        current.1 += 1;
+        current.0.clone()
     }
 
     /// Publishes one event about an object. `reason` is from a fixed set and tells events apart; `action` is what was
@@ -152,7 +169,7 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, about).await {
+        if let Err(error) = self.recorder().publish(&event, about).await {
             tracing::warn!(reason, error = %crate::error::chain(&error), "could not publish an event");
         }
     }

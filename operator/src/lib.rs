@@ -14,6 +14,7 @@ pub mod error;
 pub mod failpoint;
 pub mod health;
 pub mod kube_ext;
+pub mod listing;
 pub mod metrics;
 pub mod pace;
 pub mod queue;

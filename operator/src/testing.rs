@@ -85,6 +85,7 @@ pub async fn context(dir: &std::path::Path, client: Client) -> (Context, Arc<Tes
         metrics,
         settings,
         tenants,
+        watching: kube::runtime::watcher::Config::default(),
         pace: crate::pace::Pace::default(),
     };
     (context, clock)

@@ -58,7 +58,7 @@ fn stores(
         used.push_after((key.0.clone(), workflow.spec.runbook_ref.name.clone()), runbook::DEBOUNCE);
         woken.push(key);
     };
-    let (workflows, watch) = reflect(context.all::<Workflow>(), changed, shutdown.clone());
+    let (workflows, watch) = reflect(context, changed, shutdown.clone());
     tasks.spawn(watch);
 
     let (woken, changed_itself, known) = (workflow_queue.clone(), runbook_queue.clone(), workflows.clone());
@@ -70,7 +70,7 @@ fn stores(
         }
         changed_itself.push((namespace.unwrap_or_default(), name));
     };
-    let (runbooks, watch) = reflect(context.all::<Runbook>(), changed, shutdown.clone());
+    let (runbooks, watch) = reflect(context, changed, shutdown.clone());
     tasks.spawn(watch);
 
     (workflows, runbooks)

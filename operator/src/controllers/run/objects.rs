@@ -1,7 +1,7 @@
 //! The `WorkflowRun`s the API server holds: unfinished ones whole, ended ones as far as their Workflow needs them, so that a
 //! long history costs little memory.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::ResourceExt;
@@ -28,7 +28,8 @@ pub struct Objects {
 #[derive(Default)]
 struct Inner {
     open: HashMap<RunKey, Arc<WorkflowRun>>,
-    by_workflow: HashMap<WorkflowKey, BTreeMap<String, RunFact>>,
+    /// By name. Few of one Workflow, but tens of thousands in all: no tree with room for more.
+    by_workflow: HashMap<WorkflowKey, Vec<RunFact>>,
     workflow_of: HashMap<RunKey, String>,
 }
 
@@ -75,7 +76,7 @@ impl Objects {
     pub fn facts(&self, namespace: &str, workflow: &str, uid: &str) -> Vec<RunFact> {
         let inner = self.lock();
         let runs = inner.by_workflow.get(&(namespace.to_owned(), workflow.to_owned()));
-        runs.into_iter().flat_map(BTreeMap::values).map(|fact| fact.seen_by(uid)).collect()
+        runs.into_iter().flatten().map(|fact| fact.seen_by(uid)).collect()
     }
 
     /// Takes up an object just made or seen.
@@ -105,8 +106,18 @@ impl Objects {
                 inner.open.insert(run.clone(), Arc::new(object));
             }
             let runs = inner.by_workflow.entry((run.namespace.clone(), workflow.clone())).or_default();
-            let before = runs.insert(run.name, fact.clone());
-            before.as_ref() != Some(&fact)
+            match runs.binary_search_by(|known| known.name.cmp(&run.name)) {
+                Ok(at) if runs[at] == fact => false,
+                Ok(at) => {
+                    runs[at] = fact;
+                    true
+                }
+                Err(at) => {
+                    runs.reserve_exact(1);
+                    runs.insert(at, fact);
+                    true
+                }
+            }
         };
         if changed {
             self.workflows.push((run.namespace, workflow));
@@ -120,7 +131,7 @@ impl Objects {
             let Some(workflow) = inner.workflow_of.remove(run) else { return false };
             let key = (run.namespace.clone(), workflow);
             if let Some(runs) = inner.by_workflow.get_mut(&key) {
-                runs.remove(&run.name);
+                runs.retain(|known| known.name != run.name);
                 if runs.is_empty() {
                     inner.by_workflow.remove(&key);
                 }

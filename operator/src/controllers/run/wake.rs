@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use kube::Api;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::runtime::reflector::{self, Store};
@@ -98,7 +97,7 @@ fn watch_all<K: Kind + Send + Sync + 'static, S: Shelf<K>>(
     run_of: fn(&K) -> Option<RunKey>,
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<K, S> {
-    let (api, config) = (runs.context.all(), watcher::Config::default());
+    let (api, config) = (runs.context.all(), runs.context.watching.clone());
     index::keep(api, config, None, Arc::clone(index), run_of, runs.queue.clone(), stop.clone())
 }
 
@@ -172,7 +171,7 @@ fn watch_in<K: Kind + Send + Sync + 'static>(
     index: &Arc<Index<K>>,
     stop: &CancellationToken,
 ) {
-    let config = watcher::Config::default().labels(labels::RUN);
+    let config = runs.context.watching.clone().labels(labels::RUN);
     let api = runs.context.namespaced::<K>(namespace);
     let run_of = |object: &K| RunKey::of_labelled(object);
     tokio::spawn(index::keep(
@@ -187,17 +186,19 @@ fn watch_in<K: Kind + Send + Sync + 'static>(
 }
 
 /// A store of all objects of a kind that tells `changed` about each change, kept until told to stop.
-pub fn reflect<K>(
-    api: Api<K>,
-    changed: impl Fn(&K) + Send + 'static,
+pub fn reflect<K, F>(
+    context: &Context,
+    changed: F,
     shutdown: CancellationToken,
-) -> (Store<K>, impl Future<Output = ()> + Send)
+) -> (Store<K>, impl Future<Output = ()> + Send + use<K, F>)
 where
     K: Kind + Send + Sync + 'static,
+    F: Fn(&K) + Send + 'static,
 {
     let (store, writer) = reflector::store();
+    let (api, config) = (context.all::<K>(), context.watching.clone());
     let watch = async move {
-        let watch = watcher(api, watcher::Config::default()).default_backoff();
+        let watch = watcher(api, config).default_backoff();
         // Who wrote which field is half of an object and of no interest here.
         let watch = watch.modify(|object| object.managed_fields_mut().clear());
         let stream = reflector::reflector(writer, watch);
