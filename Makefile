@@ -78,8 +78,8 @@ e2e: venv images ## Behaviour on the real cluster.
 	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q -n 2 tests/admission
 
 .PHONY: test-long
-test-long: venv images ## The same with the real, long times (leases, outages): about half an hour.
-	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q --long tests/e2e
+test-long: venv images ## What takes its real time: an outage of five minutes, two idle minutes.
+	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q --long -m long tests/e2e
 
 .PHONY: bench-images
 bench-images: venv binaries

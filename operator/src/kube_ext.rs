@@ -130,6 +130,10 @@ fn without_times(mut status: Value) -> Value {
     status
 }
 
+/// Events after which a recorder is replaced: it remembers all it has published for minutes, to count repetitions, and a
+/// restart or a month's end has tens of thousands that never repeat.
+const REMEMBERED: usize = 500;
+
 /// Publishes events. Telling is a courtesy: a failure to do so is logged and goes no further.
 #[derive(Clone)]
 pub struct Events {
@@ -137,10 +141,6 @@ pub struct Events {
     reporter: Reporter,
     current: Arc<Mutex<(Recorder, usize)>>,
 }
-
-/// Events after which a recorder is replaced: it remembers all it has published for minutes, to count repetitions, and a
-/// restart or a month's end has tens of thousands that never repeat.
-const REMEMBERED: usize = 500;
 
 impl Events {
     /// Events reported by the pod of this name.

@@ -6,7 +6,7 @@ use kube::runtime::watcher;
 use kube::{Client, Resource};
 use ntro_crds::Runbook;
 
-use crate::args::Settings;
+use crate::args::{Scope, Settings};
 
 /// Watches that begin with a stream of what is there, from the API server's memory, where it knows that (Kubernetes 1.34, or
 /// the feature gate `WatchList`); otherwise with pages read from etcd, which takes four times as long.
@@ -29,7 +29,27 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
     match settings.scope {
-        crate::args::Scope::Cluster => Api::all(client.clone()),
-        crate::args::Scope::Namespace => Api::namespaced(client.clone(), &settings.namespace),
+        Scope::Cluster => Api::all(client.clone()),
+        Scope::Namespace => Api::namespaced(client.clone(), &settings.namespace),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::InitialListStrategy;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::api_server;
+
+    #[tokio::test]
+    async fn lists_are_streamed_only_by_an_api_server_that_does_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::for_tests(directory.path());
+        let (client, mut asked) = api_server(|_| Some(json!({})));
+        assert_eq!(strategy(&client, &settings).await.initial_list_strategy, InitialListStrategy::StreamingList);
+        assert!(asked.recv().await.unwrap().path.contains("sendInitialEvents=true"));
+        let (client, _asked) = api_server(|_| None);
+        assert_eq!(strategy(&client, &settings).await.initial_list_strategy, InitialListStrategy::ListWatch);
     }
 }

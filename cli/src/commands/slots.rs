@@ -67,8 +67,7 @@ pub fn next_of_file(args: &args::WorkflowNext, tenant: Option<&str>, printer: Pr
     let text = std::fs::read_to_string(path).map_err(|e| Failure::Usage(format!("{}: {e}", args.what)))?;
     let bad = |e: String| Failure::Invalid(format!("{}: {e}", args.what));
     let mut found = Vec::new();
-    for document in documents(&text) {
-        let value: Value = serde_saphyr::from_str(&document).map_err(|e| bad(e.to_string()))?;
+    for value in serde_saphyr::from_multiple::<Value>(&text).map_err(|e| bad(e.to_string()))? {
         if value["kind"] == "Workflow" {
             found.push(serde_json::from_value::<Workflow>(value).map_err(|e| bad(e.to_string()))?);
         }
@@ -80,22 +79,6 @@ pub fn next_of_file(args: &args::WorkflowNext, tenant: Option<&str>, printer: Pr
         show(args, &Schedule::of(workflow, tenant.unwrap_or("default"))?, printer)?;
     }
     Ok(Some(Outcome::Done))
-}
-
-/// The documents of a YAML file.
-fn documents(text: &str) -> Vec<String> {
-    let mut all = vec![String::new()];
-    for line in text.lines() {
-        if line.trim_end() == "---" {
-            all.push(String::new());
-        } else if let Some(document) = all.last_mut() {
-            document.push_str(line);
-            document.push('\n');
-        }
-    }
-    let said = |text: &String| text.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
-    all.retain(said);
-    all
 }
 
 /// Runs `ntro workflow next` on a Workflow of the cluster.
@@ -345,10 +328,5 @@ mod tests {
         assert_eq!(of("2026-07-01T08:00:00Z").unwrap(), "2026-07-01T08:00:00Z");
         assert!(of("July").unwrap_err().to_string().contains("--from July"));
         assert!(of("2026-02-30").is_err());
-    }
-
-    #[test]
-    fn documents_of_a_file_are_told_apart() {
-        assert_eq!(documents("# head\n---\na: 1\n---\nb: 2\n"), ["a: 1\n", "b: 2\n"]);
     }
 }
