@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from harness import BUNDLES, Operator, Outside, Run, Tenant, kubectl, wait_for
@@ -67,8 +69,8 @@ def test_yesterdays_store_is_refused(tenant: Tenant, operator: Operator, outside
     shutil.move(volume, tmp_path / "today")
     shutil.copytree(tmp_path / "yesterday", volume, symlinks=True)
     copy_owner(tmp_path / "today", volume)
-    operator.back()
     try:
+        operator.back()
         wait_for("the run is blocked", lambda: "JournalBehind" in json.dumps(run.status()))
         assert run.phase() == "Succeeded", "a terminal phase never changes"
         assert len(outside.effects(f"{key}/post")) == 1
@@ -95,8 +97,8 @@ def test_a_store_behind_an_open_run_is_refused(tenant: Tenant, operator: Operato
     shutil.move(volume, tmp_path / "today")
     shutil.copytree(tmp_path / "yesterday", volume, symlinks=True)
     copy_owner(tmp_path / "today", volume)
-    operator.back()
     try:
+        operator.back()
         wait_for("the run is blocked", lambda: "JournalBehind" in json.dumps(run.status()))
         assert run.running_pods() == []
         assert outside.effects(f"{key}/prepare") == [f"{key}/prepare"]
@@ -108,11 +110,11 @@ def test_a_store_behind_an_open_run_is_refused(tenant: Tenant, operator: Operato
     outside.release(hold)
 
 
-def copy_owner(source, target) -> None:
-    import os
-
-    for path in [target, *target.rglob("*")]:
-        original = source / path.relative_to(target)
-        stat = (original if original.exists() else source).stat()
-        os.chown(path, stat.st_uid, stat.st_gid)
-    os.chmod(target, source.stat().st_mode)
+def copy_owner(source: Path, target: Path) -> None:
+    """The operator's files are its own again; the directory that is the volume belongs to who made it."""
+    theirs = (source / "journal" / "journal.sqlite").stat()
+    for path in target.rglob("*"):
+        os.chown(path, theirs.st_uid, theirs.st_gid)
+    whole = source.stat()
+    os.chown(target, whole.st_uid, whole.st_gid)
+    target.chmod(whole.st_mode)
