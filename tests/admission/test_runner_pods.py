@@ -21,6 +21,7 @@ from admission import (
     pod,
     wait_for,
 )
+from admission import run as run_of
 
 OK = ""
 ONE_CONTAINER = "the pod of a run has exactly one container"
@@ -198,12 +199,17 @@ def test_who_makes_pods(who: Who, changes: dict[str, Any], message: str, ns: str
 
 @pytest.fixture(scope="module")
 def running(ns: str) -> Object:
-    """A real pod of a real Job; its image does not exist, which it does not need to."""
-    create(
-        edit(job(ns), {"spec/template/spec/volumes/3": {"name": "none", "emptyDir": {}}}),
-        OPERATOR,
-        dry=False,
-    ).ok()
+    """A real pod of a real Job; its image does not exist, which it does not need to. Its run does: the garbage collector
+    removes what has lost its owner."""
+    owner = run_of(ns, "nav-monthly-owner")
+    create(owner, RUNNER, dry=False).ok()
+    uid = kubectl("-n", ns, "get", "workflowrun", "nav-monthly-owner", "-o", "jsonpath={.metadata.uid}").ok().out
+    changes = {
+        "metadata/ownerReferences/0/name": "nav-monthly-owner",
+        "metadata/ownerReferences/0/uid": uid,
+        "spec/template/spec/volumes/3": {"name": "none", "emptyDir": {}},
+    }
+    create(edit(job(ns), changes), OPERATOR, dry=False).ok()
     get = (
         "-n",
         ns,
