@@ -10,11 +10,20 @@ from harness import BUNDLES, Outside, Run, Tenant
 Probe = Callable[..., tuple[Run, str]]
 
 
+def config(outside: Outside, key: str, *more: str) -> list[str]:
+    """The flags of a Workflow of the probe runbook; `more` are `name=value` of its config."""
+    return [f for pair in (f"url={outside.url}", f"key={key}", *more) for f in ("--set", pair)]
+
+
+def install(tenant: Tenant, outside: Outside, key: str, *more: str) -> None:
+    """Makes the Workflow named `key`."""
+    tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *config(outside, key, *more)).ok()
+
+
 def starter(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> Probe:
     def start(*more: str) -> tuple[Run, str]:
         key = fresh_name("k")
-        flags = [f for pair in (f"url={outside.url}", f"key={key}", *more) for f in ("--set", pair)]
-        tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *flags).ok()
+        install(tenant, outside, key, *more)
         return tenant.start(key), key
 
     return start
@@ -28,6 +37,15 @@ def finish(run: Run, key: str, outside: Outside) -> None:
 
 def once(key: str, outside: Outside) -> None:
     assert sorted(outside.effects(key)) == [f"{key}/post", f"{key}/prepare"]
+
+
+def finish_repeated(run: Run, key: str, outside: Outside) -> None:
+    """The same after the first effect was broken off: it is idempotent and may have happened again, the second may not."""
+    run.reach("Waiting", timeout=180)
+    run.approve()
+    run.reach("Succeeded", timeout=180)
+    assert set(outside.effects(key)) == {f"{key}/post", f"{key}/prepare"}
+    assert len(outside.effects(f"{key}/post")) == 1
 
 
 def no_two_jobs_at_once(tenant: Tenant) -> None:

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 from harness import BUNDLES, Outside, Person, Run, Tenant, kubectl, wait_for
+from probe import Probe, config
 
 POLICY = "ntro-acts"
 
 
 @pytest.fixture
-def run(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> Run:
-    key = fresh_name("k")
-    flags = [f for pair in (f"url={outside.url}", f"key={key}") for f in ("--set", pair)]
-    tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *flags).ok()
-    run = tenant.start(key)
+def run(probe: Probe) -> Run:
+    run, _ = probe()
     run.reach("Waiting")
     return run
 
@@ -178,9 +176,8 @@ def enforced(run: Run) -> None:
 def test_gate_policy(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
     """Users, groups and distinctFrom of the workflow's gatePolicy, frozen when the run starts."""
     key = fresh_name("k")
-    flags = [f for pair in (f"url={outside.url}", f"key={key}") for f in ("--set", pair)]
     rob, ada = tenant.runner, tenant.approver
-    tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *flags, person=rob).ok()
+    tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *config(outside, key), person=rob).ok()
     policy = {"author": rob.name, "gates": [{"step": "review", "groups": ["board"], "distinctFrom": ["initiator"]}]}
     patch = json.dumps({"spec": {"gatePolicy": policy}})
     forged = json.dumps({"spec": {"gatePolicy": {**policy, "author": "somebody@else"}}})
@@ -237,8 +234,7 @@ def test_an_activity_without_its_approval_is_not_executed(tenant: Tenant, fresh_
 
 def test_a_gate_that_nobody_answers_in_time_is_rejected(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
     key = fresh_name("late")
-    flags = [f for pair in (f"url={outside.url}", f"key={key}") for f in ("--set", pair)]
-    tenant.workflow(BUNDLES / "probe", key, "--name", key, *flags).ok()
+    tenant.workflow(BUNDLES / "probe", key, "--name", key, *config(outside, key)).ok()
     me = kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}").ok().out
     policy: dict[str, Any] = {"author": me, "default": {"due": "5s"}}
     tenant.kubectl("patch", "nwf", key, "--type=merge", "-p", json.dumps({"spec": {"gatePolicy": policy}})).ok()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness import BUNDLES, SYSTEM, Outside, Tenant, wait_for
+from probe import config, install
 
 pytestmark = pytest.mark.alone
 
@@ -25,9 +26,8 @@ def test_two_idle_minutes(tenant: Tenant, outside: Outside, fresh_name: Callable
 
 
 def idle(seconds: float, tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
-    flags = [f for pair in (f"url={outside.url}", f"key={fresh_name('k')}") for f in ("--set", pair)]
     name = fresh_name("idle")
-    tenant.workflow(BUNDLES / "probe", "probe", "--name", name, "--schedule", "0 8 5 * *", *flags).ok()
+    tenant.workflow(BUNDLES / "probe", "probe", "--name", name, "--schedule", "0 8 5 * *", *config(outside, name)).ok()
     run = tenant.start(name)
     run.reach("Waiting")
     wait_for("no pod runs", lambda: not run.running_pods())
@@ -44,8 +44,7 @@ def idle(seconds: float, tenant: Tenant, outside: Outside, fresh_name: Callable[
 def test_a_run_with_a_gate_costs_few_writes(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
     """At most 12 to the run, its gate, act and Jobs, at most 2 to its Workflow's status; deletes and Events not counted."""
     name = fresh_name("few")
-    flags = [f for pair in (f"url={outside.url}", f"key={name}") for f in ("--set", pair)]
-    tenant.workflow(BUNDLES / "probe", "probe", "--name", name, *flags).ok()
+    install(tenant, outside, name)
     quiet_since(5)
     began = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     run = tenant.start(name)

@@ -17,7 +17,8 @@ from http.client import HTTPSConnection
 from typing import Any
 
 import pytest
-from harness import BUNDLES, SYSTEM, Outside, Run, Tenant, kubectl, wait_for
+from harness import SYSTEM, Outside, Run, Tenant, kubectl, wait_for
+from probe import install
 
 
 @contextmanager
@@ -54,8 +55,7 @@ def tunnel(tenant: Tenant) -> Iterator[Callable[..., tuple[int, bytes]]]:
 
 
 def waiting_run(tenant: Tenant, outside: Outside, key: str) -> Run:
-    flags = [f for pair in (f"url={outside.url}", f"key={key}") for f in ("--set", pair)]
-    tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *flags).ok()
+    install(tenant, outside, key)
     run = tenant.start(key)
     run.reach("Waiting")
     return run
@@ -105,8 +105,7 @@ def test_a_readers_key_opens_one_run_only(tenant: Tenant, other_tenant: Tenant, 
 def test_a_pods_token_opens_its_own_run_only(tenant: Tenant, other_tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
     hold = fresh_name("h")
     key = fresh_name("k")
-    flags = [f for pair in (f"url={outside.url}", f"key={key}", f"hold_prepare={hold}") for f in ("--set", pair)]
-    tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *flags).ok()
+    install(tenant, outside, key, f"hold_prepare={hold}")
     run = tenant.start(key)
     outside.wait_reached(hold)
     token = stolen_token(run)

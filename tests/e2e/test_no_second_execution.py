@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import BUNDLES, Operator, Outside, Run, Tenant, kubectl, wait_for
+from harness import Operator, Outside, Run, Tenant, kubectl, wait_for
+from probe import install
 
 
 def reapply(tenant: Tenant, *objects: dict) -> None:
@@ -23,15 +24,14 @@ def reapply(tenant: Tenant, *objects: dict) -> None:
         kubectl("create", "-f", "-", *flags, stdin=json.dumps(thing)).ok()
 
 
-def probe(tenant: Tenant, outside: Outside, key: str) -> Run:
-    flags = [f for pair in (f"url={outside.url}", f"key={key}") for f in ("--set", pair)]
-    tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *flags).ok()
+def started(tenant: Tenant, outside: Outside, key: str) -> Run:
+    install(tenant, outside, key)
     return tenant.start(key)
 
 
 def test_delete_everything_at_rest_and_reapply(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
     key = fresh_name("k")
-    run = probe(tenant, outside, key)
+    run = started(tenant, outside, key)
     run.reach("Waiting")
     run.approve()
     run.reach("Succeeded")
@@ -55,7 +55,7 @@ def already_ran(run: Run) -> bool:
 def test_yesterdays_store_is_refused(tenant: Tenant, operator: Operator, outside: Outside, fresh_name: Callable[[str], str], tmp_path) -> None:
     """The copy is taken before the approval: replaying from it would post a second time."""
     key = fresh_name("k")
-    run = probe(tenant, outside, key)
+    run = started(tenant, outside, key)
     run.reach("Waiting")
     wait_for("no pod runs", lambda: not run.running_pods())
     volume = operator.volume()
@@ -84,8 +84,7 @@ def test_yesterdays_store_is_refused(tenant: Tenant, operator: Operator, outside
 @pytest.mark.alone
 def test_a_store_behind_an_open_run_is_refused(tenant: Tenant, operator: Operator, outside: Outside, fresh_name: Callable[[str], str], tmp_path) -> None:
     key, hold = fresh_name("k"), fresh_name("h")
-    flags = [f for pair in (f"url={outside.url}", f"key={key}", f"hold_post={hold}") for f in ("--set", pair)]
-    tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *flags).ok()
+    install(tenant, outside, key, f"hold_post={hold}")
     volume = operator.volume()
     operator.away()
     shutil.copytree(volume, tmp_path / "yesterday", symlinks=True)

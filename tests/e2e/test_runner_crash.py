@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from harness import Outside, Tenant, wait_for
-from probe import Probe, finish, no_two_jobs_at_once, once
+from probe import Probe, finish, finish_repeated, no_two_jobs_at_once, once
 
 
 def test_runner_dies_mid_idempotent_activity(probe: Probe, outside: Outside, fresh_name: Callable[[str], str]) -> None:
@@ -15,11 +15,7 @@ def test_runner_dies_mid_idempotent_activity(probe: Probe, outside: Outside, fre
     outside.wait_reached(hold)
     run.kill()
     outside.release(hold)
-    run.reach("Waiting", timeout=180)
-    run.approve()
-    run.reach("Succeeded", timeout=180)
-    assert set(outside.effects(key)) == {f"{key}/post", f"{key}/prepare"}
-    assert len(outside.effects(f"{key}/post")) == 1
+    finish_repeated(run, key, outside)
 
 
 def test_runner_dies_mid_external_activity_and_a_person_is_asked(
@@ -55,11 +51,7 @@ def test_somebody_deletes_job_or_pod(kind: str, probe: Probe, tenant: Tenant, ou
     outside.wait_reached(hold)
     tenant.kubectl("delete", kind, "-l", f"ntro.dev/run={run.name}", "--grace-period=0", "--force").ok()
     outside.release(hold)
-    run.reach("Waiting", timeout=180)
-    run.approve()
-    run.reach("Succeeded", timeout=180)
-    assert set(outside.effects(key)) == {f"{key}/post", f"{key}/prepare"}
-    assert len(outside.effects(f"{key}/post")) == 1
+    finish_repeated(run, key, outside)
 
 
 @pytest.mark.parametrize("kind", ["gate", "nrun"])
