@@ -2,9 +2,9 @@
 //!
 //! Tenants take turns: one with thousands of keys due delays another's by at most one of its own, and never has all workers.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -31,6 +31,26 @@ impl Key for (String, String) {
 #[derive(Debug, Clone)]
 pub struct Queue<K> {
     wishes: mpsc::UnboundedSender<(K, Instant)>,
+    waiting: Waiting,
+}
+
+/// The tenants with keys that are due and wait for a worker. Cloning is cheap.
+#[derive(Debug, Clone, Default)]
+struct Waiting(Arc<Mutex<HashSet<String>>>);
+
+impl Waiting {
+    fn set(&self, tenant: &str, waits: bool) {
+        let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waits {
+            tenants.remove(tenant);
+        } else if !tenants.contains(tenant) {
+            tenants.insert(tenant.to_owned());
+        }
+    }
+
+    fn has(&self, tenant: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(tenant)
+    }
 }
 
 /// The end that is worked off.
@@ -56,6 +76,7 @@ struct Plan<K> {
     workers: HashMap<String, usize>,
     /// How many workers a tenant has at most.
     share: usize,
+    waiting: Waiting,
 }
 
 impl<K: Key> Plan<K> {
@@ -68,6 +89,7 @@ impl<K: Key> Plan<K> {
             running: HashMap::new(),
             workers: HashMap::new(),
             share: usize::MAX,
+            waiting: Waiting::default(),
         }
     }
 
@@ -98,6 +120,7 @@ impl<K: Key> Plan<K> {
         let (_, key) = ready.pop_first()?;
         if ready.is_empty() {
             self.ready.remove(&tenant);
+            self.waiting.set(&tenant, false);
         } else {
             self.turns.push_back(tenant.clone());
         }
@@ -115,6 +138,7 @@ impl<K: Key> Plan<K> {
             if !self.ready.contains_key(&tenant) {
                 self.turns.push_back(tenant.clone());
             }
+            self.waiting.set(&tenant, true);
             self.ready.entry(tenant).or_default().insert((at, key));
         }
     }
@@ -142,7 +166,8 @@ impl<K: Key> Plan<K> {
 /// A queue and its worklist.
 pub fn queue<K: Key>() -> (Queue<K>, Worklist<K>) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Queue { wishes: sender }, Worklist { wishes: receiver, plan: Plan::new() })
+    let plan = Plan::new();
+    (Queue { wishes: sender, waiting: plan.waiting.clone() }, Worklist { wishes: receiver, plan })
 }
 
 impl<K: Key> Queue<K> {
@@ -155,6 +180,11 @@ impl<K: Key> Queue<K> {
     pub fn push_after(&self, key: K, delay: Duration) {
         // Nobody listens any more only when the process is about to end.
         let _ = self.wishes.send((key, Instant::now() + delay));
+    }
+
+    /// Whether a key of this tenant is due and waits for a worker.
+    pub fn is_waiting(&self, tenant: &str) -> bool {
+        self.waiting.has(tenant)
     }
 }
 
@@ -256,8 +286,11 @@ mod tests {
             plan.want(key, start);
         }
         plan.want("c/1", at(start, 1));
+        assert_eq!(plan.take(at(start, 1)), Some("a/1"));
+        assert!(plan.waiting.has("a") && plan.waiting.has("c"));
         let taken: Vec<_> = std::iter::from_fn(|| plan.take(at(start, 1))).collect();
-        assert_eq!(taken, ["a/1", "b/1", "c/1", "a/2", "a/3", "a/4"]);
+        assert_eq!(taken, ["b/1", "c/1", "a/2", "a/3", "a/4"]);
+        assert!(!plan.waiting.has("a") && !plan.waiting.has("c"));
     }
 
     #[test]

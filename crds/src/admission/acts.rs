@@ -60,5 +60,6 @@ pub(super) fn acts(words: &Words) -> Draft {
                 "an act has neither owners nor finalizers",
             ),
         ],
+        frequent: false,
     }
 }

@@ -118,6 +118,8 @@ struct Draft {
     /// CEL, by name.
     variables: Vec<(&'static str, String)>,
     rules: Vec<Rule>,
+    /// Whether what keeps all rules is let through by a condition: see [`Draft::not_in_order`].
+    frequent: bool,
 }
 
 /// CEL that must hold, else the request is refused with a message.
@@ -161,7 +163,21 @@ fn resources(group: &str, version: &str, operations: &[&str], resources: &[&str]
 }
 
 impl Draft {
-    fn finish(self, words: &Words) -> Policy {
+    /// CEL: a rule is broken. As a condition of the policy it spares the API server the conversions of the object that
+    /// precede rules and messages, which cost more than the rules: a third of the time of creating a Job.
+    fn not_in_order(&self) -> String {
+        let all: Vec<_> = self.rules.iter().map(|rule| format!("({})", rule.expression)).collect();
+        // Conditions have no variables.
+        let inline = |cel: String, (name, value): &(&str, String)| {
+            cel.replace(&format!("variables.{name}"), &format!("({value})"))
+        };
+        self.variables.iter().fold(format!("!({})", all.join(" && ")), inline)
+    }
+
+    fn finish(mut self, words: &Words) -> Policy {
+        if self.frequent {
+            self.conditions.push(("not-in-order", self.not_in_order()));
+        }
         let name = format!("{}-{}", words.prefix, self.name);
         let named = |list: Vec<(&str, String)>| -> Vec<Value> {
             list.into_iter().map(|(name, cel)| json!({ "name": name, "expression": cel })).collect()

@@ -41,6 +41,7 @@ pub(super) fn jobs(words: &Words) -> Draft {
             ("labels", "object.spec.template.?metadata.?labels.orValue({})".to_owned()),
         ],
         rules,
+        frequent: true,
     }
 }
 
@@ -77,6 +78,7 @@ pub(super) fn pods(words: &Words) -> Draft {
             ("labels", "object.metadata.?labels.orValue({})".to_owned()),
         ],
         rules,
+        frequent: true,
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn runs(words: &Words) -> Draft {
                  + ', or a role with the verb run on workflows.ntro.dev, resource name ' + variables.request.workflowRef.name",
             ),
         ],
+        frequent: false,
     }
 }
 
@@ -72,5 +73,6 @@ pub(super) fn gate_policies(words: &Words) -> Draft {
                 "'gatePolicy.author must be the user who writes the policy: this is ' + request.userInfo.username",
             ),
         ],
+        frequent: true,
     }
 }

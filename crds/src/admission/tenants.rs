@@ -41,5 +41,6 @@ pub(super) fn tenants(words: &Words) -> Draft {
                 "a tenant's namespace has the label pod-security.kubernetes.io/enforce=restricted",
             ),
         ],
+        frequent: false,
     }
 }

@@ -42,5 +42,6 @@ pub(super) fn writes(words: &Words) -> Draft {
              : variables.what == 'gates' ? 'a gate is the question of a run; answer it with ntro gate' \
              : 'it says what the operator knows')",
         )],
+        frequent: true,
     }
 }

@@ -15,12 +15,13 @@ pub mod pin;
 pub mod plan;
 mod publish;
 mod segments;
+mod starts;
 pub mod status;
 pub mod wake;
 mod work;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -30,10 +31,10 @@ use ntro_crds::{Gate, Runbook, UserAction, Workflow, labels};
 use ntro_journal::Journal;
 
 use crate::context::Context;
-use crate::pace::Starting;
 use crate::queue::{self, Queue};
 use index::Index;
 use objects::Objects;
+use starts::Starts;
 
 pub use wake::run;
 
@@ -87,27 +88,32 @@ pub struct Runs {
     pub acts: Arc<Index<UserAction>>,
     /// The runs to look at.
     pub queue: Queue<RunKey>,
-    /// Runs whose first Job is about to be made.
-    pub starting: Arc<Mutex<HashMap<RunKey, Starting>>>,
+    /// Runs whose object or first Job is about to be made.
+    starts: Arc<Starts>,
 }
 
 impl Runs {
     /// Tells that a run is about to be made: until [`Self::just_made`] nobody else makes its object, and nothing of its
     /// namespace that can wait goes before its first Job.
     pub fn about_to_make(&self, key: &RunKey) {
-        let starting = self.context.pace.start(&key.namespace);
-        self.lock_starting().insert(key.clone(), starting);
+        self.starts.begin(key.clone(), self.context.pace.start(&key.namespace));
     }
 
-    /// Has a run looked at that was to be made. If it was not made, the next pass over it may.
+    /// The object of a run was made, and its Job follows when no more objects of its namespace are due; if it was not made,
+    /// the next pass over it may.
     pub fn just_made(&self, key: RunKey, made: bool) {
-        if !made {
-            self.lock_starting().remove(&key);
+        if made {
+            self.starts.made(key, Instant::now());
+        } else {
+            self.starts.not_made(&key);
+            self.queue.push(key);
         }
-        self.queue.push(key);
     }
 
-    fn lock_starting(&self) -> MutexGuard<'_, HashMap<RunKey, Starting>> {
-        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Has the first Jobs of a namespace's runs made, unless `more` runs of it are about to be made.
+    pub fn go_on_with_jobs(&self, namespace: &str, more: bool) {
+        for key in self.starts.release(namespace, more, Instant::now()) {
+            self.queue.push(key);
+        }
     }
 }

@@ -48,7 +48,7 @@ pub fn prepare(
         gates: Arc::default(),
         acts: Arc::default(),
         queue,
-        starting: Arc::default(),
+        starts: Arc::default(),
     };
     (runs, worklist)
 }

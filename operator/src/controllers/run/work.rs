@@ -27,11 +27,11 @@ impl Runs {
             return Ok(Next::OnChange);
         }
         let known_object = self.objects.get(&key);
-        if matches!(known_object, Known::Missing) && self.lock_starting().contains_key(&key) {
-            // Its journal has begun; who began it is about to make the object.
+        if self.starts.is_held(&key) {
+            // Its journal has begun; who began it makes the object, and wakes it when its Job may follow.
             return Ok(Next::OnChange);
         }
-        let starting = self.lock_starting().remove(&key);
+        let starting = self.starts.take(&key);
         if starting.is_none() && self.put_off(&key).await? {
             return Ok(Next::After(pace::LONGEST));
         }

@@ -56,9 +56,23 @@ pub(super) struct Written {
     status: WorkflowStatus,
 }
 
+/// Whatever becomes of a pass, the Jobs that waited for it go on.
+struct Release<'a> {
+    workflows: &'a Workflows,
+    namespace: &'a str,
+}
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        let more = self.workflows.queue.is_waiting(self.namespace);
+        self.workflows.runs.go_on_with_jobs(self.namespace, more);
+    }
+}
+
 impl Workflows {
     /// Brings a Workflow in line and says when to look again.
     pub(super) async fn pass(&self, key: &Key) -> Result<Next, Problem> {
+        let _released = Release { workflows: self, namespace: &key.0 };
         let context = &self.runs.context;
         let Some(workflow) = self.runs.workflow(&key.0, &key.1) else {
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
