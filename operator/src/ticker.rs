@@ -15,6 +15,9 @@ const LONGEST: Duration = Duration::from_mins(10);
 /// Shortest sleep, so that a busy journal does not keep this loop spinning.
 const SHORTEST: Duration = Duration::from_millis(50);
 
+/// Changes of the journal within this time are seen in one look: each look is at every open run.
+const TOGETHER: Duration = Duration::from_millis(250);
+
 /// Ticks until told to stop.
 pub async fn run(context: Context, shutdown: CancellationToken) {
     let journal = &context.journal;
@@ -23,7 +26,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
     let mut expired = journal.now();
     loop {
         let now = journal.now();
-        let due = journal.next_due();
+        let mut due = journal.next_due();
         let stale = until(Some(expired), now) == SHORTEST;
         if stale || due.is_some_and(|due| due <= now) {
             match tick(&context).await {
@@ -33,17 +36,17 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
                     tracing::error!(reason = problem.reason, error = problem.message, "the journal's clock failed");
                 }
             }
+            due = journal.next_due();
         }
         let wait = match failures {
-            0 => until(journal.next_due(), now),
+            0 => until(due, now),
             failures => Backoff::DEFAULT.delay(failures, rand::random()),
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
             _ = feed.recv(), if failures == 0 => {
-                // Whatever changes together is seen in one look.
-                tokio::time::sleep(SHORTEST).await;
+                tokio::time::sleep(TOGETHER).await;
                 feed = feed.resubscribe();
             }
         }

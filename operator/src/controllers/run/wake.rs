@@ -25,8 +25,9 @@ use crate::kube_ext::Kind;
 use crate::metrics::ControllerName;
 use crate::queue::{self, Queue, Worklist};
 
-/// Runs worked on at the same time.
-const WORKERS: usize = 16;
+/// Runs worked on at the same time: so many that the first Jobs of a month's end get the better part of the API server, which
+/// the Job controller wants for those that exist already.
+const WORKERS: usize = 64;
 
 /// Builds what the workers share. Nothing runs before [`run`].
 pub fn prepare(

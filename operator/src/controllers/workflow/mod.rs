@@ -21,10 +21,10 @@ use crate::controllers::Driver;
 use crate::controllers::run::Runs;
 use crate::metrics::ControllerName;
 use crate::queue::{Queue, Worklist};
-use serve::Written;
+use serve::{Settled, Written};
 
-/// Workflows worked on at the same time: as many as keep the API server busy without making it queue.
-const WORKERS: usize = 16;
+/// Workflows worked on at the same time. They share the journal's commits: the more, the fewer of those.
+const WORKERS: usize = 64;
 
 /// Namespace and name of a Workflow.
 pub type Key = (String, String);
@@ -38,13 +38,15 @@ struct Workflows {
     written: Arc<Mutex<HashMap<Key, Written>>>,
     /// The Workflows with a slot to come.
     armed: Arc<Mutex<HashSet<Key>>>,
+    /// What was seen to while runs of the namespace were being started.
+    settled: Arc<Mutex<HashMap<Key, Settled>>>,
 }
 
 /// Serves Workflows until told to stop.
 pub async fn run(runs: Runs, queue: Queue<Key>, worklist: Worklist<Key>, shutdown: CancellationToken) {
     let tenants = tokio::spawn(tenant_changes(runs.clone(), queue.clone(), shutdown.clone()));
     let driver = Arc::new(Driver::new(ControllerName::Workflow, runs.context.clone()));
-    let workflows = Workflows { runs, queue, written: Arc::default(), armed: Arc::default() };
+    let workflows = Workflows { runs, queue, written: Arc::default(), armed: Arc::default(), settled: Arc::default() };
     let work = move |key: Key| {
         let (workflows, driver) = (workflows.clone(), Arc::clone(&driver));
         async move { driver.pass(&key.0, &key.1, Box::pin(workflows.pass(&key))).await }

@@ -56,6 +56,12 @@ pub(super) struct Written {
     status: WorkflowStatus,
 }
 
+/// A Workflow that was seen to: until it changes or the time has come, there is nothing to do but to tell how its runs are.
+pub(super) struct Settled {
+    generation: Option<i64>,
+    until: Option<Timestamp>,
+}
+
 /// Whatever becomes of a pass, the Jobs that waited for it go on.
 struct Release<'a> {
     workflows: &'a Workflows,
@@ -76,6 +82,7 @@ impl Workflows {
         let context = &self.runs.context;
         let Some(workflow) = self.runs.workflow(&key.0, &key.1) else {
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            self.settled.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             self.arm(key, None);
             return Ok(Next::OnChange);
         };
@@ -83,6 +90,9 @@ impl Workflows {
             return Ok(Next::OnChange);
         }
         let now = context.clock.now();
+        if let Some(next) = self.put_off(key, &workflow, now) {
+            return Ok(next);
+        }
         let uid = workflow.uid().unwrap_or_default();
         let before = self.last_status(key, &workflow);
         let mut runs = self.runs.objects.facts(&key.0, &key.1, &uid);
@@ -106,13 +116,14 @@ impl Workflows {
             now,
         };
         let (mut next, mut failed, mut prune, mut started) = (Next::OnChange, None, Vec::new(), false);
+        let mut wake = None;
         if let Some(rules) = rules {
             let decision = Self::decide(&workflow, before.as_ref(), &rules, &observed, &runs, now);
             found.next_slot = decision.next_slot;
             found.skipped.clone_from(&decision.skipped);
             found.queued.clone_from(&decision.queued);
             found.served = decision.served;
-            next = until(decision.wake, now);
+            (next, wake) = (until(decision.wake, now), decision.wake);
             prune.clone_from(&decision.prune);
             let starting = (!decision.start.is_empty()).then(|| context.pace.start(&key.0));
             for due in &decision.start {
@@ -134,6 +145,11 @@ impl Workflows {
             self.replace(key, &decision).await?;
         }
         self.arm(key, found.next_slot);
+        let seen_to = failed.is_none() && found.runnable.is_ok() && found.queued.is_empty();
+        if seen_to && context.pace.is_busy(&key.0) {
+            let settled = Settled { generation: workflow.metadata.generation, until: wake };
+            self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), settled);
+        }
         found.runs = &runs;
         if !self.summarize(key, &workflow, before.as_ref(), &found, started).await? {
             return failed.map_or(Ok(next.sooner(Next::After(pace::LONGEST))), Err);
@@ -149,6 +165,26 @@ impl Workflows {
             Ok(_) | Err(Problem { class: Class::Waiting { .. } | Class::Invalid, .. }) => Ok(next),
             Err(problem) => Err(problem.clone()),
         }
+    }
+
+    /// Puts a Workflow off that was seen to while other runs of its namespace are being started.
+    fn put_off(&self, key: &Key, workflow: &Workflow, now: Timestamp) -> Option<Next> {
+        let mut all = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let settled = all.remove(key)?;
+        let holds = settled.generation == workflow.metadata.generation && settled.until.is_none_or(|until| now < until);
+        if !holds || !self.defer(key) {
+            return None;
+        }
+        let next = until(settled.until, now).sooner(Next::After(pace::LONGEST));
+        all.insert(key.clone(), settled);
+        Some(next)
+    }
+
+    /// Has a Workflow looked at when no run of its namespace is being started any more; says whether any is.
+    fn defer(&self, key: &Key) -> bool {
+        let (queue, again) = (self.queue.clone(), key.clone());
+        let later = move || queue.push_after(again, AFTER_BURST);
+        self.runs.context.pace.defer(&key.0, ("workflow", key.1.clone()), later)
     }
 
     /// Notes whether a slot of a Workflow is waited for.
@@ -289,10 +325,8 @@ impl Workflows {
     ) -> Result<bool, Problem> {
         let context = &self.runs.context;
         let next = status::next(before, found);
-        let (queue, again) = (self.queue.clone(), key.clone());
-        let later = move || queue.push_after(again, AFTER_BURST);
         if before.is_some_and(|before| status::can_wait(before, &next)) {
-            if context.pace.defer(&key.0, ("workflow", key.1.clone()), later) {
+            if self.defer(key) {
                 return Ok(false);
             }
             if started {
