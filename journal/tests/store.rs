@@ -72,8 +72,8 @@ async fn runs_are_created_once(store: &dyn Store) {
     assert_eq!(store.claim("acme", "nav-x", slot, other).await.unwrap(), run, "the slot is taken");
     assert_eq!(store.ledger("acme", LedgerKey::Name("nav-x")).await.unwrap(), None, "and nothing was noted");
     assert!(store.run(run).await.unwrap().is_none());
+    assert_eq!(create(store, other, "nav-1", None, "h").await.0, Inserted::Claimed(run), "but not begun");
     let conflict = Inserted::Conflict { run_id: run, terminal: false };
-    assert_eq!(create(store, other, "nav-1", None, "h").await.0, conflict);
     let (created, state) = create(store, run, "nav-1", slot, "h").await;
     assert_eq!(created, Inserted::Created(run));
     assert_eq!(create(store, other, "nav-1", slot, "h").await.0, Inserted::Existing(run));

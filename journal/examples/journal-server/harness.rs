@@ -173,9 +173,12 @@ async fn create(server: &Server, it: Create) -> Result<Value, Fault> {
         Inserted::Created(run) => (run, "Created"),
         Inserted::Existing(run) => (run, "Existing"),
         Inserted::AlreadyRan(run) => (run, "AlreadyRan"),
+        Inserted::Claimed(run) => (run, "Claimed"),
         Inserted::Conflict { run_id, .. } => (run_id, "Conflict"),
     };
-    server.make_jobs(run).await?;
+    if outcome != "Claimed" {
+        server.make_jobs(run).await?;
+    }
     Ok(json!({"run": run, "outcome": outcome}))
 }
 

@@ -20,7 +20,7 @@
 //!
 //! Of the harness, on any connection; `run` is a run id:
 //! - `create {namespace?, name, workflow?, workflowUid?, slot?, kind?, initiator?, pin?, input, run?, requestHash?}` → `{run, outcome:
-//!   Created|Existing|AlreadyRan|Conflict}`; `input` is any JSON value, or a string taken as JSON text if `inputText` is used instead
+//!   Created|Existing|AlreadyRan|Claimed|Conflict}`; `input` is any JSON value, or a string taken as JSON text if `inputText` is used instead
 //! - `jobRecorded {run, segment, name?, uid?, templateHash?}`, `holderGone {run}` (the current Job and its pod are gone)
 //! - `decide {run, gate? | step?, verb, actor?, groups?, act?, revision?, digest?, actedAt?, comment?, correction?}` (the only open gate
 //!   if none is named; `comment` and `correction` are JSON values), `signal {run, name, args: [], actor?, act?}`,

@@ -15,7 +15,8 @@ use serde_json::Value;
 /// A run to be created.
 #[derive(Debug, Clone)]
 pub struct CreateRun {
-    /// Its identity, drawn by the caller because the input names it; see [`Journal::claim`].
+    /// Its identity, drawn by the caller because the input names it. Unless it was [claimed](Journal::claim), the run may turn
+    /// out to be another one.
     pub run_id: Uuid,
     /// Its namespace.
     pub namespace: String,
@@ -43,7 +44,7 @@ impl Journal {
     }
 
     /// Creates a run: ledger, entry 0 and the wish for its first segment, in one transaction. Asked again it says what is there.
-    /// A run id drawn for a name that is claimed for another one is a [`Inserted::Conflict`].
+    /// A run id drawn for a name that is claimed for another run is [`Inserted::Claimed`] if that one is still to be created.
     pub async fn create_run(&self, run: CreateRun) -> Result<Inserted, JournalError> {
         let journal = self.clone();
         tokio::spawn(async move { journal.create(run).await }).await.map_err(|_| JournalError::Stopped)?

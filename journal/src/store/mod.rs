@@ -107,6 +107,8 @@ pub enum Inserted {
     Existing(Uuid),
     /// It is there already, created for the same request, and has ended.
     AlreadyRan(Uuid),
+    /// Nothing was created: the name or slot is claimed for this run, whose journal has not begun. It may be created.
+    Claimed(Uuid),
     /// The name or slot belongs to another request.
     Conflict {
         /// Whose it is.

@@ -128,8 +128,12 @@ async fn transaction(
     writes: Vec<Write>,
     done: &mut Vec<Result<Wrote, StoreError>>,
 ) -> Result<(), sqlx::Error> {
+    if let Some(all) = together(connection, &writes).await? {
+        done.extend(all.into_iter().map(Ok));
+        return Ok(());
+    }
     let mut transaction = connection.begin().await?;
-    for write in writes {
+    for write in &writes {
         // A savepoint each: one that fails leaves nothing behind, and the others stay.
         let mut savepoint = transaction.begin().await?;
         let wrote = one(&mut savepoint, write).await;
@@ -143,23 +147,38 @@ async fn transaction(
     transaction.commit().await
 }
 
-async fn one(connection: &mut SqliteConnection, write: Write) -> Result<Wrote, StoreError> {
+/// Does all writes without savepoints. `None` if one of them failed: then nothing is done, and they are to be done apart.
+async fn together(connection: &mut SqliteConnection, writes: &[Write]) -> Result<Option<Vec<Wrote>>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let mut done = Vec::with_capacity(writes.len());
+    for write in writes {
+        let Ok(wrote) = one(&mut transaction, write).await else {
+            transaction.rollback().await?;
+            return Ok(None);
+        };
+        done.push(wrote);
+    }
+    transaction.commit().await?;
+    Ok(Some(done))
+}
+
+async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<Wrote, StoreError> {
     match write {
         Write::Claim { namespace, name, slot, run_id } => {
             let slot = slot.as_ref().map(|(uid, slot)| (uid.as_str(), slot.as_str()));
-            if let Some(owner) = owner(connection, &namespace, &name, slot).await? {
+            if let Some(owner) = owner(connection, namespace, name, slot).await? {
                 return Ok(Wrote::Claimed(owner));
             }
-            enter_ledger(connection, &namespace, &name, slot, run_id).await?;
-            Ok(Wrote::Claimed(run_id))
+            enter_ledger(connection, namespace, name, slot, *run_id).await?;
+            Ok(Wrote::Claimed(*run_id))
         }
         Write::Create { namespace, name, slot, row, entries } => {
             let slot = slot.as_ref().map(|(uid, slot)| (uid.as_str(), slot.as_str()));
-            create(connection, (&namespace, &name), slot, &row, &entries).await.map(Wrote::Inserted)
+            create(connection, (namespace, name), slot, row, entries).await.map(Wrote::Inserted)
         }
         Write::Commit { run_id, expected, entries, terminal, view, drafts } => {
-            append(connection, run_id, expected, &entries, terminal).await?;
-            settle(connection, run_id, view.as_ref(), &drafts).await?;
+            append(connection, *run_id, *expected, entries, *terminal).await?;
+            settle(connection, *run_id, view.as_ref(), drafts).await?;
             Ok(Wrote::Appended)
         }
     }
@@ -180,7 +199,7 @@ async fn create(
             Some(row) if row.terminal => return Ok(Inserted::AlreadyRan(owner)),
             Some(_) => return Ok(Inserted::Existing(owner)),
             None if owner == run.run_id => {}
-            None => return Ok(Inserted::Conflict { run_id: owner, terminal: false }),
+            None => return Ok(Inserted::Claimed(owner)),
         }
     }
     enter_ledger(connection, namespace, name, slot, run.run_id).await?;

@@ -2,11 +2,14 @@
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{QueryBuilder, Row, SqliteConnection};
 use uuid::Uuid;
 
 use crate::protocol::{ChainHash, Entry, RunKey};
 use crate::store::{LedgerKey, RunRow, StoreError};
+
+/// Well below what a statement may bind.
+const ENTRIES_PER_STATEMENT: usize = 64;
 
 /// Numbers of ours never reach the sign bit.
 pub(super) fn signed(number: u64) -> i64 {
@@ -58,13 +61,17 @@ pub(super) async fn owner(
     name: &str,
     slot: Option<(&str, &str)>,
 ) -> Result<Option<Uuid>, StoreError> {
-    if let Some(owner) = ledger_row(connection, namespace, LedgerKey::Name(name)).await? {
-        return Ok(Some(owner));
-    }
-    match slot {
-        Some((workflow_uid, slot)) => ledger_row(connection, namespace, LedgerKey::Slot { workflow_uid, slot }).await,
-        None => Ok(None),
-    }
+    let row = sqlx::query(
+        "SELECT coalesce((SELECT run_id FROM ledger WHERE namespace = ?1 AND kind = 'name' AND key = ?2), \
+         (SELECT run_id FROM ledger WHERE namespace = ?1 AND kind = 'slot' AND key = ?3))",
+    )
+    .bind(namespace)
+    .bind(name)
+    .bind(slot.map(|(uid, slot)| slot_key(uid, slot)))
+    .fetch_one(connection)
+    .await?;
+    let owner: Option<String> = row.try_get(0)?;
+    owner.map(|id| id.parse().map_err(|_| StoreError::Unreadable("a run id"))).transpose()
 }
 
 pub(super) async fn enter_ledger(
@@ -75,15 +82,11 @@ pub(super) async fn enter_ledger(
     run: Uuid,
 ) -> Result<(), StoreError> {
     let slot = slot.map(|(uid, slot)| ("slot", slot_key(uid, slot)));
-    for (kind, key) in [("name", name.to_owned())].into_iter().chain(slot) {
-        sqlx::query("INSERT INTO ledger (namespace, kind, key, run_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(namespace)
-            .bind(kind)
-            .bind(key)
-            .bind(run.to_string())
-            .execute(&mut *connection)
-            .await?;
-    }
+    let mut query = QueryBuilder::new("INSERT INTO ledger (namespace, kind, key, run_id) ");
+    query.push_values([("name", name.to_owned())].into_iter().chain(slot), |mut row, (kind, key)| {
+        row.push_bind(namespace).push_bind(kind).push_bind(key).push_bind(run.to_string());
+    });
+    query.push(" ON CONFLICT DO NOTHING").build().execute(connection).await?;
     Ok(())
 }
 
@@ -108,13 +111,13 @@ pub(super) async fn insert_entries(
     run: Uuid,
     entries: &[Entry],
 ) -> Result<(), StoreError> {
-    for entry in entries {
-        sqlx::query("INSERT INTO entries (run_id, seq, entry) VALUES (?, ?, ?)")
-            .bind(run.to_string())
-            .bind(signed(entry.seq))
-            .bind(entry.text())
-            .execute(&mut *connection)
-            .await?;
+    // One statement for all is one way to the database's thread and back.
+    for some in entries.chunks(ENTRIES_PER_STATEMENT) {
+        let mut query = QueryBuilder::new("INSERT INTO entries (run_id, seq, entry) ");
+        query.push_values(some, |mut row, entry| {
+            row.push_bind(run.to_string()).push_bind(signed(entry.seq)).push_bind(entry.text());
+        });
+        query.build().execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -72,17 +72,29 @@ impl Runs {
             request,
         };
         let pin = pin::pin(&sources).map_err(|error| error.problem())?;
-        let slot = slot(request);
-        let claim = slot.as_deref().map(|slot| (workflow_uid.as_str(), slot));
-        let run_id = self.journal.claim(&key.namespace, &key.name, claim).await.map_err(problem)?;
-        let create = create(key, &pin, request, run_id, slot, &workflow.spec.entity)?;
-        let inserted = self.journal.create_run(create).await.map_err(problem)?;
+        // Drawn here because the input names it; the ledger and the journal are begun in one transaction.
+        let mut inserted = self.create(key, workflow, &pin, request, Uuid::new_v4()).await?;
+        if let Inserted::Claimed(run_id) = inserted {
+            inserted = self.create(key, workflow, &pin, request, run_id).await?;
+        }
         failpoint::hit("run-created");
         Ok(match inserted {
             Inserted::Created(id) | Inserted::Existing(id) => Admitted::Open(id),
             Inserted::AlreadyRan(id) | Inserted::Conflict { run_id: id, terminal: true } => Admitted::AlreadyRan(id),
-            Inserted::Conflict { run_id, terminal: false } => Admitted::Taken(run_id),
+            Inserted::Conflict { run_id: id, terminal: false } | Inserted::Claimed(id) => Admitted::Taken(id),
         })
+    }
+
+    async fn create(
+        &self,
+        key: &RunKey,
+        workflow: &Workflow,
+        pin: &Pin,
+        request: &Request,
+        run_id: Uuid,
+    ) -> Result<Inserted, Problem> {
+        let create = create(key, pin, request, run_id, slot(request), &workflow.spec.entity)?;
+        self.journal.create_run(create).await.map_err(problem)
     }
 }
 
