@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -29,11 +30,19 @@ pub struct ConfigSchema {
 
 type Fields = BTreeMap<String, Field>;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 struct Field {
     schema: Map<String, Value>,
+    /// Of the schema; kept because making one costs far more than using it.
+    validator: Arc<jsonschema::Validator>,
     default: Option<Value>,
     required: bool,
+}
+
+impl PartialEq for Field {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.schema, &self.default, self.required) == (&other.schema, &other.default, other.required)
+    }
 }
 
 /// One wrong place, in the schema or in a configuration. Prints as one line that starts with the field's path.
@@ -244,18 +253,13 @@ fn parse_field(raw: &Value, path: &[&str], problems: &mut Vec<FieldError>) -> Op
     if problems.len() > before {
         return None;
     }
-    match compile(&schema) {
-        Err(message) => problems.push(schema_error(path, &message)),
-        Ok(validator) => {
-            if let Some(default) = schema.get("default")
-                && let Some(error) = validator.iter_errors(default).next()
-            {
-                problems.push(schema_error(path, &format!("default {}", explain(&error))));
-            }
-        }
-    }
+    let validator = compile(&schema).map_err(|message| problems.push(schema_error(path, &message))).ok()?;
     let default = schema.get("default").cloned();
-    Some(Field { required: explicit.unwrap_or(true) && default.is_none(), schema, default })
+    if let Some(error) = default.as_ref().and_then(|default| validator.iter_errors(default).next()) {
+        problems.push(schema_error(path, &format!("default {}", explain(&error))));
+    }
+    let required = explicit.unwrap_or(true) && default.is_none();
+    Some(Field { schema, validator: Arc::new(validator), default, required })
 }
 
 fn is_type(kind: &Value) -> bool {
@@ -330,11 +334,7 @@ fn validate_object(
 }
 
 fn validate_field(field: &Field, value: &Value, path: &[String], problems: &mut Vec<FieldError>) {
-    let validator = match compile(&field.schema) {
-        Ok(validator) => validator,
-        Err(message) => return problems.push(config_error(path, &message)),
-    };
-    for error in validator.iter_errors(value) {
+    for error in field.validator.iter_errors(value) {
         let pointer = error.instance_path().to_string();
         let below = pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~"));
         let path: Vec<String> = path.iter().cloned().chain(below).collect();

@@ -23,6 +23,9 @@ use crate::protocol::{Entry, LogLine, LogStream};
 /// The steps from one format of the store to the next; `user_version` counts those taken.
 const MIGRATIONS: &[&str] = &[include_str!("format1.sql")];
 
+/// Pages kept in memory at most.
+const CACHE_KIB: u32 = 8 * 1024;
+
 /// A store in a directory of its own.
 pub struct SqliteStore {
     connection: Arc<Mutex<SqliteConnection>>,
@@ -47,7 +50,9 @@ impl SqliteStore {
             .create_if_missing(true)
             .locking_mode(SqliteLockingMode::Exclusive)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
+            .synchronous(SqliteSynchronous::Full)
+            // Run ids are random: with the 2 MiB of the default every append reads pages that were just thrown out.
+            .pragma("cache_size", format!("-{CACHE_KIB}"));
         let mut connection = SqliteConnection::connect_with(&options).await?;
         migrate(&mut connection).await?;
         let connection = Arc::new(Mutex::new(connection));

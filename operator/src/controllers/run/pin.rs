@@ -1,6 +1,9 @@
 //! What a run is fixed to when it starts: digest, image, configuration, gate policy. Pure.
 
-use ntro_bundle::config_schema::ConfigSchema;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ntro_bundle::config_schema::{ConfigSchema, FieldError};
 use ntro_crds::labels::RUNNER_SERVICE_ACCOUNT;
 use ntro_crds::policy::OnExpiry;
 use ntro_crds::runbook::VerifiedVersion;
@@ -92,16 +95,36 @@ pub fn version<'a>(workflow: &Workflow, runbook: Option<&'a Runbook>) -> Result<
     verified.iter().find(|v| v.digest == resolved.digest).ok_or_else(not_ready)
 }
 
+/// Schemas kept.
+const SCHEMAS: usize = 16;
+
+/// The schema, read. Those used last are kept: thousands of Workflows share a runbook, and reading its schema costs more than
+/// all else about pinning a run.
+fn parsed(raw: &Object) -> Result<Arc<ConfigSchema>, Vec<FieldError>> {
+    static KEPT: Mutex<VecDeque<(Object, Arc<ConfigSchema>)>> = Mutex::new(VecDeque::new());
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(at) = kept.iter().position(|(known, _)| known == raw)
+        && let Some(found) = kept.remove(at)
+    {
+        kept.push_front(found);
+    } else {
+        let schema = ConfigSchema::parse(&Value::Object(raw.clone()))?;
+        kept.push_front((raw.clone(), Arc::new(schema)));
+        kept.truncate(SCHEMAS);
+    }
+    Ok(kept.front().map(|(_, schema)| Arc::clone(schema)).unwrap_or_default())
+}
+
 /// The Workflow's configuration with the schema's defaults; `context` is what a run brings along, absent when none is meant.
 pub fn config(workflow: &Workflow, version: &VerifiedVersion, context: Option<&Value>) -> Result<Object, PinError> {
     let given = Value::Object(workflow.spec.config.clone().unwrap_or_default());
     let Some(raw) = &version.config_schema else {
         return Ok(workflow.spec.config.clone().unwrap_or_default());
     };
-    let one = |problems: Vec<ntro_bundle::config_schema::FieldError>| {
+    let one = |problems: Vec<FieldError>| {
         PinError::ConfigInvalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     };
-    let schema = ConfigSchema::parse(&Value::Object(raw.clone())).map_err(one)?;
+    let schema = parsed(raw).map_err(one)?;
     let merged = match context {
         Some(context) => schema.resolve(&given, context),
         None => schema.check(&given, &["period"]),
