@@ -244,6 +244,19 @@ mod tests {
     }
 
     #[test]
+    fn what_keeps_all_rules_is_let_through_by_a_condition_that_needs_no_variables() {
+        let early = |policy: &Policy| {
+            let conditions = policy.policy["spec"]["matchConditions"].as_array().unwrap().clone();
+            let condition = conditions.into_iter().find(|condition| condition["name"] == "not-in-order")?;
+            Some(condition["expression"].as_str().unwrap().to_owned())
+        };
+        let all = policies(&install(Scope::Cluster));
+        let found: Vec<_> = all.iter().filter_map(early).collect();
+        assert_eq!(found.len(), 4);
+        assert!(found.iter().all(|cel| cel.starts_with("!((") && !cel.contains("variables.")), "{found:#?}");
+    }
+
+    #[test]
     fn a_namespaced_installation_binds_nobody_else() {
         for policy in policies(&install(Scope::Namespace)) {
             let condition = policy.policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap();
