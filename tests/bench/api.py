@@ -119,32 +119,44 @@ class Cluster:
 
 
 class Watch:
-    """Notes when each object of a list is first seen."""
+    """Notes when each object of a list is first seen. A watch that the server ends is taken up where it ended."""
 
     def __init__(self, cluster: Cluster, path: str) -> None:
         self.seen: dict[str, float] = {}
         self.lock = threading.Lock()
         self.stopped = threading.Event()
-        version = cluster.expect("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
-        self.connection = cluster.connection()
-        self.connection.timeout = 3600
+        self.cluster, self.path = cluster, path
+        self.version = cluster.expect("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
+        self.failure: BaseException | None = None
+        self.connection = self.open()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def open(self) -> http.client.HTTPSConnection:
+        connection = self.cluster.connection()
+        connection.timeout = 3600
         # Metadata is enough, and leaves the server its time.
         accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
-        self.connection.request("GET", f"{path}?watch=1&resourceVersion={version}", headers={"Accept": accept})
-        self.answer = self.connection.getresponse()
-        threading.Thread(target=self.read, daemon=True).start()
+        connection.request("GET", f"{self.path}?watch=1&resourceVersion={self.version}", headers={"Accept": accept})
+        self.answer = connection.getresponse()
+        return connection
 
     def read(self) -> None:
         try:
-            for line in self.answer:
-                now = time.time()
-                event = json.loads(line)
-                if event["type"] == "ADDED":
-                    with self.lock:
-                        self.seen.setdefault(event["object"]["metadata"]["name"], now)
-        except (OSError, ValueError, AttributeError, http.client.HTTPException):
+            while not self.stopped.is_set():
+                for line in self.answer:
+                    self.take(time.time(), json.loads(line))
+                self.connection = self.open()
+        except (OSError, ValueError, AttributeError, RuntimeError, http.client.HTTPException) as failure:
             if not self.stopped.is_set():
-                raise
+                self.failure = failure
+
+    def take(self, now: float, event: dict[str, Any]) -> None:
+        if event["type"] == "ERROR":
+            raise RuntimeError(f"watch of {self.path}: {event['object'].get('message')}")
+        self.version = event["object"]["metadata"]["resourceVersion"]
+        if event["type"] == "ADDED":
+            with self.lock:
+                self.seen.setdefault(event["object"]["metadata"]["name"], now)
 
     def stop(self) -> None:
         self.stopped.set()
@@ -154,6 +166,8 @@ class Watch:
         until = time.monotonic() + timeout
         last = 0
         while len(self.seen) < count:
+            if self.failure:
+                raise self.failure
             if time.monotonic() > until:
                 raise RuntimeError(f"{len(self.seen)} of {count} seen in {timeout:.0f} s")
             if len(self.seen) >= last + 1000:
