@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -39,17 +39,12 @@ pub struct Queue<K> {
 struct Waiting(Arc<Mutex<HashSet<String>>>);
 
 impl Waiting {
-    fn set(&self, tenant: &str, waits: bool) {
-        let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waits {
-            tenants.remove(tenant);
-        } else if !tenants.contains(tenant) {
-            tenants.insert(tenant.to_owned());
-        }
+    fn tenants(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has(&self, tenant: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(tenant)
+        self.tenants().contains(tenant)
     }
 }
 
@@ -76,6 +71,7 @@ struct Plan<K> {
     workers: HashMap<String, usize>,
     /// How many workers a tenant has at most.
     share: usize,
+    /// The keys of `ready`, for those who ask from outside.
     waiting: Waiting,
 }
 
@@ -120,7 +116,7 @@ impl<K: Key> Plan<K> {
         let (_, key) = ready.pop_first()?;
         if ready.is_empty() {
             self.ready.remove(&tenant);
-            self.waiting.set(&tenant, false);
+            self.waiting.tenants().remove(&tenant);
         } else {
             self.turns.push_back(tenant.clone());
         }
@@ -137,8 +133,8 @@ impl<K: Key> Plan<K> {
             let tenant = key.tenant().to_owned();
             if !self.ready.contains_key(&tenant) {
                 self.turns.push_back(tenant.clone());
+                self.waiting.tenants().insert(tenant.clone());
             }
-            self.waiting.set(&tenant, true);
             self.ready.entry(tenant).or_default().insert((at, key));
         }
     }

@@ -14,7 +14,6 @@ use crate::error::{Backoff, Problem};
 const LONGEST: Duration = Duration::from_mins(10);
 /// Shortest sleep, so that a busy journal does not keep this loop spinning.
 const SHORTEST: Duration = Duration::from_millis(50);
-
 /// Changes of the journal within this time are seen in one look: each look is at every open run.
 const TOGETHER: Duration = Duration::from_millis(250);
 

@@ -20,11 +20,16 @@ def install(tenant: Tenant, outside: Outside, key: str, *more: str) -> None:
     tenant.workflow(BUNDLES / "probe", "probe", "--name", key, *config(outside, key, *more)).ok()
 
 
+def started(tenant: Tenant, outside: Outside, key: str, *more: str) -> Run:
+    """A run of a Workflow made for it, named `key`."""
+    install(tenant, outside, key, *more)
+    return tenant.start(key)
+
+
 def starter(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> Probe:
     def start(*more: str) -> tuple[Run, str]:
         key = fresh_name("k")
-        install(tenant, outside, key, *more)
-        return tenant.start(key), key
+        return started(tenant, outside, key, *more), key
 
     return start
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from harness import SYSTEM, Outside, Run, Tenant, kubectl, wait_for
-from probe import install
+from probe import started
 
 
 @contextmanager
@@ -55,8 +55,7 @@ def tunnel(tenant: Tenant) -> Iterator[Callable[..., tuple[int, bytes]]]:
 
 
 def waiting_run(tenant: Tenant, outside: Outside, key: str) -> Run:
-    install(tenant, outside, key)
-    run = tenant.start(key)
+    run = started(tenant, outside, key)
     run.reach("Waiting")
     return run
 
@@ -105,8 +104,7 @@ def test_a_readers_key_opens_one_run_only(tenant: Tenant, other_tenant: Tenant, 
 def test_a_pods_token_opens_its_own_run_only(tenant: Tenant, other_tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
     hold = fresh_name("h")
     key = fresh_name("k")
-    install(tenant, outside, key, f"hold_prepare={hold}")
-    run = tenant.start(key)
+    run = started(tenant, outside, key, f"hold_prepare={hold}")
     outside.wait_reached(hold)
     token = stolen_token(run)
     versions = {"versions": {"runtime": "0.1.0", "protocolMin": 1, "protocolMax": 1, "python": "3.11", "sdk": "0.1.2"}}

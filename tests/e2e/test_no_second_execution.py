@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness import Operator, Outside, Run, Tenant, kubectl, wait_for
-from probe import install
+from probe import install, started
 
 
 def reapply(tenant: Tenant, *objects: dict) -> None:
@@ -22,11 +22,6 @@ def reapply(tenant: Tenant, *objects: dict) -> None:
         initiator = thing["spec"].get("request", {}).get("trigger", {}).get("initiator")
         flags = ["--as", initiator, "--as-group", "system:authenticated"] if initiator else []
         kubectl("create", "-f", "-", *flags, stdin=json.dumps(thing)).ok()
-
-
-def started(tenant: Tenant, outside: Outside, key: str) -> Run:
-    install(tenant, outside, key)
-    return tenant.start(key)
 
 
 def test_delete_everything_at_rest_and_reapply(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:

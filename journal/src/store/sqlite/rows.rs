@@ -62,16 +62,16 @@ pub(super) async fn owner(
     slot: Option<(&str, &str)>,
 ) -> Result<Option<Uuid>, StoreError> {
     let row = sqlx::query(
-        "SELECT coalesce((SELECT run_id FROM ledger WHERE namespace = ?1 AND kind = 'name' AND key = ?2), \
-         (SELECT run_id FROM ledger WHERE namespace = ?1 AND kind = 'slot' AND key = ?3))",
+        "SELECT owner FROM (SELECT coalesce((SELECT run_id FROM ledger WHERE namespace = ?1 AND kind = 'name' AND key = ?2), \
+         (SELECT run_id FROM ledger WHERE namespace = ?1 AND kind = 'slot' AND key = ?3)) AS owner) \
+         WHERE owner IS NOT NULL",
     )
     .bind(namespace)
     .bind(name)
     .bind(slot.map(|(uid, slot)| slot_key(uid, slot)))
-    .fetch_one(connection)
+    .fetch_optional(connection)
     .await?;
-    let owner: Option<String> = row.try_get(0)?;
-    owner.map(|id| id.parse().map_err(|_| StoreError::Unreadable("a run id"))).transpose()
+    row.map(|row| run_id(&row, 0)).transpose()
 }
 
 pub(super) async fn enter_ledger(

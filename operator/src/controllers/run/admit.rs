@@ -73,9 +73,10 @@ impl Runs {
         };
         let pin = pin::pin(&sources).map_err(|error| error.problem())?;
         // Drawn here because the input names it; the ledger and the journal are begun in one transaction.
-        let mut inserted = self.create(key, workflow, &pin, request, Uuid::new_v4()).await?;
+        let new = |run_id| create(key, &pin, request, run_id, slot(request), &workflow.spec.entity);
+        let mut inserted = self.journal.create_run(new(Uuid::new_v4())?).await.map_err(problem)?;
         if let Inserted::Claimed(run_id) = inserted {
-            inserted = self.create(key, workflow, &pin, request, run_id).await?;
+            inserted = self.journal.create_run(new(run_id)?).await.map_err(problem)?;
         }
         failpoint::hit("run-created");
         Ok(match inserted {
@@ -83,18 +84,6 @@ impl Runs {
             Inserted::AlreadyRan(id) | Inserted::Conflict { run_id: id, terminal: true } => Admitted::AlreadyRan(id),
             Inserted::Conflict { run_id: id, terminal: false } | Inserted::Claimed(id) => Admitted::Taken(id),
         })
-    }
-
-    async fn create(
-        &self,
-        key: &RunKey,
-        workflow: &Workflow,
-        pin: &Pin,
-        request: &Request,
-        run_id: Uuid,
-    ) -> Result<Inserted, Problem> {
-        let create = create(key, pin, request, run_id, slot(request), &workflow.spec.entity)?;
-        self.journal.create_run(create).await.map_err(problem)
     }
 }
 

@@ -103,16 +103,15 @@ const SCHEMAS: usize = 16;
 fn parsed(raw: &Object) -> Result<Arc<ConfigSchema>, Vec<FieldError>> {
     static KEPT: Mutex<VecDeque<(Object, Arc<ConfigSchema>)>> = Mutex::new(VecDeque::new());
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(at) = kept.iter().position(|(known, _)| known == raw)
-        && let Some(found) = kept.remove(at)
-    {
-        kept.push_front(found);
-    } else {
-        let schema = ConfigSchema::parse(&Value::Object(raw.clone()))?;
-        kept.push_front((raw.clone(), Arc::new(schema)));
-        kept.truncate(SCHEMAS);
-    }
-    Ok(kept.front().map(|(_, schema)| Arc::clone(schema)).unwrap_or_default())
+    let at = kept.iter().position(|(known, _)| known == raw);
+    let last_used = match at.and_then(|at| kept.remove(at)) {
+        Some(found) => found,
+        None => (raw.clone(), Arc::new(ConfigSchema::parse(&Value::Object(raw.clone()))?)),
+    };
+    let schema = Arc::clone(&last_used.1);
+    kept.push_front(last_used);
+    kept.truncate(SCHEMAS);
+    Ok(schema)
 }
 
 /// The Workflow's configuration with the schema's defaults; `context` is what a run brings along, absent when none is meant.

@@ -27,17 +27,8 @@ struct Inner {
 
 struct Start {
     starting: Starting,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Who began the journal is about to make the object.
-    Making,
-    /// The object is made; its Job waits for the objects of others.
-    Held,
-    /// The Job is to be made.
-    Ready,
+    /// The object is made and those of others are no longer waited for: the Job is to be made.
+    ready: bool,
 }
 
 /// The runs of a namespace that are held, and since when the first is.
@@ -49,14 +40,12 @@ struct Held {
 impl Starts {
     /// A run is about to be made: until [`Self::made`] or [`Self::not_made`] nobody else makes its object.
     pub fn begin(&self, key: RunKey, starting: Starting) {
-        self.lock().starts.insert(key, Start { starting, stage: Stage::Making });
+        self.lock().starts.insert(key, Start { starting, ready: false });
     }
 
     /// Its object is made. Its Job follows after [`Self::release`].
     pub fn made(&self, key: RunKey, now: Instant) {
         let mut inner = self.lock();
-        let Some(start) = inner.starts.get_mut(&key) else { return };
-        start.stage = Stage::Held;
         let held = inner.held.entry(key.namespace.clone());
         held.or_insert_with(|| Held { since: now, runs: Vec::new() }).runs.push(key);
     }
@@ -76,7 +65,7 @@ impl Starts {
         let runs = inner.held.remove(namespace).map(|held| held.runs).unwrap_or_default();
         for run in &runs {
             if let Some(start) = inner.starts.get_mut(run) {
-                start.stage = Stage::Ready;
+                start.ready = true;
             }
         }
         runs
@@ -84,7 +73,7 @@ impl Starts {
 
     /// Whether the object or the Job of a run is still somebody else's to make.
     pub fn is_held(&self, key: &RunKey) -> bool {
-        self.lock().starts.get(key).is_some_and(|start| start.stage != Stage::Ready)
+        self.lock().starts.get(key).is_some_and(|start| !start.ready)
     }
 
     /// Takes up a run whose Job is to be made now: the start is over when the answer is dropped.

@@ -26,7 +26,6 @@ impl Runs {
         if tenant.terminating {
             return Ok(Next::OnChange);
         }
-        let known_object = self.objects.get(&key);
         if self.starts.is_held(&key) {
             // Its journal has begun; who began it makes the object, and wakes it when its Job may follow.
             return Ok(Next::OnChange);
@@ -35,7 +34,7 @@ impl Runs {
         if starting.is_none() && self.put_off(&key).await? {
             return Ok(Next::After(pace::LONGEST));
         }
-        let object = match known_object {
+        let object = match self.objects.get(&key) {
             Known::Open(object) => Some(object),
             Known::Ended => {
                 self.context.namespaced::<WorkflowRun>(&key.namespace).get_opt(&key.name).await?.map(Arc::new)
