@@ -341,6 +341,8 @@ def test_an_ended_run_goes_with_its_workflow(tenant: Tenant, make: Make) -> None
     run = tenant.start(name)
     run.reach("Succeeded")
     wait_for("it belongs to its Workflow", lambda: [o["kind"] for o in run.object()["metadata"].get("ownerReferences", [])] == ["Workflow"])
+    whole = json.loads(tenant.kubectl("get", "nrun", run.name, "-o", "json", "--show-managed-fields").ok().out)
+    assert "managedFields" not in whole["metadata"] and whole["status"]["phase"] == "Succeeded"
     tenant.kubectl("delete", "nwf", name).ok()
     wait_for("it is gone", lambda: tenant.kubectl("get", "nrun", run.name).code != 0)
 

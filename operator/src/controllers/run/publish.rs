@@ -9,6 +9,7 @@ use kube::api::{Patch, PatchParams};
 use ntro_crds::WorkflowRun;
 use ntro_crds::workflow_run::{Phase, Pin, WorkflowRunStatus};
 use ntro_journal::RunState;
+use ntro_journal::machine::SegmentState;
 use serde_json::json;
 
 use super::object::{self, last_write};
@@ -84,7 +85,9 @@ impl Runs {
                 return Ok(Next::After(plan::until(now, due)));
             }
         }
-        if !status::urgent(before, &after) {
+        // Its pod is gone as well: nothing follows.
+        let is_final = after.phase.is_some_and(Phase::is_terminal) && state.segment_state == SegmentState::Over;
+        if !is_final && !status::urgent(before, &after) {
             let last = last_write(object);
             let due = last.and_then(|last| last.checked_add(COALESCE).ok()).unwrap_or(now);
             if due > now {
@@ -94,13 +97,14 @@ impl Runs {
             }
         }
         self.write_status(object, &after).await?;
-        if after.phase.is_some_and(Phase::is_terminal) {
+        if is_final {
             self.hand_over(key, object, state).await?;
         }
         Ok(Next::OnChange)
     }
 
-    /// An ended run goes with its Workflow, if that is still the one it was made for.
+    /// An ended run goes with its Workflow, if that is still the one it was made for. Nobody writes to it any more, so the
+    /// record of who wrote which field, half of the object, is dropped: a restart reads every ended run.
     async fn hand_over(&self, key: &RunKey, object: &WorkflowRun, state: &RunState) -> Result<(), Problem> {
         let workflow = self.workflow(&key.namespace, &state.workflow.name);
         let Some(workflow) = workflow.filter(|w| w.uid().as_deref() == Some(state.workflow.uid.as_str())) else {
@@ -112,7 +116,7 @@ impl Runs {
         let api = self.context.namespaced::<WorkflowRun>(&key.namespace);
         // The UID is a precondition: an object made again under the name is another one.
         let owner = object::owned_by(&workflow);
-        let patch = json!({ "metadata": { "uid": object.uid(), "ownerReferences": [owner] } });
+        let patch = json!({ "metadata": { "uid": object.uid(), "ownerReferences": [owner], "managedFields": [{}] } });
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match api.patch_metadata(&key.name, &params, &Patch::Merge(patch)).await {
             Ok(_) => Ok(()),
