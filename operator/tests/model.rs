@@ -269,6 +269,10 @@ impl World {
                 let outcome = machine::job_gone(&self.state, segment, self.now);
                 self.commit(outcome).unwrap();
             }
+            Some(Step::Evicted { segment }) => {
+                let outcome = machine::evicted(&self.state, segment, self.now);
+                self.commit(outcome).unwrap();
+            }
             Some(Step::CreateJob { segment }) => {
                 let name = job_name(segment);
                 if self.jobs.iter().any(|job| job.name == name) {

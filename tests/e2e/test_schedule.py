@@ -312,6 +312,7 @@ def test_a_queued_run_goes_when_its_queue_lets_it_and_again_after_an_eviction(
     suspend(tenant, again, held=False)
     run.reach("Succeeded")
     assert sorted(set(outside.effects(f"{hold}/"))) == [f"{hold}/prepare"]
+    assert run.status()["attempts"] == 0
 
 
 def test_a_run_that_waits_too_long_is_blocked_and_goes_on_after_a_retry(tenant: Tenant, make: Make, queue: dict[str, Any]) -> None:

@@ -28,6 +28,11 @@ impl Journal {
         self.changed(run_id, move |state, now| machine::job_gone(state, segment, now)).await
     }
 
+    /// The Job of `segment` was suspended under its pod, and none of its pods lives. Says nothing about a segment that is over.
+    pub async fn evicted(&self, run_id: Uuid, segment: u32) -> Result<(), JournalError> {
+        self.changed(run_id, move |state, now| machine::evicted(state, segment, now)).await
+    }
+
     /// Blocks the run for a reason only the operator sees.
     pub async fn block(&self, run_id: Uuid, code: BlockCode) -> Result<(), JournalError> {
         self.changed(run_id, move |state, now| machine::block(state, code, now)).await

@@ -19,7 +19,7 @@ pub use act::{Decide, Retry, SignalIn, cancel, decide, read, reason, refuse, ret
 pub(crate) use append::standing;
 pub use append::{Append, AppendLimits, append};
 pub use attach::{Attach, Attached, attach};
-pub use observe::{NewRun, block, cancel_overdue, create, fire_timers, job_gone, job_recorded, lease_silent};
+pub use observe::{NewRun, block, cancel_overdue, create, evicted, fire_timers, job_gone, job_recorded, lease_silent};
 pub use parts::{
     ActOutcome, Activity, ActivityState, Blocked, Decision, Gate, GateState, Holder, JobRef, Parked, SegmentState,
     Terminal, Timer, TimerState, WantedSegment,

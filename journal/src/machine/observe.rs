@@ -93,6 +93,16 @@ pub fn job_gone(state: &RunState, segment: u32, now: Timestamp) -> Outcome<()> {
     draft.done(Ok(()))
 }
 
+/// The Job of `segment` was suspended while its pod held the run, and none of its pods lives. The queue that did so waits for the
+/// next Job: nothing was lost, and no back-off is needed.
+pub fn evicted(state: &RunState, segment: u32, now: Timestamp) -> Outcome<()> {
+    let mut draft = Draft::of(state, now);
+    if state.holder().is_some_and(|holder| holder.segment == segment) {
+        draft.release(ReleaseCause::Evicted);
+    }
+    draft.done(Ok(()))
+}
+
 /// The holder of `epoch` was silent for longer than its lease.
 pub fn lease_silent(state: &RunState, epoch: u64, now: Timestamp) -> Outcome<()> {
     let mut draft = Draft::of(state, now);

@@ -19,7 +19,7 @@ impl Draft {
     pub(super) fn release(&mut self, cause: ReleaseCause) {
         let epoch = self.state.epoch;
         self.write(EntryBody::Released { epoch, cause });
-        self.settle(cause != ReleaseCause::Parked);
+        self.settle(!matches!(cause, ReleaseCause::Parked | ReleaseCause::Evicted));
     }
 
     /// Decides what the run needs now that nobody holds it. `lost` tells a segment that ended without reaching a rest.

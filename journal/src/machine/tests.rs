@@ -521,6 +521,19 @@ fn progress_resets_the_attempts_and_a_further_attempt_is_none() {
 }
 
 #[test]
+fn an_eviction_is_no_attempt_and_says_nothing_about_another_segment() {
+    let mut sim = Sim::running();
+    for round in 1..=ATTEMPTS_MAX + 1 {
+        sim.take(evicted(&sim.state, sim.state.segment + 1, sim.now)).unwrap();
+        assert!(sim.state.holder().is_some());
+        sim.take(evicted(&sim.state, sim.state.segment, sim.now)).unwrap();
+        let wanted = sim.state.wanted().unwrap();
+        assert_eq!((wanted.segment, wanted.not_before, sim.state.attempts), (1 + round, sim.now, 0));
+        sim.attach_next();
+    }
+}
+
+#[test]
 fn an_unknown_effect_is_asked_about_and_repeated_once_per_permission() {
     for activity in ["mail", "nowhere-declared"] {
         let mut sim = Sim::running();

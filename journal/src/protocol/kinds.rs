@@ -55,6 +55,8 @@ vocabulary! {
         Cancelled = "cancelled",
         /// The pod's Job is finished, deleted or replaced.
         PodGone = "podGone",
+        /// The pod's Job was suspended: its queue gave the place to another.
+        Evicted = "evicted",
         /// The pod was silent for longer than its lease.
         LeaseExpired = "leaseExpired",
     }

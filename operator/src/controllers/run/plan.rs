@@ -129,6 +129,11 @@ pub enum Step {
         /// The segment.
         segment: u32,
     },
+    /// Tell the journal that the queue of the current segment's Job took its pod away.
+    Evicted {
+        /// The segment.
+        segment: u32,
+    },
     /// Make the Job of a segment.
     CreateJob {
         /// The segment.
@@ -168,7 +173,7 @@ impl Step {
     /// Whether it gives something up or makes a second Job of a run, which nothing but the API server's own word allows.
     pub fn is_grave(&self) -> bool {
         match self {
-            Self::JobGone { .. } | Self::DeleteJob { .. } | Self::Block { .. } => true,
+            Self::JobGone { .. } | Self::Evicted { .. } | Self::DeleteJob { .. } | Self::Block { .. } => true,
             Self::CreateJob { segment } => *segment > 1,
             Self::RecordJob { .. } | Self::NameTaken { .. } => false,
         }
@@ -242,7 +247,9 @@ pub fn plan(view: &View<'_>) -> Plan {
         SegmentState::Held(holder) => {
             let here = view.pods.iter().any(|pod| pod.uid == holder.pod_uid && pod.alive);
             if !here {
-                plan.steps.push(Step::JobGone { segment: holder.segment });
+                let suspended = |job: &&JobView| job.uid == holder.job_uid && job.suspended.is_some() && !job.deleting;
+                let (segment, evicted) = (holder.segment, view.jobs.iter().any(|job| suspended(&job)));
+                plan.steps.push(if evicted { Step::Evicted { segment } } else { Step::JobGone { segment } });
             } else if view.state.blocked.as_ref().is_some_and(|blocked| blocked.code == BlockCode::RunDeadlineExceeded)
             {
                 end_blocked(view, &holder.job_uid, &mut plan);
@@ -359,14 +366,17 @@ fn end_older(view: &View<'_>, plan: &mut Plan) -> bool {
 /// How long after the journal's last word a Job may stay. Who handed the run over leaves by itself; who lost it, or was asked
 /// to stop, is stopped.
 fn leave(view: &View<'_>, job: &JobView) -> SignedDuration {
-    use ReleaseCause::{Cancelled, LeaseExpired, PodGone};
-    if view.has_pod(&job.uid, |pod| pod.lost) {
+    use ReleaseCause::{Cancelled, Evicted, LeaseExpired, PodGone};
+    // Nothing comes of a suspended Job, not even a verdict.
+    let idle = job.suspended.is_some() && !view.has_pod(&job.uid, |pod| pod.alive);
+    if idle || view.has_pod(&job.uid, |pod| pod.lost) {
         return SignedDuration::ZERO;
     }
     if !view.has_pod(&job.uid, |pod| pod.alive) {
         return VERDICT;
     }
-    let stopped = view.state.last_release.is_none_or(|cause| matches!(cause, Cancelled | LeaseExpired | PodGone));
+    let stopped =
+        view.state.last_release.is_none_or(|cause| matches!(cause, Cancelled | Evicted | LeaseExpired | PodGone));
     if stopped || view.state.cancel_requested.is_some() { SignedDuration::ZERO } else { LEAVE }
 }
 

@@ -107,6 +107,18 @@ fn a_holder_is_released_when_its_pod_is_gone() {
 }
 
 #[test]
+fn a_run_whose_queue_took_its_pod_away_is_queued_again_at_once() {
+    let state = held(&queued(&created()));
+    let suspended = JobView { suspended: Some(at(4)), ..job(1) };
+    assert!(look(&state, &[suspended.clone()], &[pod(1, true)], 5).steps.is_empty(), "its pod is on its way out");
+    assert_eq!(look(&state, &[suspended.clone()], &[], 5).steps, [Step::Evicted { segment: 1 }]);
+    let state = machine::evicted(&state, 1, at(5)).state;
+    assert_eq!(state.attempts, 0);
+    assert_eq!(look(&state, &[suspended], &[], 5).steps, [delete(1)]);
+    assert_eq!(look(&state, &[], &[], 5).steps, [Step::CreateJob { segment: 2 }]);
+}
+
+#[test]
 fn the_next_job_waits_for_its_time_and_for_everything_earlier() {
     let state = machine::job_gone(&held(&queued(&created())), 1, at(4)).state;
     let create = [Step::CreateJob { segment: 2 }];

@@ -131,6 +131,10 @@ impl Runs {
                 self.journal.job_gone(state.run_id, segment).await.map_err(problem)?;
                 Ok(true)
             }
+            Step::Evicted { segment } => {
+                self.journal.evicted(state.run_id, segment).await.map_err(problem)?;
+                Ok(true)
+            }
             Step::CreateJob { segment } => {
                 let job = self.build(key, object, state, pin, segment);
                 failpoint::hit("job-create-before");
