@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -142,9 +143,11 @@ class Watch:
 
     def read(self) -> None:
         try:
-            while not self.stopped.is_set():
+            while True:
                 for line in self.answer:
                     self.take(time.time(), json.loads(line))
+                if self.stopped.is_set():
+                    return
                 self.connection = self.open()
         except (OSError, ValueError, AttributeError, RuntimeError, http.client.HTTPException) as failure:
             if not self.stopped.is_set():
@@ -160,7 +163,8 @@ class Watch:
 
     def stop(self) -> None:
         self.stopped.set()
-        self.connection.close()
+        # Closing would wait for the reader, and the reader for the next event.
+        self.connection.sock.shutdown(socket.SHUT_RDWR)
 
     def wait(self, count: int, timeout: float) -> None:
         until = time.monotonic() + timeout
