@@ -215,6 +215,27 @@ async fn timers_wait_for_the_acts_that_may_come_before_them() {
 }
 
 #[tokio::test]
+async fn runs_of_a_namespace_nobody_serves_wait_on_disk_until_asked_for() {
+    let world = World::new().await;
+    let (run, session) = world.running("nav").await;
+    world.journal.set_aside(|_| false);
+    assert!(world.journal.next_due().is_some(), "a pod holds it");
+    let timer = PodEntry::TimerStarted { command: 0, seen_upto: 0, duration_ms: 10_000 };
+    world.append(&session, [vec![timer], parked_and_released()].concat()).await.unwrap();
+    let due = world.journal.next_due();
+    let namespace = world.journal.state(run).await.unwrap().namespace.clone();
+    world.journal.set_aside(|served| served == namespace);
+    assert_eq!(world.journal.next_due(), due);
+    world.journal.set_aside(|_| false);
+    assert_eq!(world.journal.next_due(), None);
+    world.pass(11).await;
+    assert_eq!(world.phase(run).await, Phase::Waiting);
+    assert_eq!(world.journal.next_due(), due);
+    world.pass(0).await;
+    assert!(world.journal.state(run).await.unwrap().wanted().is_some());
+}
+
+#[tokio::test]
 async fn a_cancelled_run_has_its_grace() {
     let world = World::with(|settings| settings.lease = Duration::from_hours(1)).await;
     let (run, _) = world.running("nav").await;

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Nothing is put off for longer: a namespace whose starts never end has its statuses written all the same.
-pub const LONGEST: Duration = Duration::from_secs(30);
+/// Nothing is put off for longer: a namespace whose starts never end has its statuses written all the same. Long enough for five
+/// thousand starts on a small control plane, which the status writes of the first would slow down for the last.
+pub const LONGEST: Duration = Duration::from_mins(2);
 
 /// Who is starting runs, by namespace. Cloning is cheap.
 #[derive(Clone, Default)]

@@ -27,6 +27,9 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
         let now = journal.now();
         let mut due = journal.next_due();
         let stale = until(Some(expired), now) == SHORTEST;
+        if stale {
+            set_aside(&context);
+        }
         if stale || due.is_some_and(|due| due <= now) {
             match tick(&context).await {
                 Ok(()) => (failures, expired) = (0, now.saturating_add(longest()).unwrap_or(Timestamp::MAX)),
@@ -49,6 +52,14 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
                 feed = feed.resubscribe();
             }
         }
+    }
+}
+
+/// Runs of tenants that are gone take no memory and are not looked at. Before the first list no tenant is known.
+fn set_aside(context: &Context) {
+    let tenants = context.tenants.all();
+    if !tenants.is_empty() {
+        context.journal.set_aside(|namespace| tenants.contains_key(namespace));
     }
 }
 

@@ -79,11 +79,22 @@ impl Journal {
 
     /// Runs that have ended are read from the store when somebody asks for them.
     fn forget_ended(&self) {
+        self.forget(|state| state.terminal.is_some());
+    }
+
+    /// Forgets the runs of namespaces that are not `served` until somebody asks for them: nothing happens to them, not even time.
+    /// Who serves a namespace again asks for the state of its open runs, so that their timers are known.
+    pub fn set_aside(&self, served: impl Fn(&str) -> bool) {
+        self.forget(|state| !served(&state.namespace));
+    }
+
+    /// Forgets the runs that nobody holds and `which` names. Their journals stay as they are.
+    fn forget(&self, which: impl Fn(&RunState) -> bool) {
         let mut cells = self.inner.cells.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         cells.retain(|_, cell| {
-            let ended = cell.cached().is_some_and(|state| state.terminal.is_some() && state.holder().is_none());
+            let forgotten = cell.cached().is_some_and(|state| state.holder().is_none() && which(&state));
             // A cell somebody works with stays: there must never be two for one run.
-            !ended || std::sync::Arc::strong_count(cell) > 1
+            !forgotten || std::sync::Arc::strong_count(cell) > 1
         });
         let mut names = self.inner.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         names.retain(|_, run_id| cells.contains_key(run_id));

@@ -110,8 +110,11 @@ fn a_holder_is_released_when_its_pod_is_gone() {
 fn a_run_whose_queue_took_its_pod_away_is_queued_again_at_once() {
     let state = held(&queued(&created()));
     let suspended = JobView { suspended: Some(at(4)), ..job(1) };
-    assert!(look(&state, &[suspended.clone()], &[pod(1, true)], 5).steps.is_empty(), "its pod is on its way out");
-    assert_eq!(look(&state, &[suspended.clone()], &[], 5).steps, [Step::Evicted { segment: 1 }]);
+    assert!(
+        look(&state, std::slice::from_ref(&suspended), &[pod(1, true)], 5).steps.is_empty(),
+        "its pod is on its way out"
+    );
+    assert_eq!(look(&state, std::slice::from_ref(&suspended), &[], 5).steps, [Step::Evicted { segment: 1 }]);
     let state = machine::evicted(&state, 1, at(5)).state;
     assert_eq!(state.attempts, 0);
     assert_eq!(look(&state, &[suspended], &[], 5).steps, [delete(1)]);

@@ -1,6 +1,6 @@
 //! What wakes runs: watches of everything that belongs to them, and the journals' own feed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -106,14 +106,7 @@ fn watch_all<K: Kind + Send + Sync + 'static, S: Shelf<K>>(
 async fn feed(runs: Runs, shutdown: CancellationToken) {
     let mut feed = runs.journal.subscribe();
     loop {
-        match runs.journal.open_runs().await {
-            Ok(open) => {
-                for id in open {
-                    wake(&runs, id).await;
-                }
-            }
-            Err(error) => tracing::error!(error = %crate::error::chain(&error), "could not list open runs"),
-        }
+        wake_open(&runs, |_| true).await;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -129,7 +122,25 @@ async fn feed(runs: Runs, shutdown: CancellationToken) {
 }
 
 async fn wake(runs: &Runs, id: uuid::Uuid) {
-    if let Ok(state) = runs.journal.state(id).await {
+    wake_in(runs, id, |_| true).await;
+}
+
+/// Wakes the open runs of some namespaces; their journals are in memory after that, so that their timers are known.
+async fn wake_open(runs: &Runs, namespaces: impl Fn(&str) -> bool) {
+    match runs.journal.open_runs().await {
+        Ok(open) => {
+            for id in open {
+                wake_in(runs, id, &namespaces).await;
+            }
+        }
+        Err(error) => tracing::error!(error = %crate::error::chain(&error), "could not list open runs"),
+    }
+}
+
+async fn wake_in(runs: &Runs, id: uuid::Uuid, namespaces: impl Fn(&str) -> bool) {
+    if let Ok(state) = runs.journal.state(id).await
+        && namespaces(&state.namespace)
+    {
         runs.queue.push(RunKey::new(state.namespace.clone(), state.name.clone()));
     }
 }
@@ -147,10 +158,9 @@ async fn per_tenant(runs: Runs, shutdown: CancellationToken) {
             }
             stays
         });
-        for namespace in known.keys() {
-            if watched.contains_key(namespace) {
-                continue;
-            }
+        let added: BTreeSet<String> =
+            known.keys().filter(|namespace| !watched.contains_key(*namespace)).cloned().collect();
+        for namespace in &added {
             let stop = shutdown.child_token();
             watched.insert(namespace.clone(), stop.clone());
             watch_in(&runs, namespace, &runs.jobs, &stop);
@@ -158,6 +168,9 @@ async fn per_tenant(runs: Runs, shutdown: CancellationToken) {
             for key in runs.objects.open_in(namespace).iter().filter_map(|run| of_run(run)) {
                 runs.queue.push(key);
             }
+        }
+        if !added.is_empty() {
+            wake_open(&runs, |namespace| added.contains(namespace)).await;
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
