@@ -57,9 +57,9 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
 
 /// Runs of tenants that are gone take no memory and are not looked at. Before the first list no tenant is known.
 fn set_aside(context: &Context) {
-    let tenants = context.tenants.all();
-    if !tenants.is_empty() {
-        context.journal.set_aside(|namespace| tenants.contains_key(namespace));
+    if !context.tenants.all().is_empty() {
+        // Asked run by run: who is served since a moment ago has its runs read again, and they must not be forgotten after that.
+        context.journal.set_aside(|namespace| context.tenants.get(namespace).is_some());
     }
 }
 

@@ -102,6 +102,7 @@ def finished(namespace: str, wf: dict[str, Any], n: int) -> list[dict[str, Any]]
 
 def fill(cluster: Cluster, namespace: str, runbook: str, n: int) -> None:
     path = f"{API}/{namespace}"
+    patch = partial(cluster.expect, "PATCH", as_user=OPERATOR, kind="application/merge-patch+json")
 
     def one(i: int) -> None:
         # Spread over a year that has begun: none is due during the measurement.
@@ -111,7 +112,6 @@ def fill(cluster: Cluster, namespace: str, runbook: str, n: int) -> None:
         for k in range(RUNS):
             run, ended, handed_over = finished(namespace, made, k)
             itself = f"{path}/workflowruns/{run['metadata']['name']}"
-            patch = partial(cluster.expect, "PATCH", as_user=OPERATOR, kind="application/merge-patch+json")
             cluster.expect("POST", f"{path}/workflowruns", run, as_user=OPERATOR)
             patch(f"{itself}/status", ended)
             patch(itself, handed_over)

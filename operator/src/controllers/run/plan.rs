@@ -247,8 +247,9 @@ pub fn plan(view: &View<'_>) -> Plan {
         SegmentState::Held(holder) => {
             let here = view.pods.iter().any(|pod| pod.uid == holder.pod_uid && pod.alive);
             if !here {
-                let suspended = |job: &&JobView| job.uid == holder.job_uid && job.suspended.is_some() && !job.deleting;
-                let (segment, evicted) = (holder.segment, view.jobs.iter().any(|job| suspended(&job)));
+                let segment = holder.segment;
+                let mut standing = view.jobs.iter().filter(|job| job.uid == holder.job_uid && !job.deleting);
+                let evicted = standing.any(|job| job.suspended.is_some());
                 plan.steps.push(if evicted { Step::Evicted { segment } } else { Step::JobGone { segment } });
             } else if view.state.blocked.as_ref().is_some_and(|blocked| blocked.code == BlockCode::RunDeadlineExceeded)
             {
@@ -367,13 +368,12 @@ fn end_older(view: &View<'_>, plan: &mut Plan) -> bool {
 /// to stop, is stopped.
 fn leave(view: &View<'_>, job: &JobView) -> SignedDuration {
     use ReleaseCause::{Cancelled, Evicted, LeaseExpired, PodGone};
-    // Nothing comes of a suspended Job, not even a verdict.
-    let idle = job.suspended.is_some() && !view.has_pod(&job.uid, |pod| pod.alive);
-    if idle || view.has_pod(&job.uid, |pod| pod.lost) {
+    if view.has_pod(&job.uid, |pod| pod.lost) {
         return SignedDuration::ZERO;
     }
     if !view.has_pod(&job.uid, |pod| pod.alive) {
-        return VERDICT;
+        // A suspended Job has no verdict to wait for.
+        return if job.suspended.is_some() { SignedDuration::ZERO } else { VERDICT };
     }
     let stopped =
         view.state.last_release.is_none_or(|cause| matches!(cause, Cancelled | Evicted | LeaseExpired | PodGone));
