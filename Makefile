@@ -33,7 +33,7 @@ binaries: packages
 	cargo build --locked -p ntro-operator -p ntro
 
 .PHONY: test
-test: lint golden built images ## Everything that must pass.
+test: lint golden built images kueue ## Everything that must pass.
 	# What needs the processor and what mostly waits for pods, side by side; the first gives way.
 	$(MAKE) -j2 --no-print-directory --output-sync=line unit e2e
 
@@ -70,8 +70,12 @@ images: binaries ## Build the images and push them to the test registry.
 	@$(CLUSTER) up
 	@$(CLUSTER) push-images
 
+.PHONY: kueue
+kueue: packages
+	@$(CLUSTER) kueue build
+
 .PHONY: e2e
-e2e: venv images ## Behaviour on the real cluster.
+e2e: venv images kueue ## Behaviour on the real cluster.
 	# First what leaves the others alone, side by side; then what takes the operator away or watches all it does.
 	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q -n 4 --dist loadscope -m "not alone" --durations=5 tests/e2e
 	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q -m alone --durations=5 tests/e2e

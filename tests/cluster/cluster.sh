@@ -9,13 +9,14 @@
 #   cluster.sh load IMAGE.tar...      import image archives into the node (such images run by tag only)
 #   cluster.sh registry [start|stop|restart|status] [main|auth]
 #   cluster.sh push-images            build the operator's and the runner's image, push both (images/build.sh)
+#   cluster.sh kueue build|up         build Kueue; install it, for the namespaces labelled ntro.test/queues=kueue
 #   cluster.sh status
 #   cluster.sh down                   remove the cluster and everything in it; what was built stays cached
 set -euo pipefail
 
 self=$(realpath "${BASH_SOURCE[0]}")
 here=$(dirname "$self")
-for part in common binaries control_plane node addons registry; do
+for part in common binaries control_plane node addons registry kueue; do
   # shellcheck source=/dev/null
   . "$here/lib/$part.sh"
 done
@@ -82,7 +83,7 @@ down() {
 command=${1:-}
 shift || true
 case $command in
-  build | packages | push-images | env) ;; # as the caller: caches stay the caller's
+  build | packages | push-images | kueue | env) ;; # as the caller: caches stay the caller's
   up | load | registry | status | down) ! own_cluster || as_root "$self" "$command" "$@" ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$self" >&2; exit 2 ;;
 esac
@@ -94,6 +95,7 @@ case $command in
   load) for image in "$@"; do ctr images import "$image" >/dev/null; done ;;
   registry) mkdir -p "$run"/{log,pid,registry} && registry "$@" ;;
   push-images) exec "$here/../../images/build.sh" "$@" ;;
+  kueue) lock "kueue-${1:-}" && kueue "$@" ;;
   env) print_env ;;
   status) status ;;
   down) lock up && timed "removing the cluster" down ;;

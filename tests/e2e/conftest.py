@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness import ROOT, SYSTEM, Operator, Outside, Tenant, call, kubectl, names
-from probe import Probe, starter
+from probe import Make, Probe, maker, starter
 
 LEASE_MS = 5_000
 LINGER_MS = 2_000
@@ -90,6 +90,11 @@ def other_tenant(operator: Operator, fresh_name: Callable[[str], str]) -> Iterat
 @pytest.fixture(scope="module")
 def probe(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> Probe:
     return starter(tenant, outside, fresh_name)
+
+
+@pytest.fixture(scope="module")
+def make(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> Make:
+    return maker(tenant, outside, fresh_name)
 
 
 @pytest.fixture(scope="session")

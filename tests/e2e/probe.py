@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 from harness import BUNDLES, Outside, Run, Tenant
 
 # Starts a run with a key of its own; further arguments are `name=value` of its config.
 Probe = Callable[..., tuple[Run, str]]
+# Makes a Workflow without a gate, with more of a spec; gives its name, which is also its key.
+Make = Callable[..., str]
 
 
 def config(outside: Outside, key: str, *more: str) -> list[str]:
@@ -32,6 +36,28 @@ def starter(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) 
         return started(tenant, outside, key, *more), key
 
     return start
+
+
+def maker(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> Make:
+    install(tenant, outside, "seed")  # the Runbook, once
+
+    def make(gate: bool = False, **spec: Any) -> str:
+        key = fresh_name("s")
+        workflow = {
+            "apiVersion": "ntro.dev/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {"name": key},
+            "spec": {
+                "runbookRef": {"name": "probe"},
+                "entity": key,
+                "config": {"url": outside.url, "key": key, "gate": gate},
+                **spec,
+            },
+        }
+        tenant.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(workflow)).ok()
+        return key
+
+    return make
 
 
 def finish(run: Run, key: str, outside: Outside) -> None:

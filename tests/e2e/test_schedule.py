@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import yaml
-from harness import BUNDLES, Outside, Person, Run, Tenant, kubectl, wait_for
-
-Make = Callable[..., str]
+from harness import Outside, Person, Run, Tenant, wait_for
+from probe import Make
 
 
 def in_a_minute(at_least: float) -> datetime:
@@ -26,28 +24,6 @@ def cron(due: datetime) -> str:
 
 def slot_of(name: str, due: datetime) -> str:
     return f"{name}-{due:%Y%m%dt%H%M}z"
-
-
-@pytest.fixture(scope="module")
-def make(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> Make:
-    """Makes a Workflow of the probe runbook without a gate, with more of a spec; gives its name, which is also its key."""
-
-    more = ("--set", f"url={outside.url}", "--set", "key=seed")
-    tenant.workflow(BUNDLES / "probe", "seed", "--name", "seed", *more).ok()
-
-    def make(gate: bool = False, **spec: Any) -> str:
-        key = fresh_name("s")
-        config = {"url": outside.url, "key": key, "gate": gate}
-        workflow = {
-            "apiVersion": "ntro.dev/v1alpha1",
-            "kind": "Workflow",
-            "metadata": {"name": key},
-            "spec": {"runbookRef": {"name": "probe"}, "entity": key, "config": config, **spec},
-        }
-        tenant.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(workflow)).ok()
-        return key
-
-    return make
 
 
 def status(tenant: Tenant, name: str) -> dict[str, Any]:
@@ -247,85 +223,11 @@ def test_a_backfill_of_what_is_no_slot_is_refused(tenant: Tenant, make: Make) ->
         assert Run(tenant, run).jobs() == []
 
 
-HOLD = """
-apiVersion: admissionregistration.k8s.io/v1
-kind: MutatingAdmissionPolicy
-metadata: {name: test-queue}
-spec:
-  matchConstraints:
-    resourceRules: [{apiGroups: [batch], apiVersions: [v1], operations: [CREATE], resources: [jobs]}]
-  matchConditions:
-    - {name: queued, expression: "'kueue.x-k8s.io/queue-name' in object.metadata.?labels.orValue({})"}
-  failurePolicy: Fail
-  reinvocationPolicy: Never
-  mutations:
-    - patchType: ApplyConfiguration
-      applyConfiguration: {expression: 'Object{spec: Object.spec{suspend: true}}'}
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: MutatingAdmissionPolicyBinding
-metadata: {name: test-queue}
-spec: {policyName: test-queue}
-"""
-
-
-@pytest.fixture(scope="module")
-def queue(tenant: Tenant) -> Iterator[dict[str, Any]]:
-    """What Kueue's webhook does to a Job with a queue's name; the test then does what its controller does."""
-    kubectl("apply", "-f", "-", stdin=HOLD).ok()
-    job = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": "asked", "labels": {"kueue.x-k8s.io/queue-name": "month-end"}},
-        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "example.invalid/c"}]}}},
-    }
-
-    def enforced() -> bool:
-        made = tenant.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(job)).json
-        return made["spec"].get("suspend") is True
-
-    wait_for("the policy is enforced", enforced)
-    yield {"runTemplate": {"labels": {"kueue.x-k8s.io/queue-name": "month-end"}}}
-    kubectl("delete", "-f", "-", stdin=HOLD)
-
-
-def suspend(tenant: Tenant, job: str, held: bool) -> None:
-    tenant.kubectl("patch", "job", job, "--type=merge", "-p", json.dumps({"spec": {"suspend": held}})).ok()
-
-
-def test_a_queued_run_goes_when_its_queue_lets_it_and_again_after_an_eviction(
-    tenant: Tenant, make: Make, queue: dict[str, Any], outside: Outside
-) -> None:
-    hold = f"evict-{tenant.slug}"
-    name = make(config={"url": outside.url, "key": hold, "hold_prepare": hold, "gate": False}, **queue)
-    run = tenant.start(name)
-    first = wait_for("it has a Job", lambda: [j["metadata"]["name"] for j in run.jobs()])[0]
-    assert tenant.get("job", first)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "month-end"
-    wait_for("it is Queued", lambda: run.phase() == "Queued")
-    suspend(tenant, first, held=False)
-    outside.wait_reached(hold)
-    wait_for("it is Running", lambda: run.phase() == "Running")
-    suspend(tenant, first, held=True)  # evicted
-    again = wait_for("it is queued anew", lambda: [j["metadata"]["name"] for j in run.jobs() if j["metadata"]["name"] != first], timeout=120)[0]
-    wait_for("it is Queued", lambda: run.phase() == "Queued")
-    outside.release(hold)
-    suspend(tenant, again, held=False)
-    run.reach("Succeeded")
-    assert sorted(set(outside.effects(f"{hold}/"))) == [f"{hold}/prepare"]
-    assert run.status()["attempts"] == 0
-
-
-def test_a_run_that_waits_too_long_is_blocked_and_goes_on_after_a_retry(tenant: Tenant, make: Make, queue: dict[str, Any]) -> None:
-    held = tenant.start(make(queueDeadlineSeconds=10, **queue))
+def test_a_pod_that_cannot_start_blocks_its_run(tenant: Tenant, make: Make) -> None:
     image = "registry.invalid/ntro-runner@sha256:" + "0" * 64
     pending = tenant.start(make(pendingDeadlineSeconds=10, runTemplate={"image": image}))
-    for run, code in ((held, "QueueTimeout"), (pending, "PendingTimeout")):
-        assert run.reach("Blocked")["blocked"]["code"] == code
-        wait_for("its Job is ended", lambda run=run: not run.jobs() and not run.running_pods())
-    tenant.ntro("run", "retry", held.name, person=tenant.runner).ok()
-    again = wait_for("it is queued anew", lambda: [j["metadata"]["name"] for j in held.jobs() if not j["metadata"].get("deletionTimestamp")])
-    suspend(tenant, again[-1], held=False)
-    held.reach("Succeeded")
+    assert pending.reach("Blocked")["blocked"]["code"] == "PendingTimeout"
+    wait_for("its Job is ended", lambda: not pending.jobs() and not pending.running_pods())
 
 
 def test_history_and_time_to_live_delete_only_what_was_told(tenant: Tenant, make: Make) -> None:
