@@ -26,6 +26,8 @@ pub const RECONCILE_REQUESTED_AT: &str = "reconcile.ntro.dev/requestedAt";
 pub const USER_LABEL_PREFIX: &str = "labels.ntro.dev/";
 /// Labels of Kueue, by which a Job is put into a queue, are passed on as well.
 pub const KUEUE_LABEL_PREFIX: &str = "kueue.x-k8s.io/";
+/// The queue of a Job. A Job with it starts suspended, and its queue lets it go.
+pub const KUEUE_QUEUE_NAME: &str = "kueue.x-k8s.io/queue-name";
 
 /// Label `app.kubernetes.io/managed-by` of everything the operator creates.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

@@ -304,7 +304,7 @@ pub struct RunTemplate {
     #[schemars(length(min = 1, max = 63))]
     pub scheduler_name: Option<String>,
     /// Labels for Jobs and pods. Their keys begin with `labels.ntro.dev/`, or with `kueue.x-k8s.io/` for a queue of Kueue:
-    /// `kueue.x-k8s.io/queue-name: month-end`.
+    /// `kueue.x-k8s.io/queue-name: month-end`. A run with a queue is `Queued` until Kueue lets it go; without Kueue it stays so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 16), inner(length(max = 63)))]
     #[x_kube(validation = ("self.all(key, key.startsWith('labels.ntro.dev/') || key.startsWith('kueue.x-k8s.io/'))", "labels of runs begin with labels.ntro.dev/ or kueue.x-k8s.io/"))]

@@ -226,6 +226,8 @@ def tenant(cluster: Cluster, name: str) -> str:
 
 
 CONFIG = {"url": "http://example.invalid", "key": "bench"}
+# Jobs of a queue start suspended, and nobody lets these go: no pod is part of what is measured.
+QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "bench"}}
 
 
 def workflow(namespace: str, name: str, runbook: str, schedule: str, **spec: Any) -> dict[str, Any]:
@@ -233,35 +235,8 @@ def workflow(namespace: str, name: str, runbook: str, schedule: str, **spec: Any
         "apiVersion": "ntro.dev/v1alpha1",
         "kind": "Workflow",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"runbookRef": {"name": runbook}, "entity": name, "schedule": schedule, "config": CONFIG, **spec},
+        "spec": {"runbookRef": {"name": runbook}, "entity": name, "schedule": schedule, "config": CONFIG, "runTemplate": QUEUED, **spec},
     }
-
-
-HOLD = """
-apiVersion: admissionregistration.k8s.io/v1
-kind: MutatingAdmissionPolicy
-metadata: {name: bench-hold}
-spec:
-  matchConstraints:
-    resourceRules: [{apiGroups: [batch], apiVersions: [v1], operations: [CREATE], resources: [jobs]}]
-    namespaceSelector: {matchLabels: {bench-hold: "true"}}
-  failurePolicy: Fail
-  reinvocationPolicy: Never
-  mutations:
-    - patchType: JSONPatch
-      jsonPatch: {expression: '[JSONPatch{op: "add", path: "/spec/suspend", value: true}]'}
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: MutatingAdmissionPolicyBinding
-metadata: {name: bench-hold}
-spec: {policyName: bench-hold}
-"""
-
-
-def hold(namespace: str) -> None:
-    """Every Job of the namespace starts suspended, as a queue would have it: no pod, whoever made the Job."""
-    kubectl("apply", "-f", "-", stdin=HOLD)
-    kubectl("label", "namespace", namespace, "bench-hold=true", "--overwrite")
 
 
 def minutes_from_now(seconds: float) -> time.struct_time:

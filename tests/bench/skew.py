@@ -18,7 +18,7 @@ import time
 from functools import partial
 from typing import Any
 
-from api import QUOTA, ROOT, Cluster, Watch, hold, install, kubectl, minutes_from_now, percentiles, say, tenant, workflow
+from api import QUOTA, ROOT, Cluster, Watch, install, kubectl, minutes_from_now, percentiles, say, tenant, workflow
 
 TUNED = "--kube-api-qps 2000 --kube-api-burst 4000 --concurrent-cron-job-syncs 50"
 
@@ -55,7 +55,6 @@ def ours(cluster: Cluster, n: int) -> tuple[dict[str, float], Any]:
     """The figures, and the pod of our Jobs, so that the rival's Jobs are of the same shape."""
     name = f"skew-{int(time.time())}"
     runbook = tenant(cluster, name)
-    hold(name)
     due = minutes_from_now(settle_time(n))
     path = f"/apis/ntro.dev/v1alpha1/namespaces/{name}/workflows"
     schedule = f"{due.tm_min} {due.tm_hour} * * *"
@@ -82,7 +81,7 @@ def cron_job(i: int, due: time.struct_time, pod: Any) -> dict[str, Any]:
             "schedule": f"{due.tm_min} {due.tm_hour} * * *",
             "timeZone": "Etc/UTC",
             "concurrencyPolicy": "Forbid",
-            "jobTemplate": {"spec": {"backoffLimit": 0, "template": {"metadata": {"labels": {"app": "bench"}}, "spec": pod}}},
+            "jobTemplate": {"spec": {"backoffLimit": 0, "suspend": True, "template": {"metadata": {"labels": {"app": "bench"}}, "spec": pod}}},
         },
     }
 
@@ -92,7 +91,6 @@ def rival(cluster: Cluster, n: int, pod: Any) -> dict[str, float]:
     kubectl("create", "namespace", name)
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "ntro", "namespace": name}, "spec": {"hard": QUOTA}}
     kubectl("apply", "-f", "-", stdin=json.dumps(quota))
-    hold(name)
     due = minutes_from_now(settle_time(n))
     path = f"/apis/batch/v1/namespaces/{name}/cronjobs"
     cluster.all("CronJobs", [partial(cluster.expect, "POST", path, cron_job(i, due, pod)) for i in range(n)])

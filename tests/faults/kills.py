@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
-from api import Cluster, hold, install, kubectl, minutes_from_now, operator_pid, say, tenant, workflow
+from api import Cluster, install, kubectl, minutes_from_now, operator_pid, say, tenant, workflow
 
 MINUTES = 3
 
@@ -81,7 +81,6 @@ def main() -> None:
     install()
     name = f"kills-{int(time.time())}"
     runbook = tenant(cluster, name)
-    hold(name)
     due = minutes_from_now(20 + n / 60)
     minutes = ",".join(str((due.tm_min + k) % 60) for k in range(MINUTES))
     spec = {"concurrencyPolicy": "Allow", "missedRunPolicy": "All"}

@@ -64,6 +64,8 @@ pub fn build(input: &JobInput<'_>) -> Job {
         completions: Some(1),
         parallelism: Some(1),
         pod_replacement_policy: Some("Failed".to_owned()),
+        // Kueue's webhook would do it; where that is away or looks elsewhere, the run must not pass its queue by.
+        suspend: labels.contains_key(labels::KUEUE_QUEUE_NAME).then_some(true),
         template: PodTemplateSpec {
             metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
             spec: Some(pod(input)),

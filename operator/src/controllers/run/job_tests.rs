@@ -45,6 +45,15 @@ fn users_label_pods_only_under_their_prefix() {
 }
 
 #[test]
+fn the_job_of_a_queue_starts_suspended() {
+    let mut pin = pin(None);
+    assert_eq!(build(&input(&pin)).spec.unwrap().suspend, None);
+    let template = pin.run_template.as_mut().unwrap();
+    template.labels.as_mut().unwrap().insert(labels::KUEUE_QUEUE_NAME.to_owned(), "month-end".to_owned());
+    assert_eq!(build(&input(&pin)).spec.unwrap().suspend, Some(true));
+}
+
+#[test]
 fn what_users_ask_for_replaces_the_default() {
     let mut pin = pin(None);
     let resources = serde_json::from_value(serde_json::json!({"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}}));
