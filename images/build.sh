@@ -109,11 +109,10 @@ bud() { # name, context
 
 # Pushing is by the bytes that were built, so that the digest is the same in every registry.
 push_image() { # name, tag, digest
-  local name=$1 tag=$2 digest=$3 repository tls=()
+  local name=$1 tag=$2 digest=$3 repository
   repository=$(registry_address)/ntro/$name
-  if own_cluster || [ -n "${NTRO_REGISTRY_PLAIN_HTTP:-}" ]; then tls=(--tls-verify=false); fi
-  if ! skopeo inspect --raw "${tls[@]}" "docker://$repository@$digest" >/dev/null 2>&1; then
-    timed "pushing $repository" skopeo copy --quiet --preserve-digests "${tls[@]/#--/--dest-}" "oci:$work/oci:$tag" "docker://$repository:$tag"
+  if ! in_registry "$repository@$digest"; then
+    timed "pushing $repository" into_registry "oci:$work/oci:$tag" "$repository:$tag" --preserve-digests
   fi
   echo "$repository@$digest" >"$work/$name.image"
   for name in operator runner; do

@@ -113,7 +113,7 @@ def test_a_run_queued_for_too_long_is_blocked_and_goes_on_after_a_retry(tenant: 
     run = tenant.start(make(queueDeadlineSeconds=10, **queue))
     wait_for("it is Queued", lambda: run.phase() == "Queued")
     assert run.reach("Blocked")["blocked"]["code"] == "QueueTimeout"
-    wait_for("nothing of it is left in the queue", lambda: not run.jobs() and not workloads(tenant, run))
+    wait_for("nothing of it is left in the queue", lambda: not run.jobs() and not run.running_pods() and not workloads(tenant, run))
     stop("None")
     tenant.ntro("run", "retry", run.name, person=tenant.runner).ok()
     run.reach("Succeeded")

@@ -23,17 +23,17 @@ kueue_image() { # archive: in the format of "docker save"
 
 # Only namespaces with the label are Kueue's business, so that tests of everything else do not depend on its webhook.
 kueue_up() {
-  local repository archive tls=()
+  local repository archive
   [ -d "$kueue_bin" ] || die "run \"cluster.sh kueue build\" first"
   repository=$(registry_address)/kueue
-  if own_cluster || [ -n "${NTRO_REGISTRY_PLAIN_HTTP:-}" ]; then tls=(--tls-verify=false); fi
-  if ! skopeo inspect --raw "${tls[@]}" "docker://$repository:$kueue_version" >/dev/null 2>&1; then
+  if ! in_registry "$repository:$kueue_version"; then
     archive=$(mktemp)
     kueue_image "$archive"
-    skopeo copy --quiet "${tls[@]/#--/--dest-}" "docker-archive:$archive" "docker://$repository:$kueue_version"
+    into_registry "docker-archive:$archive" "$repository:$kueue_version"
     rm -f "$archive"
   fi
-  KUBECONFIG=$(own_cluster && echo "$run/admin.conf" || echo "${KUBECONFIG:-}") "$helm_bin/helm" upgrade --install kueue "$kueue_bin/chart" \
+  ! own_cluster || export KUBECONFIG=$run/admin.conf
+  "$helm_bin/helm" upgrade --install kueue "$kueue_bin/chart" \
     --namespace kueue-system --create-namespace --wait --timeout 4m -f - >/dev/null <<X
 controllerManager:
   manager:

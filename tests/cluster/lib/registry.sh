@@ -4,6 +4,12 @@
 # Where images and bundles go. Pods, the node and the host all reach our own registry under this name, by plain http.
 registry_address() { if own_cluster; then echo "$ip:$registry_port"; else echo "${NTRO_REGISTRY:?must name a registry that the cluster can pull from}"; fi; }
 
+# That registry as skopeo knows it: ours speaks plain http, another one if it is said to.
+registry_tls=()
+if own_cluster || [ -n "${NTRO_REGISTRY_PLAIN_HTTP:-}" ]; then registry_tls=(--tls-verify=false); fi
+in_registry() { skopeo inspect --raw "${registry_tls[@]}" "docker://$1" >/dev/null 2>&1; } # reference
+into_registry() { skopeo copy --quiet "${@:3}" "${registry_tls[@]/#--/--dest-}" "$1" "docker://$2"; } # source, reference, flags...
+
 registry_configuration() { # name, port, [password file]
   cat <<X
 version: 0.1
