@@ -17,6 +17,8 @@ pub const RUN_ID: &str = "ntro.dev/run-id";
 pub const SEGMENT: &str = "ntro.dev/segment";
 /// Annotation of runs: the scheduled slot, RFC 3339 in UTC.
 pub const SCHEDULED_AT: &str = "ntro.dev/scheduled-at";
+/// Annotation of runs: the object was made before its slot. Until the slot is due there is no more to the run than this object.
+pub const MADE_AHEAD: &str = "ntro.dev/made-ahead";
 /// Annotation of Jobs: hash of the template they were made from; decides about adoption.
 pub const TEMPLATE_HASH: &str = "ntro.dev/template-hash";
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from conftest import LEASE_MS
-from harness import Operator, Outside, Tenant, wait_for
-from probe import Probe, finish, no_two_jobs_at_once, once
+from harness import Operator, Outside, Run, Tenant, wait_for
+from probe import Make, Probe, finish, no_two_jobs_at_once, once
+from schedules import cron, in_a_minute, slot_of
 
 pytestmark = pytest.mark.alone
 
@@ -34,6 +36,21 @@ def test_operator_dies_after_an_act(point: str, probe: Probe, operator: Operator
     wait_for(f"the operator died at {point}", lambda: not armed.exists(), timeout=60)
     run.reach("Succeeded", timeout=180)
     once(key, outside)
+
+
+def test_operator_dies_before_and_at_a_slot(tenant: Tenant, make: Make, operator: Operator, outside: Outside) -> None:
+    before = operator.arm("run-made-ahead")
+    due = in_a_minute(50)
+    name = make(schedule=cron(due))
+    run = Run(tenant, slot_of(name, due))
+    wait_for("the operator died when it had made the object", lambda: not before.exists(), timeout=120)
+    at_the_slot = operator.arm("run-created")
+    assert datetime.now(UTC) < due, "the slot came before the operator died"
+    made = run.object()["metadata"]["uid"]
+    wait_for("the operator died when it had begun the run", lambda: not at_the_slot.exists(), timeout=120)
+    run.reach("Succeeded", timeout=180)
+    assert run.object()["metadata"]["uid"] == made
+    once(name, outside)
 
 
 def test_operator_dies_mid_activity(probe: Probe, operator: Operator, outside: Outside, fresh_name: Callable[[str], str]) -> None:

@@ -11,24 +11,7 @@ import pytest
 import yaml
 from harness import Outside, Person, Run, Tenant, wait_for
 from probe import Make
-
-
-def in_a_minute(at_least: float) -> datetime:
-    due = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    return due if (due - datetime.now(UTC)).total_seconds() > at_least else due + timedelta(minutes=1)
-
-
-def cron(due: datetime) -> str:
-    return f"{due.minute} {due.hour} {due.day} {due.month} *"
-
-
-def slot_of(name: str, due: datetime) -> str:
-    return f"{name}-{due:%Y%m%dt%H%M}z"
-
-
-def status(tenant: Tenant, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = tenant.get("nwf", name).get("status", {})
-    return found
+from schedules import cron, in_a_minute, slot_of, status
 
 
 def condition(tenant: Tenant, name: str, kind: str) -> dict[str, Any]:

@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
-use ntro_crds::WorkflowRun;
 use ntro_crds::user_action::Verb;
 use ntro_crds::workflow_run::Phase;
+use ntro_crds::{WorkflowRun, labels};
 use serde_json::Value;
 
 use crate::args::{self, RunList, RunLogs, RunOutput};
@@ -56,6 +56,14 @@ async fn list(args: &RunList, cluster: &Cluster, printer: Printer) -> Result<Out
     Ok(Outcome::Done)
 }
 
+/// The phase, and that of a run whose object was made before its slot and which has not begun.
+fn phase(run: &WorkflowRun) -> String {
+    match run.status.as_ref().and_then(|status| status.phase) {
+        None if run.annotations().contains_key(labels::MADE_AHEAD) => "Scheduled".to_owned(),
+        phase => columns::word(phase),
+    }
+}
+
 fn row(run: &WorkflowRun, now: Timestamp) -> Vec<String> {
     let request = &run.spec.request;
     let status = run.status.clone().unwrap_or_default();
@@ -65,7 +73,7 @@ fn row(run: &WorkflowRun, now: Timestamp) -> Vec<String> {
         run.name_any(),
         request.workflow_ref.name.clone(),
         columns::text(request.context.as_ref().and_then(|c| c.period.clone())),
-        columns::word(status.phase),
+        phase(run),
         if waiting.is_empty() { "-".into() } else { waiting.join(",") },
         columns::text(status.segment),
         columns::age(run.creation_timestamp().as_ref(), now),
@@ -92,7 +100,7 @@ async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome
         field("runbook", format!("{} {} {}", pin.runbook.name, pin.runbook.version, pin.runbook.digest));
         field("entity", pin.entity.clone());
     }
-    field("phase", columns::word(status.phase));
+    field("phase", phase(&run));
     field("run id", columns::text(status.run_id.as_ref()));
     field("started", columns::time(status.start_time.as_ref()));
     field("ended", columns::time(status.completion_time.as_ref()));

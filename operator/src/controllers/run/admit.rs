@@ -10,7 +10,7 @@ use ntro_schedule::spec::{period_of, slots};
 use uuid::Uuid;
 
 use super::pin::{self, Sources};
-use super::{RunKey, Runs};
+use super::{RunKey, Runs, plan};
 use crate::controllers::act::{defect, problem};
 use crate::controllers::workflow::validate::seed;
 use crate::error::{Class, Classified, Problem};
@@ -55,10 +55,18 @@ impl Runs {
         self.runbooks.get(&kube::runtime::reflector::ObjectRef::new(name).within(namespace))
     }
 
-    /// Takes a run up.
-    pub async fn admit(&self, key: &RunKey, workflow: &Workflow, request: &Request) -> Result<Admitted, Problem> {
-        if request.trigger.kind == TriggerKind::Backfill {
-            check_slot(workflow, request, self.context.clock.now())?;
+    /// Takes a run up. `run_id` is its identity if it has none yet.
+    pub async fn admit(
+        &self,
+        key: &RunKey,
+        workflow: &Workflow,
+        request: &Request,
+        run_id: Uuid,
+    ) -> Result<Admitted, Problem> {
+        match request.trigger.kind {
+            TriggerKind::Backfill => check_slot(workflow, request, self.context.clock.now())?,
+            TriggerKind::Schedule => check_due(request, self.context.clock.now())?,
+            TriggerKind::Manual | TriggerKind::Child => {}
         }
         let tenant = self.context.tenants.get(&key.namespace).map(|tenant| tenant.slug).unwrap_or_default();
         let runbook = self.runbook(&key.namespace, &workflow.spec.runbook_ref.name);
@@ -72,9 +80,9 @@ impl Runs {
             request,
         };
         let pin = pin::pin(&sources).map_err(|error| error.problem())?;
-        // Drawn here because the input names it; the ledger and the journal are begun in one transaction.
+        // The input names the identity; the ledger and the journal are begun in one transaction.
         let new = |run_id| create(key, &pin, request, run_id, slot(request), &workflow.spec.entity);
-        let mut inserted = self.journal.create_run(new(Uuid::new_v4())?).await.map_err(problem)?;
+        let mut inserted = self.journal.create_run(new(run_id)?).await.map_err(problem)?;
         if let Inserted::Claimed(run_id) = inserted {
             inserted = self.journal.create_run(new(run_id)?).await.map_err(problem)?;
         }
@@ -85,6 +93,16 @@ impl Runs {
             Inserted::Conflict { run_id: id, terminal: false } | Inserted::Claimed(id) => Admitted::Taken(id),
         })
     }
+}
+
+/// No run begins before its slot, whatever objects there are.
+fn check_due(request: &Request, now: Timestamp) -> Result<(), Problem> {
+    let Some(slot) = request.trigger.scheduled_time.as_ref().map(|time| time.0).filter(|slot| *slot > now) else {
+        return Ok(());
+    };
+    let after = plan::until(now, slot);
+    let message = format!("the slot {slot} is not due yet");
+    Err(Problem { class: Class::Waiting { after }, reason: "SlotNotDue", message })
 }
 
 /// A person may ask for slots of the schedule as it is, of the past, for the period they stand for.

@@ -93,21 +93,27 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Tells that a run is about to be made: until [`Self::just_made`] nobody else makes its object, and nothing of its
+    /// Tells that a run is about to be made: until one of the next three is called, nobody else makes its object, and nothing of its
     /// namespace that can wait goes before its first Job.
     pub fn about_to_make(&self, key: &RunKey) {
         self.starts.begin(key.clone(), self.context.pace.start(&key.namespace));
     }
 
-    /// The object of a run was made, and its Job follows when no more objects of its namespace are due; if it was not made,
-    /// the next pass over it may.
-    pub fn just_made(&self, key: RunKey, made: bool) {
-        if made {
-            self.starts.made(key, Instant::now());
-        } else {
-            self.starts.not_made(&key);
-            self.queue.push(key);
-        }
+    /// The object of a run was made: its Job follows when no more objects of its namespace are due.
+    pub fn just_made(&self, key: RunKey) {
+        self.starts.made(key, Instant::now());
+    }
+
+    /// The object of a run was there already: its Job follows at once.
+    pub fn made_ahead(&self, key: RunKey) {
+        self.starts.ready(&key);
+        self.queue.push(key);
+    }
+
+    /// The run was not made: the next pass over it may.
+    pub fn not_made(&self, key: RunKey) {
+        self.starts.not_made(&key);
+        self.queue.push(key);
     }
 
     /// Has the first Jobs of a namespace's runs made, unless `more` runs of it are about to be made.

@@ -124,7 +124,8 @@ impl Objects {
         }
     }
 
-    fn forget(&self, run: &RunKey) -> bool {
+    /// Forgets an object that is gone; says whether it was known.
+    pub fn forget(&self, run: &RunKey) -> bool {
         let workflow = {
             let mut inner = self.lock();
             inner.open.remove(run);

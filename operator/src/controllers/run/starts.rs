@@ -50,6 +50,13 @@ impl Starts {
         held.or_insert_with(|| Held { since: now, runs: Vec::new() }).runs.push(key);
     }
 
+    /// Its object was there: its Job is to be made at once.
+    pub fn ready(&self, key: &RunKey) {
+        if let Some(start) = self.lock().starts.get_mut(key) {
+            start.ready = true;
+        }
+    }
+
     /// It was not made: anybody may.
     pub fn not_made(&self, key: &RunKey) {
         self.lock().starts.remove(key);
@@ -119,5 +126,15 @@ mod tests {
         starts.begin(key.clone(), pace.start("acme"));
         starts.not_made(&key);
         assert!(!starts.is_held(&key) && !pace.is_busy("acme"));
+    }
+
+    #[test]
+    fn the_job_of_an_object_that_was_made_before_its_slot_waits_for_nothing() {
+        let (starts, pace) = (Starts::default(), Pace::default());
+        let key = RunKey::new("acme", "a");
+        starts.begin(key.clone(), pace.start("acme"));
+        assert!(starts.is_held(&key));
+        starts.ready(&key);
+        assert!(!starts.is_held(&key) && starts.take(&key).is_some() && starts.take(&key).is_none());
     }
 }

@@ -15,6 +15,7 @@ use super::objects::Known;
 use super::plan;
 use super::{RunKey, Runs, pin, status};
 use crate::controllers::act::{self, problem};
+use crate::controllers::workflow::facts::is_ahead;
 use crate::error::{Class, Next, Problem};
 use crate::kube_ext::{Created, create_once};
 use crate::pace;
@@ -108,13 +109,17 @@ impl Runs {
                 "the store does not know this run: it is older than what was published; restore the newest copy";
             return self.refuse(object, "JournalBehind", message).await;
         }
+        if is_ahead(object) {
+            // Its Workflow begins it when the slot is due, or deletes it. Acts wait for that.
+            return Ok(Next::OnChange);
+        }
         let request = &object.spec.request;
         let name = &request.workflow_ref.name;
         let Some(workflow) = self.workflow(&key.namespace, name) else {
             let message = format!("Workflow {name} does not exist");
             return self.wait(object, "WorkflowMissing", &message, false).await;
         };
-        match self.admit(key, &workflow, request).await {
+        match self.admit(key, &workflow, request, Uuid::new_v4()).await {
             Ok(Admitted::Open(id)) => self.known(key, object, id).await,
             Ok(Admitted::AlreadyRan(_) | Admitted::Taken(_)) => self.already_ran(object).await,
             Err(error) => {
@@ -185,7 +190,7 @@ impl Runs {
         let Some(workflow) = self.workflow(&key.namespace, &request.workflow_ref.name) else {
             return self.wait(object, "WorkflowMissing", "its Workflow does not exist", false).await;
         };
-        match self.admit(key, &workflow, request).await? {
+        match self.admit(key, &workflow, request, Uuid::new_v4()).await? {
             Admitted::Open(id) => {
                 let state = self.journal.state(id).await.map_err(problem)?;
                 self.go_on(key, object, &state).await

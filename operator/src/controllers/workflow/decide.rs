@@ -46,6 +46,8 @@ pub struct Rules {
     pub slots: Slots,
     /// How much later than its slot each run starts.
     pub jitter: SignedDuration,
+    /// How long before they are due the objects of runs may be made.
+    pub lead: SignedDuration,
     /// Nothing is started.
     pub suspended: bool,
     /// How late a run may start.

@@ -1,6 +1,7 @@
 use ntro_schedule::cron::Schedule;
 use proptest::prelude::*;
 
+use super::super::ahead::{Ahead, ahead};
 use super::super::facts::Ending;
 use super::*;
 
@@ -12,6 +13,7 @@ fn rules(schedule: &str) -> Rules {
     Rules {
         slots: Slots { schedules: vec![Schedule::parse(schedule, None, "").unwrap()], ..Slots::default() },
         jitter: SignedDuration::ZERO,
+        lead: SignedDuration::from_secs(30),
         suspended: false,
         deadline: DEFAULT_DEADLINE,
         missed: Missed::Latest(1),
@@ -36,6 +38,7 @@ fn run(name: &str, slot: Option<&str>, period: &str, ending: Option<Ending>) -> 
         ours: slot.is_some(),
         slot: slot.map(at),
         by_schedule: slot.is_some(),
+        ahead: false,
         created: slot.map(at),
         waiting: false,
         ending,
@@ -268,6 +271,8 @@ struct World {
     observed: Timestamp,
     now: Timestamp,
     runs: Vec<RunFact>,
+    /// Objects made before their slot.
+    made: Vec<RunFact>,
     last_run: Option<Timestamp>,
     last_missed: Option<Timestamp>,
     queued: Vec<Timestamp>,
@@ -282,6 +287,7 @@ impl World {
             observed: start,
             now: start,
             runs: Vec::new(),
+            made: Vec::new(),
             last_run: None,
             last_missed: None,
             queued: Vec::new(),
@@ -297,12 +303,18 @@ impl World {
             queued: &self.queued,
             runs: &self.runs,
         };
-        decide(&self.rules, &past, &|slot| slot.strftime("%Y-%m-%dT%H").to_string(), self.now)
+        decide(&self.rules, &past, &hour, self.now)
+    }
+
+    fn ahead(&self, decision: &Decision) -> Ahead {
+        ahead(&self.rules, &self.runs, &self.made, decision, &hour, self.now)
     }
 
     /// One pass; `dies` after so many writes.
     fn pass(&mut self, dies: Option<usize>) -> Result<Decision, TestCaseError> {
         let decision = self.decide();
+        let to_come = self.ahead(&decision);
+        self.made.retain(|made| !to_come.delete.contains(&made.name));
         for (written, due) in decision.start.iter().enumerate() {
             if dies == Some(written) {
                 return Ok(decision);
@@ -315,10 +327,16 @@ impl World {
             let allowed = self.rules.concurrency == Concurrency::Allow || !self.runs.iter().any(|run| same(&run));
             prop_assert!(allowed, "two unfinished runs of {}", due.period);
             let name = due.slot.to_string();
+            self.made.retain(|made| made.name != name);
             self.runs.push(run(&name, Some(&name), &due.period, None));
         }
         if dies.is_some() {
             return Ok(decision);
+        }
+        if let Some((slot, period)) = to_come.make {
+            prop_assert!(!self.ever.contains(&slot), "an object for {slot}, which was started");
+            let name = slot.to_string();
+            self.made.push(RunFact { ahead: true, ..run(&name, Some(&name), &period, None) });
         }
         self.last_run = decision.start.iter().map(|due| due.slot).max().max(decision.served).max(self.last_run);
         self.last_missed = decision.skipped.iter().map(|skipped| skipped.latest).max().max(self.last_missed);
@@ -328,6 +346,10 @@ impl World {
         }
         Ok(decision)
     }
+}
+
+fn hour(slot: Timestamp) -> String {
+    slot.strftime("%Y-%m-%dT%H").to_string()
 }
 
 #[derive(Debug, Clone)]
@@ -366,6 +388,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
         concurrency,
         jitter: SignedDuration::from_secs(jitter),
         deadline: SignedDuration::from_mins(deadline),
+        lead: SignedDuration::from_mins(12),
         ..rules("*/20 * * * *")
     })
 }
@@ -373,6 +396,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
 proptest! {
     /// Whatever happens between two looks, and wherever the operator dies: no slot gives two runs, none of before the last edit
     /// gives one, no period has two runs at a time unless that is allowed, and looking again without a change does nothing.
+    /// Objects made before their slot change none of this, and none is left over.
     #[test]
     fn every_slot_is_served_at_most_once_and_decisions_settle(rules in any_rules(), events in prop::collection::vec(event(), 1..50)) {
         let mut world = World::new(rules);
@@ -401,6 +425,10 @@ proptest! {
             world.pass(None)?;
             let settled = world.decide();
             prop_assert!(settled.start.is_empty() && settled.skipped.is_empty() && settled.replace.is_empty(), "{settled:?}");
+            let to_come = world.ahead(&settled);
+            prop_assert!(to_come.make.is_none() && to_come.delete.is_empty(), "{to_come:?}");
+            let not_to_come = world.made.iter().find(|made| made.slot < Some(world.now) && world.ever.contains(&made.slot.unwrap()));
+            prop_assert!(not_to_come.is_none() && world.made.len() < 2, "{:?}", world.made);
             prop_assert_eq!(settled.queued.iter().map(|queued| queued.slot).collect::<Vec<_>>(), world.queued.clone());
         }
     }

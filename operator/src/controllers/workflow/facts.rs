@@ -20,6 +20,7 @@ pub enum Ending {
 
 /// A run of a Workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that hold or do not, each by itself")]
 pub struct RunFact {
     /// Its name.
     pub name: String,
@@ -33,6 +34,8 @@ pub struct RunFact {
     pub slot: Option<Timestamp>,
     /// The schedule made it, nobody asked for its slot.
     pub by_schedule: bool,
+    /// Made before its slot, and not known to have begun.
+    pub ahead: bool,
     /// When the object was made.
     pub created: Option<Timestamp>,
     /// It waits for a person, a time or a signal.
@@ -41,6 +44,13 @@ pub struct RunFact {
     pub ending: Option<Ending>,
     /// When it ended.
     pub completed: Option<Timestamp>,
+}
+
+/// Whether a run's object was made before its slot and nothing shows that the run has begun. Its journal may know better.
+pub fn is_ahead(run: &WorkflowRun) -> bool {
+    run.spec.request.trigger.kind == TriggerKind::Schedule
+        && run.annotations().contains_key(labels::MADE_AHEAD)
+        && run.status.as_ref().is_none_or(|status| status.phase.is_none())
 }
 
 impl RunFact {
@@ -67,6 +77,7 @@ impl RunFact {
             ours: false,
             slot: request.trigger.scheduled_time.as_ref().filter(|_| of_slot).map(|time| time.0),
             by_schedule,
+            ahead: is_ahead(run),
             waiting: status.and_then(|s| s.phase) == Some(Phase::Waiting),
             created: run.metadata.creation_timestamp.as_ref().map(|time| time.0),
             ending,

@@ -72,6 +72,7 @@ mod tests {
             by_schedule: slot.is_some(),
             slot: slot.map(at),
             created: None,
+            ahead: false,
             waiting: false,
             ending,
             completed: ending.map(|_| at(completed)),

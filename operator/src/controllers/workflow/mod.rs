@@ -3,9 +3,11 @@
 //! Order for a slot: ledger and journal, then the `WorkflowRun`, then the Workflow's status. Dying in between repeats
 //! steps, never runs.
 
+pub mod ahead;
 pub mod decide;
 pub mod facts;
 mod history;
+mod make;
 mod serve;
 mod status;
 pub mod validate;

@@ -9,46 +9,24 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
 use ntro_crds::admission::operator_user;
 use ntro_crds::workflow::ScheduleObserved;
-use ntro_crds::workflow_run::{Context as RunContext, Request, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{Workflow, WorkflowRun, WorkflowStatus, labels};
 use ntro_schedule::spec::period_of;
 
 use super::decide::{Decision, Due, Past, Rules, Skipped, decide, reason};
 use super::facts::RunFact;
+use super::make::Served;
 use super::status::{self, Found};
-use super::{Key, Workflows, validate};
+use super::{Key, Workflows, ahead, validate};
 use crate::controllers::act::problem;
 use crate::controllers::run::RunKey;
-use crate::controllers::run::admit::Admitted;
-use crate::controllers::run::object::{run_object, slot_key};
 use crate::error::{Class, Classified, Next, Problem};
-use crate::failpoint;
-use crate::kube_ext::{Created, create_once, object_reference, patch_status_if_changed};
-use crate::metrics::Started;
+use crate::kube_ext::{object_reference, patch_status_if_changed};
 use crate::pace;
 
 /// Longest sleep until the next slot, in case the clock is set.
 const LONGEST: Duration = Duration::from_hours(1);
 /// Statuses put off are written this long after the last start, so that a burst with a pause is one burst.
 const AFTER_BURST: Duration = Duration::from_millis(200);
-
-/// What came of a slot.
-enum Served {
-    /// Its run exists.
-    Run(Box<WorkflowRun>),
-    /// Its run ended earlier, and its object is gone.
-    Before,
-    /// It gives no run.
-    Taken,
-}
-
-/// What came of making a run.
-enum Made {
-    /// Its object is there.
-    Object(Box<Created<WorkflowRun>>),
-    /// It was not to be made.
-    Not(Served),
-}
 
 /// A status as it was written, and what the API server called the result.
 pub(super) struct Written {
@@ -81,10 +59,7 @@ impl Workflows {
         let _released = Release { workflows: self, namespace: &key.0 };
         let context = &self.runs.context;
         let Some(workflow) = self.runs.workflow(&key.0, &key.1) else {
-            self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-            self.settled.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-            self.arm(key, None);
-            return Ok(Next::OnChange);
+            return self.gone(key).await;
         };
         if workflow.metadata.deletion_timestamp.is_some() || context.tenants.get(&key.0).is_none_or(|t| t.terminating) {
             return Ok(Next::OnChange);
@@ -95,7 +70,7 @@ impl Workflows {
         }
         let uid = workflow.uid().unwrap_or_default();
         let before = self.last_status(key, &workflow);
-        let mut runs = self.runs.objects.facts(&key.0, &key.1, &uid);
+        let (mut runs, made_ahead) = self.runs_of(key, &uid).await?;
         let runbook = self.runs.runbook(&key.0, &workflow.spec.runbook_ref.name);
         let image = context.settings.runner_image();
         let runnable = validate::runnable(&workflow, runbook.as_deref(), image).map_err(|error| error.problem());
@@ -123,8 +98,12 @@ impl Workflows {
             found.skipped.clone_from(&decision.skipped);
             found.queued.clone_from(&decision.queued);
             found.served = decision.served;
-            (next, wake) = (until(decision.wake, now), decision.wake);
+            let period = |slot| period_of(&workflow.spec, slot);
+            let to_come = ahead::ahead(&rules, &runs, &made_ahead, &decision, &period, now);
+            wake = decision.wake.into_iter().chain(to_come.wake).min();
+            next = until(wake, now);
             prune.clone_from(&decision.prune);
+            self.delete_ahead(key, to_come.delete.iter().map(String::as_str)).await?;
             let starting = (!decision.start.is_empty()).then(|| context.pace.start(&key.0));
             for due in &decision.start {
                 match self.start(key, &workflow, due, &runs).await {
@@ -142,7 +121,18 @@ impl Workflows {
                 }
             }
             drop(starting);
+            if let Some((slot, period)) = to_come.make.filter(|_| found.runnable.is_ok())
+                && let Err(error) = self.make_ahead(key, &workflow, slot, &period).await
+            {
+                tracing::warn!(
+                    namespace = key.0, workflow = key.1, %slot, reason = error.reason, error = error.message,
+                    "could not make the object of a slot to come; it is made when the slot is due"
+                );
+            }
             self.replace(key, &decision).await?;
+        } else {
+            // A schedule that cannot be read gives no slots.
+            self.delete_ahead(key, made_ahead.iter().map(|fact| fact.name.as_str())).await?;
         }
         self.arm(key, found.next_slot);
         let seen_to = failed.is_none() && found.runnable.is_ok() && found.queued.is_empty();
@@ -165,6 +155,16 @@ impl Workflows {
             Ok(_) | Err(Problem { class: Class::Waiting { .. } | Class::Invalid, .. }) => Ok(next),
             Err(problem) => Err(problem.clone()),
         }
+    }
+
+    /// Forgets a Workflow that is not there any more.
+    async fn gone(&self, key: &Key) -> Result<Next, Problem> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.arm(key, None);
+        let (_, ahead) = self.runs_of(key, "").await?;
+        self.delete_ahead(key, ahead.iter().map(|fact| fact.name.as_str())).await?;
+        Ok(Next::OnChange)
     }
 
     /// Puts a Workflow off that was seen to while other runs of its namespace are being started.
@@ -228,55 +228,6 @@ impl Workflows {
             runs,
         };
         decide(rules, &past, &|slot| period_of(&workflow.spec, slot), now)
-    }
-
-    /// Starts the run of a slot: ledger and journal first, then the object. Asked again, it finds what it made.
-    async fn start(&self, key: &Key, workflow: &Workflow, due: &Due, runs: &[RunFact]) -> Result<Served, Problem> {
-        let context = &self.runs.context;
-        let run = slot_key(&key.0, &key.1, due.slot);
-        if runs.iter().any(|fact| fact.name == run.name) {
-            return Ok(Served::Taken);
-        }
-        let request = Request {
-            workflow_ref: WorkflowRef { name: key.1.clone() },
-            context: Some(RunContext { period: Some(due.period.clone()) }),
-            trigger: Trigger {
-                kind: TriggerKind::Schedule,
-                initiator: operator_user(&context.settings.namespace),
-                scheduled_time: Some(Time(due.slot)),
-                parent: None,
-            },
-        };
-        self.runs.about_to_make(&run);
-        let made = self.make(&run, workflow, &request).await;
-        self.runs.just_made(run.clone(), matches!(made, Ok(Made::Object(_))));
-        let made = match made? {
-            Made::Object(made) => made,
-            Made::Not(served) => return Ok(served),
-        };
-        failpoint::hit("slot-run-created");
-        if let Created::New(_) = made.as_ref() {
-            let late = context.clock.now().duration_since(due.slot).saturating_sub(validate::jitter_of(workflow));
-            context.metrics.skew(Started::Run, late);
-        }
-        let (Created::New(made) | Created::Existing(made)) = *made;
-        tracing::info!(namespace = key.0, run = run.name, slot = %due.slot, "started the run of a slot");
-        Ok(Served::Run(Box::new(made)))
-    }
-
-    /// Begins the journal of a run and makes its object.
-    async fn make(&self, run: &RunKey, workflow: &Workflow, request: &Request) -> Result<Made, Problem> {
-        let run_id = match self.runs.admit(run, workflow, request).await? {
-            Admitted::Open(run_id) => run_id,
-            Admitted::AlreadyRan(_) => return Ok(Made::Not(Served::Before)),
-            Admitted::Taken(_) => return Ok(Made::Not(Served::Taken)),
-        };
-        let object = run_object(run, request, &workflow.uid().unwrap_or_default(), run_id);
-        let made = create_once(&self.runs.context.client, &object).await?;
-        let (Created::New(object) | Created::Existing(object)) = &made;
-        // The watch will show it; the first Job need not wait for that.
-        self.runs.objects.put(object.clone());
-        Ok(Made::Object(Box::new(made)))
     }
 
     /// Cancels the runs that a due slot replaces. Who waits for them is woken by their end.

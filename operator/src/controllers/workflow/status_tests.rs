@@ -37,6 +37,7 @@ fn run(name: &str, ending: Option<Ending>, completed: Option<i64>) -> RunFact {
         ours: true,
         slot: None,
         by_schedule: false,
+        ahead: false,
         waiting: false,
         created: Some(at(1)),
         ending,

@@ -8,6 +8,7 @@ use ntro_crds::workflow::{ConcurrencyPolicy, MissedRunPolicy, WorkflowSpec};
 use ntro_crds::{Runbook, Workflow};
 use ntro_schedule::spec::{self, BadSpec, check_period, slots};
 
+use super::ahead;
 use super::decide::{Concurrency, DEFAULT_DEADLINE, Missed, Rules};
 use super::history::{DEFAULT_HISTORY, Keep};
 use crate::controllers::run::pin::{self, PinError};
@@ -23,6 +24,7 @@ pub fn rules(spec: &WorkflowSpec, seed: &str) -> Result<Rules, BadSpec> {
     Ok(Rules {
         slots: slots(spec, seed)?,
         jitter: spec::jitter(spec, seed),
+        lead: ahead::lead(seed),
         suspended: spec.suspend == Some(true),
         deadline: spec.starting_deadline_seconds.map_or(DEFAULT_DEADLINE, SignedDuration::from_secs),
         missed: match spec.missed_run_policy {

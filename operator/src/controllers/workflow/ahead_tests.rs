@@ -1,0 +1,111 @@
+use ntro_schedule::cron::Schedule;
+use ntro_schedule::slots::Slots;
+
+use super::super::decide::{DEFAULT_DEADLINE, Missed, Past, decide};
+use super::super::facts::Ending;
+use super::super::history::Keep;
+use super::*;
+
+const SLOT: &str = "2026-11-05T08:00:00Z";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn month(slot: Timestamp) -> String {
+    slot.strftime("%Y-%m").to_string()
+}
+
+fn rules(schedule: &str) -> Rules {
+    Rules {
+        slots: Slots { schedules: vec![Schedule::parse(schedule, None, "").unwrap()], ..Slots::default() },
+        jitter: SignedDuration::ZERO,
+        lead: SignedDuration::from_secs(30),
+        suspended: false,
+        deadline: DEFAULT_DEADLINE,
+        missed: Missed::Latest(1),
+        concurrency: Concurrency::Forbid,
+        keep: Keep::default(),
+    }
+}
+
+fn run(slot: &str, period: &str, ending: Option<Ending>) -> RunFact {
+    RunFact {
+        name: slot.to_owned(),
+        workflow_uid: None,
+        period: Some(period.to_owned()),
+        ours: true,
+        slot: Some(at(slot)),
+        by_schedule: true,
+        ahead: false,
+        waiting: false,
+        created: None,
+        ending,
+        completed: None,
+    }
+}
+
+fn look(rules: &Rules, runs: &[RunFact], made: &[RunFact], now: &str) -> Ahead {
+    let past = Past { observed: at("2026-11-04T12:00:00Z"), last_run: None, last_missed: None, queued: &[], runs };
+    let decision = decide(rules, &past, &month, at(now));
+    ahead(rules, runs, made, &decision, &month, at(now))
+}
+
+#[test]
+fn the_object_is_made_within_the_lead_and_once() {
+    let daily = rules("0 8 * * *");
+    let early = look(&daily, &[], &[], "2026-11-05T07:59:00Z");
+    assert_eq!((early.make, early.wake), (None, Some(at("2026-11-05T07:59:30Z"))));
+    let in_time = look(&daily, &[], &[], "2026-11-05T07:59:30Z");
+    assert_eq!(in_time.make, Some((at(SLOT), "2026-11".to_owned())));
+    assert_eq!(look(&daily, &[], &[run(SLOT, "2026-11", None)], "2026-11-05T07:59:31Z"), Ahead::default());
+    assert_eq!(look(&daily, &[run(SLOT, "2026-11", None)], &[], "2026-11-05T07:59:31Z"), Ahead::default());
+    assert_eq!(look(&daily, &[], &[], "2026-11-05T07:59:59Z").make, None, "too late to help");
+    let jittered = Rules { jitter: SignedDuration::from_mins(5), ..daily };
+    assert_eq!(look(&jittered, &[], &[], "2026-11-05T08:04:29Z").wake, Some(at("2026-11-05T08:04:30Z")));
+    assert_eq!(look(&jittered, &[], &[], "2026-11-05T08:04:30Z").make, Some((at(SLOT), "2026-11".to_owned())));
+}
+
+#[test]
+fn nothing_is_made_for_a_slot_that_will_hardly_be_served() {
+    let (daily, now) = (rules("0 8 * * *"), "2026-11-05T07:59:45Z");
+    let unfinished = [run("2026-11-03T08:00:00Z", "2026-11", None)];
+    assert_eq!(look(&daily, &unfinished, &[], now).make, None);
+    let ended = [run("2026-11-03T08:00:00Z", "2026-11", Some(Ending::Failed))];
+    assert!(look(&daily, &ended, &[], now).make.is_some());
+    let of_another_period = [run("2026-10-31T08:00:00Z", "2026-10", None)];
+    assert!(look(&daily, &of_another_period, &[], now).make.is_some());
+    let allow = Rules { concurrency: Concurrency::Allow, ..rules("0 8 * * *") };
+    assert!(look(&allow, &unfinished, &[], now).make.is_some());
+    assert_eq!(look(&Rules { suspended: true, ..daily }, &[], &[], now), Ahead::default());
+}
+
+#[test]
+fn what_the_schedule_does_not_give_any_more_is_deleted() {
+    let (daily, now) = (rules("0 8 * * *"), "2026-11-05T07:59:45Z");
+    let made = [run(SLOT, "2026-11", None)];
+    let names = [SLOT.to_owned()];
+    let table = [
+        ("suspended", Rules { suspended: true, ..daily.clone() }, made.clone(), now),
+        ("another schedule", rules("0 9 * * *"), made.clone(), now),
+        ("another period", daily.clone(), [run(SLOT, "2026-10", None)], now),
+        ("another Workflow", daily.clone(), [RunFact { ours: false, ..made[0].clone() }], now),
+        ("missed", daily.clone(), made.clone(), "2026-11-06T08:00:01Z"),
+    ];
+    for (why, rules, made, now) in table {
+        assert_eq!(look(&rules, &[], &made, now).delete, names, "{why}");
+    }
+    // What is due, or comes, stays: at its slot, and while nothing can be started.
+    for now in [now, SLOT, "2026-11-05T08:30:00Z"] {
+        assert!(look(&daily, &[], &made, now).delete.is_empty(), "{now}");
+    }
+    // A run that came in its way meanwhile has the slot skipped, and its object goes.
+    let started_by_hand = [RunFact { by_schedule: false, slot: None, ..run("2026-11-03T08:00:00Z", "2026-11", None) }];
+    assert_eq!(look(&daily, &started_by_hand, &made, SLOT).delete, names);
+}
+
+#[test]
+fn objects_of_one_slot_are_made_at_different_moments() {
+    let leads: std::collections::BTreeSet<_> = (0..200).map(|n| lead(&format!("acme/spv{n}"))).collect();
+    assert!(leads.len() > 25 && leads.iter().all(|lead| (BEFORE..BEFORE + SPREAD).contains(lead)), "{leads:?}");
+}
