@@ -50,7 +50,7 @@ def test_operator_dies_before_and_at_a_slot(tenant: Tenant, make: Make, operator
     wait_for("the operator died when it had begun the run", lambda: not at_the_slot.exists(), timeout=120)
     run.reach("Succeeded", timeout=180)
     assert run.object()["metadata"]["uid"] == made
-    once(name, outside)
+    assert outside.effects(f"{name}/") == [f"{name}/prepare"]
 
 
 def test_operator_dies_mid_activity(probe: Probe, operator: Operator, outside: Outside, fresh_name: Callable[[str], str]) -> None:

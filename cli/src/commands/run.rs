@@ -155,7 +155,14 @@ async fn session(cluster: &Cluster, run: &WorkflowRun) -> Result<Session> {
 /// The identity of a run, drawn when the operator first saw it.
 fn run_id(run: &WorkflowRun) -> Result<&str> {
     run.status.as_ref().and_then(|s| s.run_id.as_deref()).ok_or_else(|| {
-        Failure::Other(format!("run {} has not been taken up by the operator yet; try again", run.name_any()))
+        let (name, workflow) = (run.name_any(), &run.spec.request.workflow_ref.name);
+        Failure::Other(if run.annotations().contains_key(labels::MADE_AHEAD) {
+            format!(
+                "run {name} has not begun: its slot is about to be due; try again then, or suspend Workflow {workflow} to have it not begin"
+            )
+        } else {
+            format!("run {name} has not been taken up by the operator yet; try again")
+        })
     })
 }
 
