@@ -1,48 +1,13 @@
-use ntro_schedule::cron::Schedule;
-use ntro_schedule::slots::Slots;
-
-use super::super::decide::{DEFAULT_DEADLINE, Missed, Past, decide};
+use super::super::decide::{Past, decide};
 use super::super::facts::Ending;
-use super::super::history::Keep;
+use super::super::fixtures::{self, at, month, rules};
 use super::*;
 
 const SLOT: &str = "2026-11-05T08:00:00Z";
 
-fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
-}
-
-fn month(slot: Timestamp) -> String {
-    slot.strftime("%Y-%m").to_string()
-}
-
-fn rules(schedule: &str) -> Rules {
-    Rules {
-        slots: Slots { schedules: vec![Schedule::parse(schedule, None, "").unwrap()], ..Slots::default() },
-        jitter: SignedDuration::ZERO,
-        lead: SignedDuration::from_secs(30),
-        suspended: false,
-        deadline: DEFAULT_DEADLINE,
-        missed: Missed::Latest(1),
-        concurrency: Concurrency::Forbid,
-        keep: Keep::default(),
-    }
-}
-
+/// The run of a slot.
 fn run(slot: &str, period: &str, ending: Option<Ending>) -> RunFact {
-    RunFact {
-        name: slot.to_owned(),
-        workflow_uid: None,
-        period: Some(period.to_owned()),
-        ours: true,
-        slot: Some(at(slot)),
-        by_schedule: true,
-        ahead: false,
-        waiting: false,
-        created: None,
-        ending,
-        completed: None,
-    }
+    fixtures::run(slot, Some(slot), period, ending)
 }
 
 fn look(rules: &Rules, runs: &[RunFact], made: &[RunFact], now: &str) -> Ahead {

@@ -1,49 +1,12 @@
-use ntro_schedule::cron::Schedule;
 use proptest::prelude::*;
 
 use super::super::ahead::{Ahead, ahead};
 use super::super::facts::Ending;
+use super::super::fixtures::{at, month, rules, run};
 use super::*;
-
-fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
-}
-
-fn rules(schedule: &str) -> Rules {
-    Rules {
-        slots: Slots { schedules: vec![Schedule::parse(schedule, None, "").unwrap()], ..Slots::default() },
-        jitter: SignedDuration::ZERO,
-        lead: SignedDuration::from_secs(30),
-        suspended: false,
-        deadline: DEFAULT_DEADLINE,
-        missed: Missed::Latest(1),
-        concurrency: Concurrency::Forbid,
-        keep: Keep::default(),
-    }
-}
 
 fn past<'a>(observed: &str, runs: &'a [RunFact]) -> Past<'a> {
     Past { observed: at(observed), last_run: None, last_missed: None, queued: &[], runs }
-}
-
-fn month(slot: Timestamp) -> String {
-    slot.strftime("%Y-%m").to_string()
-}
-
-fn run(name: &str, slot: Option<&str>, period: &str, ending: Option<Ending>) -> RunFact {
-    RunFact {
-        name: name.to_owned(),
-        workflow_uid: None,
-        period: Some(period.to_owned()),
-        ours: slot.is_some(),
-        slot: slot.map(at),
-        by_schedule: slot.is_some(),
-        ahead: false,
-        created: slot.map(at),
-        waiting: false,
-        ending,
-        completed: None,
-    }
 }
 
 fn skipped(count: usize, latest: &str, reason: &'static str) -> Vec<Skipped> {

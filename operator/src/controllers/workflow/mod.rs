@@ -1,11 +1,13 @@
 //! Workflows: schedules become runs, and the status tells whether a run could be started and how the last ones went.
 //!
-//! Order for a slot: ledger and journal, then the `WorkflowRun`, then the Workflow's status. Dying in between repeats
-//! steps, never runs.
+//! Order for a slot: ledger and journal, then the `WorkflowRun` (unless it was made ahead), then the Workflow's status. Dying
+//! in between repeats steps, never runs.
 
 pub mod ahead;
 pub mod decide;
 pub mod facts;
+#[cfg(test)]
+mod fixtures;
 mod history;
 mod make;
 mod serve;

@@ -1,0 +1,46 @@
+//! What tests of this room begin with: a schedule under the default rules, and runs of a Workflow.
+
+use jiff::{SignedDuration, Timestamp};
+use ntro_schedule::cron::Schedule;
+use ntro_schedule::slots::Slots;
+
+use super::decide::{Concurrency, DEFAULT_DEADLINE, Missed, Rules};
+use super::facts::{Ending, RunFact};
+use super::history::Keep;
+
+pub fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub fn rules(schedule: &str) -> Rules {
+    Rules {
+        slots: Slots { schedules: vec![Schedule::parse(schedule, None, "").unwrap()], ..Slots::default() },
+        jitter: SignedDuration::ZERO,
+        lead: SignedDuration::from_secs(30),
+        suspended: false,
+        deadline: DEFAULT_DEADLINE,
+        missed: Missed::Latest(1),
+        concurrency: Concurrency::Forbid,
+        keep: Keep::default(),
+    }
+}
+
+pub fn month(slot: Timestamp) -> String {
+    slot.strftime("%Y-%m").to_string()
+}
+
+pub fn run(name: &str, slot: Option<&str>, period: &str, ending: Option<Ending>) -> RunFact {
+    RunFact {
+        name: name.to_owned(),
+        workflow_uid: None,
+        period: Some(period.to_owned()),
+        ours: slot.is_some(),
+        slot: slot.map(at),
+        by_schedule: slot.is_some(),
+        ahead: false,
+        created: slot.map(at),
+        waiting: false,
+        ending,
+        completed: None,
+    }
+}
