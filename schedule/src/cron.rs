@@ -7,6 +7,8 @@
 //! Daylight saving: a fixed time fires once a day, at the end of the gap if it falls into one, in the first pass if it comes
 //! twice; lists, ranges and steps fire in real time: not in a gap, and in both passes. A day that a zone skipped has no slot.
 
+use std::fmt;
+
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
@@ -96,10 +98,16 @@ pub enum BadSchedule {
 }
 
 /// A schedule in its time zone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Schedule {
     cron: Cron,
     zone: TimeZone,
+}
+
+impl fmt::Debug for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Schedule({} {})", self.cron.pattern, self.zone.iana_name().unwrap_or("-"))
+    }
 }
 
 /// Offset changes looked through for one that skips a day: more than lie between any two such days.

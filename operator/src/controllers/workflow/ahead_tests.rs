@@ -46,6 +46,16 @@ fn nothing_is_made_for_a_slot_that_will_hardly_be_served() {
 }
 
 #[test]
+fn nothing_is_made_for_a_slot_that_was_served_before_the_clock_was_set_back() {
+    let (daily, now) = (rules("0 8 * * *"), at("2026-11-05T07:59:45Z"));
+    for (last_run, last_missed) in [(Some(at(SLOT)), None), (None, Some(at(SLOT)))] {
+        let past = Past { observed: at("2026-11-04T12:00:00Z"), last_run, last_missed, queued: &[], runs: &[] };
+        let decision = decide(&daily, &past, &month, now);
+        assert_eq!(ahead(&daily, &[], &[], &decision, &month, now), Ahead::default());
+    }
+}
+
+#[test]
 fn what_the_schedule_does_not_give_any_more_is_deleted() {
     let (daily, now) = (rules("0 8 * * *"), "2026-11-05T07:59:45Z");
     let made = [run(SLOT, "2026-11", None)];

@@ -125,6 +125,8 @@ pub struct Decision {
     pub skipped: Vec<Skipped>,
     /// When the next run is due.
     pub next_slot: Option<Timestamp>,
+    /// No slot up to this one is looked at again. It is later than now only if the clock was set back.
+    pub judged: Option<Timestamp>,
     /// When to look again at the latest.
     pub wake: Option<Timestamp>,
     /// Runs to delete, by name.
@@ -178,6 +180,7 @@ pub fn decide(rules: &Rules, past: &Past<'_>, period_of: &dyn Fn(Timestamp) -> S
     decision.served = fired.filter(|slot| past.last_run.is_none_or(|known| *slot > known));
     let known = past.queued.iter().copied().chain(fired).chain(past.last_run).chain(past.last_missed);
     let base = known.fold(past.observed, Timestamp::max);
+    decision.judged = Some(base);
     let mut judge = Judge { rules, past, period_of, clock, decision, taken: BTreeSet::new() };
     judge.waiting(&ran);
     judge.newly_due(base, &ran);

@@ -27,7 +27,8 @@ fn a_slot_is_started_when_it_is_due_and_the_next_one_is_told() {
     let past = past("2026-10-20T00:00:00Z", &[]);
     let before = decide(&rules, &past, &month, at("2026-11-05T07:59:59Z"));
     let next = Some(at("2026-11-05T08:00:00Z"));
-    assert_eq!(before, Decision { next_slot: next, wake: next, ..Decision::default() });
+    let judged = Some(at("2026-10-20T00:00:00Z"));
+    assert_eq!(before, Decision { next_slot: next, judged, wake: next, ..Decision::default() });
     let due = decide(&rules, &past, &month, at("2026-11-05T08:00:00Z"));
     assert_eq!(started(&due), ["2026-11-05T08:00:00Z"]);
     assert_eq!(due.next_slot, Some(at("2026-12-05T08:00:00Z")));
