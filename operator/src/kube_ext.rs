@@ -7,7 +7,9 @@ use http::HeaderValue;
 use http::header::ACCEPT;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, PartialObjectMeta, Patch, PatchParams, PostParams, Request};
+use kube::api::{
+    Api, DeleteParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy, Request,
+};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -69,6 +71,29 @@ where
         Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
             Api::namespaced(client.clone(), &namespace).get(&name).await.map(Created::Existing)
         }
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes the object that was looked at and no other. Says whether it did: one that is gone, or is not what the
+/// preconditions say, is left alone, and who asked will see why in what it watches.
+pub async fn delete_exactly<K>(
+    api: &Api<K>,
+    name: &str,
+    preconditions: Preconditions,
+    propagation: PropagationPolicy,
+) -> kube::Result<bool>
+where
+    K: Kind,
+{
+    let params = DeleteParams {
+        preconditions: Some(preconditions),
+        propagation_policy: Some(propagation),
+        ..DeleteParams::default()
+    };
+    match api.delete(name, &params).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
         Err(error) => Err(error),
     }
 }

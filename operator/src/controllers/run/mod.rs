@@ -93,8 +93,8 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Tells that a run is about to be made: until one of the next three is called, nobody else makes its object, and nothing of its
-    /// namespace that can wait goes before its first Job.
+    /// Tells that a run is about to be made: until one of the next three is called, nobody else makes its object, and
+    /// nothing of its namespace that can wait goes before its first Job.
     pub fn about_to_make(&self, key: &RunKey) {
         self.starts.begin(key.clone(), self.context.pace.start(&key.namespace));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Preconditions, PropagationPolicy};
+use kube::api::{ListParams, Preconditions, PropagationPolicy};
 use ntro_crds::workflow_run::{Pin, TriggerKind};
 use ntro_crds::{WorkflowRun, labels};
 use ntro_journal::RunState;
@@ -18,7 +18,7 @@ use crate::controllers::act::problem;
 use crate::controllers::workflow::validate::jitter_of;
 use crate::error::{Class, Next, Problem};
 use crate::failpoint;
-use crate::kube_ext::{Created, create_once};
+use crate::kube_ext::{Created, create_once, delete_exactly};
 use crate::metrics::Started;
 
 /// Jobs and pods of a run.
@@ -160,16 +160,9 @@ impl Runs {
                 Ok(true)
             }
             Step::DeleteJob { name, uid } => {
-                let params = DeleteParams {
-                    propagation_policy: Some(PropagationPolicy::Foreground),
-                    preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
-                    ..DeleteParams::default()
-                };
-                match api.delete(&name, &params).await {
-                    Ok(_) => Ok(false),
-                    Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
-                    Err(error) => Err(error.into()),
-                }
+                let preconditions = Preconditions { uid: Some(uid), resource_version: None };
+                delete_exactly(&api, &name, preconditions, PropagationPolicy::Foreground).await?;
+                Ok(false)
             }
             Step::Block { code } => {
                 self.journal.block(state.run_id, code).await.map_err(problem)?;

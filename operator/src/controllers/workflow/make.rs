@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{Preconditions, PropagationPolicy};
 use ntro_crds::admission::operator_user;
 use ntro_crds::workflow_run::{Context as RunContext, Request, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{Workflow, WorkflowRun, labels};
@@ -21,7 +21,7 @@ use crate::controllers::run::object::{run_object, slot_key};
 use crate::controllers::run::objects::Known;
 use crate::error::Problem;
 use crate::failpoint;
-use crate::kube_ext::{Created, create_once};
+use crate::kube_ext::{Created, create_once, delete_exactly};
 use crate::metrics::Started;
 
 /// What came of a slot.
@@ -92,14 +92,11 @@ impl Workflows {
             let run = RunKey::new(&key.0, name);
             let Known::Open(object) = self.runs.objects.get(&run) else { continue };
             let preconditions = Preconditions { uid: object.uid(), resource_version: None };
-            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-            match api.delete(name, &params).await {
-                Ok(_) => {}
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => return Err(error.into()),
-            }
+            let deleted = delete_exactly(&api, name, preconditions, PropagationPolicy::Background).await?;
             self.runs.objects.forget(&run);
-            tracing::info!(namespace = key.0, run = name, "deleted the object of a slot that will not be served");
+            if deleted {
+                tracing::info!(namespace = key.0, run = name, "deleted the object of a slot that will not be served");
+            }
         }
         Ok(())
     }

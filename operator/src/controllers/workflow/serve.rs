@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{Preconditions, PropagationPolicy};
 use ntro_crds::admission::operator_user;
 use ntro_crds::workflow::ScheduleObserved;
 use ntro_crds::{Workflow, WorkflowRun, WorkflowStatus, labels};
@@ -20,7 +20,7 @@ use super::{Key, Workflows, ahead, validate};
 use crate::controllers::act::problem;
 use crate::controllers::run::RunKey;
 use crate::error::{Class, Classified, Next, Problem};
-use crate::kube_ext::{object_reference, patch_status_if_changed};
+use crate::kube_ext::{delete_exactly, object_reference, patch_status_if_changed};
 use crate::pace;
 
 /// Longest sleep until the next slot, in case the clock is set.
@@ -255,11 +255,8 @@ impl Workflows {
                 continue;
             }
             let preconditions = Preconditions { uid: run.uid(), resource_version: run.resource_version() };
-            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-            match api.delete(name, &params).await {
-                Ok(_) => tracing::debug!(namespace = key.0, run = name, "pruned"),
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => return Err(error.into()),
+            if delete_exactly(&api, name, preconditions, PropagationPolicy::Background).await? {
+                tracing::debug!(namespace = key.0, run = name, "pruned");
             }
         }
         Ok(())
