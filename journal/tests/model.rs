@@ -105,7 +105,7 @@ impl World {
         let settings = Settings::new(dir.path());
         let clock = Arc::new(TestClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
         let journal = Journal::open(settings.clone(), clock.clone()).await.unwrap();
-        let run = journal.claim("acme", "nav", Some(("w", "2026-10"))).await.unwrap();
+        let run = Uuid::new_v4();
         let pin = serde_json::json!({"activities": {
             "look": {"effect": "none"},
             "save": {"effect": "idempotent"},

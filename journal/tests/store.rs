@@ -67,22 +67,19 @@ async fn conform(store: &dyn Store) {
 async fn runs_are_created_once(store: &dyn Store) {
     let (run, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let slot = Some(("w", "2026-10"));
-    assert_eq!(store.claim("acme", "nav-1", slot, run).await.unwrap(), run);
-    assert_eq!(store.claim("acme", "nav-1", None, other).await.unwrap(), run, "the name is taken");
-    assert_eq!(store.claim("acme", "nav-x", slot, other).await.unwrap(), run, "the slot is taken");
-    assert_eq!(store.ledger("acme", LedgerKey::Name("nav-x")).await.unwrap(), None, "and nothing was noted");
-    assert!(store.run(run).await.unwrap().is_none());
-    assert_eq!(create(store, other, "nav-1", None, "h").await.0, Inserted::Claimed(run), "but not begun");
     let conflict = Inserted::Conflict { run_id: run, terminal: false };
     let (created, state) = create(store, run, "nav-1", slot, "h").await;
     assert_eq!(created, Inserted::Created(run));
     assert_eq!(create(store, other, "nav-1", slot, "h").await.0, Inserted::Existing(run));
     assert_eq!(create(store, other, "nav-1", slot, "changed").await.0, conflict);
-    assert_eq!(create(store, other, "nav-2", slot, "h").await.0, Inserted::Existing(run), "one run per slot");
+    assert_eq!(create(store, other, "nav-1", None, "h").await.0, Inserted::Existing(run), "the name is taken");
+    assert_eq!(create(store, other, "nav-2", slot, "h").await.0, Inserted::Existing(run), "the slot is taken");
+    assert_eq!(store.ledger("acme", LedgerKey::Name("nav-2")).await.unwrap(), None, "and nothing was noted");
+    assert!(store.run(other).await.unwrap().is_none());
     let elsewhere = LedgerKey::Slot { workflow_uid: "w2", slot: "2026-10" };
     assert_eq!(store.ledger("acme", elsewhere).await.unwrap(), None);
     assert_eq!(store.ledger("beta", LedgerKey::Name("nav-1")).await.unwrap(), None);
-    assert_eq!(store.open_runs().await.unwrap(), [run]);
+    assert_eq!(store.open_runs().await.unwrap(), [(run, "acme".to_owned())]);
 
     let ended = machine::cancel(&state, "act", "ann", now());
     commit(store, &state, &ended.entries, state.length).await.unwrap();
@@ -203,9 +200,6 @@ async fn facts_and_settings_stay(store: &dyn Store) {
 /// Writes that come together: each is done or refused by itself.
 async fn many_at_once(store: &dyn Store) {
     let runs: Vec<_> = (0..40_u128).map(|n| (Uuid::from_u128(1000 + n), format!("many-{n}"))).collect();
-    let claims = runs.iter().map(|(id, name)| store.claim("acme", name, Some(("w", name)), *id));
-    let claimed = futures::future::join_all(claims).await;
-    assert!(claimed.into_iter().zip(&runs).all(|(owner, (id, _))| owner.unwrap() == *id));
     let creates = runs.iter().map(|(id, name)| create(store, *id, name, Some(("w", name)), "h"));
     let states: Vec<_> = futures::future::join_all(creates).await.into_iter().map(|(_, state)| state).collect();
     // Every third writer believes in another length of the journal.

@@ -77,7 +77,8 @@ async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
         Err(_) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
     if let Some(journal) = health.journal.get() {
-        count_runs(journal, &health.metrics).await;
+        let runs = journal.in_memory();
+        health.metrics.set_runs(runs.iter().map(AsRef::as_ref));
     }
     match health.metrics.encode() {
         Ok(text) => {
@@ -86,18 +87,6 @@ async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-}
-
-/// Runs are counted when somebody looks, from the states the journal holds in memory.
-async fn count_runs(journal: &Journal, metrics: &SharedMetrics) {
-    let Ok(open) = journal.open_runs().await else { return };
-    let mut states = Vec::with_capacity(open.len());
-    for run_id in open {
-        if let Ok(state) = journal.state(run_id).await {
-            states.push(state);
-        }
-    }
-    metrics.set_runs(states.iter().map(AsRef::as_ref));
 }
 
 async fn is_scraper(client: &Client, token: &str) -> kube::Result<bool> {

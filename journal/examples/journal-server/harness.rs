@@ -148,11 +148,7 @@ async fn look(server: &Server, op: &str, it: OfRun) -> Result<Value, Fault> {
 async fn create(server: &Server, it: Create) -> Result<Value, Fault> {
     let namespace = it.namespace.unwrap_or_else(|| "test".to_owned());
     let uid = it.workflow_uid.unwrap_or_else(|| "workflow-uid".to_owned());
-    let slot = it.slot.as_deref().map(|slot| (uid.as_str(), slot));
-    let run_id = match it.run {
-        Some(run) => run,
-        None => server.journal.claim(&namespace, &it.name, slot).await?,
-    };
+    let run_id = it.run.unwrap_or_else(Uuid::new_v4);
     let input = it.input_text.unwrap_or_else(|| it.input.to_string());
     let request_hash = it.request_hash.unwrap_or_else(|| input.clone());
     let run = CreateRun {
@@ -173,19 +169,16 @@ async fn create(server: &Server, it: Create) -> Result<Value, Fault> {
         Inserted::Created(run) => (run, "Created"),
         Inserted::Existing(run) => (run, "Existing"),
         Inserted::AlreadyRan(run) => (run, "AlreadyRan"),
-        Inserted::Claimed(run) => (run, "Claimed"),
         Inserted::Conflict { run_id, .. } => (run_id, "Conflict"),
     };
-    if outcome != "Claimed" {
-        server.make_jobs(run).await?;
-    }
+    server.make_jobs(run).await?;
     Ok(json!({"run": run, "outcome": outcome}))
 }
 
 async fn tick(server: &Server) -> Result<Value, Fault> {
     server.journal.tick(server.journal.now()).await?;
-    for run in server.journal.open_runs().await? {
-        server.make_jobs(run).await?;
+    for state in server.journal.take_up(|_| true).await? {
+        server.make_jobs(state.run_id).await?;
     }
     Ok(json!({"now": server.journal.now().to_string()}))
 }

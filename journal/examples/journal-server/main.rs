@@ -20,7 +20,7 @@
 //!
 //! Of the harness, on any connection; `run` is a run id:
 //! - `create {namespace?, name, workflow?, workflowUid?, slot?, kind?, initiator?, pin?, input, run?, requestHash?}` → `{run, outcome:
-//!   Created|Existing|AlreadyRan|Claimed|Conflict}`; `input` is any JSON value, or a string taken as JSON text if `inputText` is used instead
+//!   Created|Existing|AlreadyRan|Conflict}`; `input` is any JSON value, or a string taken as JSON text if `inputText` is used instead
 //! - `jobRecorded {run, segment, name?, uid?, templateHash?}`, `holderGone {run}` (the current Job and its pod are gone)
 //! - `decide {run, gate? | step?, verb, actor?, groups?, act?, revision?, digest?, actedAt?, comment?, correction?}` (the only open gate
 //!   if none is named; `comment` and `correction` are JSON values), `signal {run, name, args: [], actor?, act?}`,
@@ -39,7 +39,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
-use ntro_journal::{AttachPod, Clock, Journal, JournalError, Session, Settings, SystemClock, TestClock, failpoint};
+use ntro_journal::{
+    AttachPod, Clock, Journal, JournalError, RunState, Session, Settings, SystemClock, TestClock, failpoint,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -125,8 +127,9 @@ async fn main() -> Result<(), Failure> {
         None => Arc::new(SystemClock),
     };
     let journal = Journal::open(settings, time).await?;
+    let open = journal.take_up(|_| true).await?;
     if let Some(clock) = &clock {
-        catch_up(&journal, clock).await?;
+        catch_up(&open, clock);
     } else {
         tokio::spawn(keep_time(journal.clone()));
     }
@@ -146,14 +149,13 @@ fn start_of_time() -> Timestamp {
 }
 
 /// Virtual time goes on where the journals of the directory end.
-async fn catch_up(journal: &Journal, clock: &TestClock) -> Result<(), JournalError> {
-    for run in journal.open_runs().await? {
-        let ahead = journal.state(run).await?.head_time.duration_since(clock.now());
+fn catch_up(open: &[Arc<RunState>], clock: &TestClock) {
+    for run in open {
+        let ahead = run.head_time.duration_since(clock.now());
         if ahead.is_positive() {
             clock.advance(ahead);
         }
     }
-    Ok(())
 }
 
 async fn keep_time(journal: Journal) {

@@ -15,8 +15,8 @@ use serde_json::Value;
 /// A run to be created.
 #[derive(Debug, Clone)]
 pub struct CreateRun {
-    /// Its identity, drawn by the caller because the input names it. Unless it was [claimed](Journal::claim), the run may turn
-    /// out to be another one.
+    /// Its identity, drawn by the caller because the input names it. If the ledger knows the name or slot, the run turns out to
+    /// be another one.
     pub run_id: Uuid,
     /// Its namespace.
     pub namespace: String,
@@ -37,14 +37,8 @@ pub struct CreateRun {
 }
 
 impl Journal {
-    /// Reserves a run's name, and the slot (of the Workflow with this UID) if a schedule makes it, and gives the run they belong to:
-    /// a fresh one, or the one they belong to since earlier. The ledger never forgets.
-    pub async fn claim(&self, namespace: &str, name: &str, slot: Option<(&str, &str)>) -> Result<Uuid, JournalError> {
-        Ok(self.inner.store.claim(namespace, name, slot, Uuid::new_v4()).await?)
-    }
-
-    /// Creates a run: ledger, entry 0 and the wish for its first segment, in one transaction. Asked again it says what is there.
-    /// A run id drawn for a name that is claimed for another run is [`Inserted::Claimed`] if that one is still to be created.
+    /// Creates a run: ledger, entry 0 and the wish for its first segment, in one transaction. Asked again it says what is there:
+    /// the ledger never forgets a name or a slot.
     pub async fn create_run(&self, run: CreateRun) -> Result<Inserted, JournalError> {
         let journal = self.clone();
         tokio::spawn(async move { journal.create(run).await }).await.map_err(|_| JournalError::Stopped)?

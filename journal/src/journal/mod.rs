@@ -23,7 +23,7 @@ pub use settings::{Limits, Settings};
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
-use crate::error::JournalError;
+use crate::error::{ErrorClass, JournalError};
 use crate::failpoint;
 use crate::machine::{Outcome, Refusal, RunState};
 use crate::protocol::{Entry, INLINE_MAX, Payload, RunKey, Session, SessionKey, Sha256Digest};
@@ -67,7 +67,8 @@ struct Changed<R> {
 }
 
 impl Journal {
-    /// Opens the `SQLite` store and the blobs in the settings' directory and reads every run that has not ended.
+    /// Opens the `SQLite` store and the blobs in the settings' directory. Time stands still for its runs until they are
+    /// [taken up](Journal::take_up).
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
         let store = Arc::new(SqliteStore::open(&settings.dir).await?);
         Self::over(settings, clock, store).await
@@ -89,14 +90,7 @@ impl Journal {
             names: Mutex::default(),
             feed: broadcast::channel(FEED).0,
         };
-        let journal = Self { inner: Arc::new(inner) };
-        for run_id in journal.open_runs().await? {
-            // A journal that cannot be read stops nobody else's; whoever asks for that run is told.
-            if let Ok(state) = journal.state(run_id).await {
-                journal.name(&state);
-            }
-        }
-        Ok(journal)
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The settings it was opened with.
@@ -114,9 +108,26 @@ impl Journal {
         self.inner.feed.subscribe()
     }
 
-    /// The runs that have not ended.
-    pub async fn open_runs(&self) -> Result<Vec<Uuid>, JournalError> {
-        Ok(self.inner.store.open_runs().await?)
+    /// Reads the runs of the namespaces that are `served` and have not ended, so that their timers run, and gives their states.
+    /// A journal that cannot be read stops nobody else's: whoever asks for that run is told.
+    pub async fn take_up(&self, served: impl Fn(&str) -> bool) -> Result<Vec<Arc<RunState>>, JournalError> {
+        let mut states = Vec::new();
+        for (run_id, _) in self.inner.store.open_runs().await?.into_iter().filter(|(_, namespace)| served(namespace)) {
+            match self.state(run_id).await {
+                Ok(state) => {
+                    self.name(&state);
+                    states.push(state);
+                }
+                Err(error) if error.class() == ErrorClass::Bug => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(states)
+    }
+
+    /// The runs in memory: those that were taken up, and those somebody asked for.
+    pub fn in_memory(&self) -> Vec<Arc<RunState>> {
+        self.cells().iter().filter_map(|cell| cell.cached()).collect()
     }
 
     /// The run with this name in this namespace, also after its resources are gone.

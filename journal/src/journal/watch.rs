@@ -83,7 +83,7 @@ impl Journal {
     }
 
     /// Forgets the runs of namespaces that are not `served` until somebody asks for them: nothing happens to them, not even time.
-    /// Who serves a namespace again asks for the state of its open runs, so that their timers are known.
+    /// Who serves a namespace again [takes its runs up](Journal::take_up).
     pub fn set_aside(&self, served: impl Fn(&str) -> bool) {
         self.forget(|state| !served(&state.namespace));
     }

@@ -107,8 +107,6 @@ pub enum Inserted {
     Existing(Uuid),
     /// It is there already, created for the same request, and has ended.
     AlreadyRan(Uuid),
-    /// Nothing was created: the name or slot is claimed for this run, whose journal has not begun. It may be created.
-    Claimed(Uuid),
     /// The name or slot belongs to another request.
     Conflict {
         /// Whose it is.
@@ -179,14 +177,6 @@ pub struct StoredLine {
 /// A durable store. Every write is durable when it returns; every write is one transaction.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Reserves the name and slot for `run_id`, or tells whose they are.
-    async fn claim(
-        &self,
-        namespace: &str,
-        name: &str,
-        slot: Option<(&str, &str)>,
-        run_id: Uuid,
-    ) -> Result<Uuid, StoreError>;
     /// The run the ledger remembers under this key.
     async fn ledger(&self, namespace: &str, key: LedgerKey<'_>) -> Result<Option<Uuid>, StoreError>;
     /// Creates a run with its ledger rows and first entries, unless the ledger knows its name or slot.
@@ -195,8 +185,8 @@ pub trait Store: Send + Sync + 'static {
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError>;
     /// A run.
     async fn run(&self, run_id: Uuid) -> Result<Option<RunRow>, StoreError>;
-    /// The runs that have not ended.
-    async fn open_runs(&self) -> Result<Vec<Uuid>, StoreError>;
+    /// The runs that have not ended, and their namespaces.
+    async fn open_runs(&self) -> Result<Vec<(Uuid, String)>, StoreError>;
     /// The entries of a run from `from` on, in order.
     async fn entries(&self, run_id: Uuid, from: u64) -> Result<Vec<Entry>, StoreError>;
     /// Adds log lines; those already there are ignored.

@@ -18,8 +18,6 @@ const QUEUE: usize = 1024;
 
 /// A write with everything it needs.
 pub(super) enum Write {
-    /// Reserve a name and slot.
-    Claim { namespace: String, name: String, slot: Option<(String, String)>, run_id: Uuid },
     /// Create a run.
     Create { namespace: String, name: String, slot: Option<(String, String)>, row: Box<RunRow>, entries: Vec<Entry> },
     /// Append entries.
@@ -35,8 +33,6 @@ pub(super) enum Write {
 
 /// What came of a write.
 pub(super) enum Wrote {
-    /// The name and slot are this run's.
-    Claimed(Uuid),
     /// What became of the run.
     Inserted(Inserted),
     /// The entries are there.
@@ -164,14 +160,6 @@ async fn together(connection: &mut SqliteConnection, writes: &[Write]) -> Result
 
 async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<Wrote, StoreError> {
     match write {
-        Write::Claim { namespace, name, slot, run_id } => {
-            let slot = slot.as_ref().map(|(uid, slot)| (uid.as_str(), slot.as_str()));
-            if let Some(owner) = owner(connection, namespace, name, slot).await? {
-                return Ok(Wrote::Claimed(owner));
-            }
-            enter_ledger(connection, namespace, name, slot, *run_id).await?;
-            Ok(Wrote::Claimed(*run_id))
-        }
         Write::Create { namespace, name, slot, row, entries } => {
             let slot = slot.as_ref().map(|(uid, slot)| (uid.as_str(), slot.as_str()));
             create(connection, (namespace, name), slot, row, entries).await.map(Wrote::Inserted)
@@ -192,15 +180,14 @@ async fn create(
     entries: &[Entry],
 ) -> Result<Inserted, StoreError> {
     if let Some(owner) = owner(connection, namespace, name, slot).await? {
-        match run_row(connection, owner).await? {
+        return Ok(match run_row(connection, owner).await? {
             Some(row) if row.request_hash != run.request_hash => {
-                return Ok(Inserted::Conflict { run_id: owner, terminal: row.terminal });
+                Inserted::Conflict { run_id: owner, terminal: row.terminal }
             }
-            Some(row) if row.terminal => return Ok(Inserted::AlreadyRan(owner)),
-            Some(_) => return Ok(Inserted::Existing(owner)),
-            None if owner == run.run_id => {}
-            None => return Ok(Inserted::Claimed(owner)),
-        }
+            Some(row) if !row.terminal => Inserted::Existing(owner),
+            // What the ledger remembers and nobody else was executed once.
+            Some(_) | None => Inserted::AlreadyRan(owner),
+        });
     }
     enter_ledger(connection, namespace, name, slot, run.run_id).await?;
     sqlx::query(

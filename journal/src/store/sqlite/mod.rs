@@ -92,21 +92,6 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn claim(
-        &self,
-        namespace: &str,
-        name: &str,
-        slot: Option<(&str, &str)>,
-        run_id: Uuid,
-    ) -> Result<Uuid, StoreError> {
-        let slot = slot.map(|(uid, slot)| (uid.to_owned(), slot.to_owned()));
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        match self.batches.write(Write::Claim { namespace, name, slot, run_id }).await? {
-            Wrote::Claimed(owner) => Ok(owner),
-            _ => Err(StoreError::Unreadable("another answer than was asked for")),
-        }
-    }
-
     async fn ledger(&self, namespace: &str, key: LedgerKey<'_>) -> Result<Option<Uuid>, StoreError> {
         ledger_row(&mut *self.connection.lock().await, namespace, key).await
     }
@@ -114,7 +99,7 @@ impl Store for SqliteStore {
     async fn create(&self, run: RunInsert<'_>) -> Result<Inserted, StoreError> {
         match self.batches.write(Write::create(&run)).await? {
             Wrote::Inserted(inserted) => Ok(inserted),
-            _ => Err(StoreError::Unreadable("another answer than was asked for")),
+            Wrote::Appended => Err(StoreError::Unreadable("another answer than was asked for")),
         }
     }
 
@@ -127,11 +112,11 @@ impl Store for SqliteStore {
         run_row(&mut *self.connection.lock().await, run_id).await
     }
 
-    async fn open_runs(&self) -> Result<Vec<Uuid>, StoreError> {
-        let rows = sqlx::query("SELECT run_id FROM runs WHERE terminal = 0 ORDER BY run_id")
+    async fn open_runs(&self) -> Result<Vec<(Uuid, String)>, StoreError> {
+        let rows = sqlx::query("SELECT run_id, namespace FROM runs WHERE terminal = 0 ORDER BY run_id")
             .fetch_all(&mut *self.connection.lock().await)
             .await?;
-        rows.iter().map(|row| run_id(row, 0)).collect()
+        rows.iter().map(|row| Ok((run_id(row, 0)?, row.try_get(1)?))).collect()
     }
 
     async fn entries(&self, run_id: Uuid, from: u64) -> Result<Vec<Entry>, StoreError> {

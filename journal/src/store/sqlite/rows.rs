@@ -86,7 +86,7 @@ pub(super) async fn enter_ledger(
     query.push_values([("name", name.to_owned())].into_iter().chain(slot), |mut row, (kind, key)| {
         row.push_bind(namespace).push_bind(kind).push_bind(key).push_bind(run.to_string());
     });
-    query.push(" ON CONFLICT DO NOTHING").build().execute(connection).await?;
+    query.build().execute(connection).await?;
     Ok(())
 }
 

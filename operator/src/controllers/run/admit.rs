@@ -81,16 +81,13 @@ impl Runs {
         };
         let pin = pin::pin(&sources).map_err(|error| error.problem())?;
         // The input names the identity; the ledger and the journal are begun in one transaction.
-        let new = |run_id| create(key, &pin, request, run_id, slot(request), &workflow.spec.entity);
-        let mut inserted = self.journal.create_run(new(run_id)?).await.map_err(problem)?;
-        if let Inserted::Claimed(run_id) = inserted {
-            inserted = self.journal.create_run(new(run_id)?).await.map_err(problem)?;
-        }
+        let new = create(key, &pin, request, run_id, slot(request), &workflow.spec.entity)?;
+        let inserted = self.journal.create_run(new).await.map_err(problem)?;
         failpoint::hit("run-created");
         Ok(match inserted {
             Inserted::Created(id) | Inserted::Existing(id) => Admitted::Open(id),
             Inserted::AlreadyRan(id) | Inserted::Conflict { run_id: id, terminal: true } => Admitted::AlreadyRan(id),
-            Inserted::Conflict { run_id: id, terminal: false } | Inserted::Claimed(id) => Admitted::Taken(id),
+            Inserted::Conflict { run_id: id, terminal: false } => Admitted::Taken(id),
         })
     }
 }

@@ -28,7 +28,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 use ntro_crds::{Gate, Runbook, UserAction, Workflow, labels};
-use ntro_journal::Journal;
+use ntro_journal::{Journal, RunState};
 
 use crate::context::Context;
 use crate::queue::{self, Queue};
@@ -51,6 +51,11 @@ impl RunKey {
     /// A key.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The run of this state.
+    pub fn of_journal(state: &RunState) -> Self {
+        Self::new(&state.namespace, &state.name)
     }
 
     /// The run that an object of ours belongs to, by its label.

@@ -11,8 +11,10 @@ use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use ntro_crds::{Gate, Runbook, UserAction, Workflow, WorkflowRun, labels};
 use ntro_journal::Journal;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::index::{self, Index, Shelf};
 use super::objects::Objects;
@@ -20,7 +22,7 @@ use super::{RunKey, Runs, pin};
 use crate::context::Context;
 use crate::controllers::Driver;
 use crate::controllers::act::{self, problem};
-use crate::error::Problem;
+use crate::error::{Backoff, Problem};
 use crate::kube_ext::Kind;
 use crate::metrics::ControllerName;
 use crate::queue::{self, Queue, Worklist};
@@ -61,9 +63,10 @@ pub async fn run(runs: Runs, worklist: Worklist<RunKey>, shutdown: CancellationT
     let stop = shutdown.clone();
     tasks.spawn(watch_all(&runs, &runs.gates, of_gate, &stop));
     tasks.spawn(watch_all(&runs, &runs.acts, of_act, &stop));
+    let changes = runs.journal.subscribe();
     tasks.spawn(per_tenant(runs.clone(), stop.clone()));
     tasks.spawn(act::proof::watch(context.clone(), stop.clone()));
-    tasks.spawn(feed(runs.clone(), stop));
+    tasks.spawn(feed(runs.clone(), changes, stop));
     let driver = Arc::new(Driver::new(ControllerName::Run, context));
     let worker = runs.clone();
     let work = move |key: RunKey| {
@@ -102,46 +105,41 @@ fn watch_all<K: Kind + Send + Sync + 'static, S: Shelf<K>>(
     index::keep(api, config, None, Arc::clone(index), run_of, runs.queue.clone(), stop.clone())
 }
 
-/// Wakes the runs whose journals changed, and all open ones at the start.
-async fn feed(runs: Runs, shutdown: CancellationToken) {
-    let mut feed = runs.journal.subscribe();
+/// Wakes the runs whose journals changed.
+async fn feed(runs: Runs, mut changes: broadcast::Receiver<Uuid>, shutdown: CancellationToken) {
+    while let Some(changed) = shutdown.run_until_cancelled(changes.recv()).await {
+        match changed {
+            Ok(id) => {
+                if let Ok(state) = runs.journal.state(id).await {
+                    runs.queue.push(RunKey::of_journal(&state));
+                }
+            }
+            // Some were missed: all are looked at again.
+            Err(RecvError::Lagged(_)) => {
+                runs.journal.in_memory().iter().for_each(|state| runs.queue.push(RunKey::of_journal(state)));
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Wakes the open runs of namespaces that are served from now on. Their journals are in memory after that, so that their
+/// timers run.
+async fn take_up(runs: &Runs, namespaces: &BTreeSet<String>, shutdown: &CancellationToken) {
+    let mut failures = 0;
     loop {
-        wake_open(&runs, |_| true).await;
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                changed = feed.recv() => match changed {
-                    Ok(id) => wake(&runs, id).await,
-                    // Some were missed: all open runs are looked at again.
-                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => break,
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-                },
+        match runs.journal.take_up(|namespace| namespaces.contains(namespace)).await {
+            Ok(states) => return states.iter().for_each(|state| runs.queue.push(RunKey::of_journal(state))),
+            Err(error) => {
+                failures += 1;
+                let reason = error.reason();
+                tracing::error!(reason, error = %crate::error::chain(&error), "could not read the open runs of new tenants");
             }
         }
-    }
-}
-
-async fn wake(runs: &Runs, id: uuid::Uuid) {
-    wake_in(runs, id, |_| true).await;
-}
-
-/// Wakes the open runs of some namespaces; their journals are in memory after that, so that their timers are known.
-async fn wake_open(runs: &Runs, namespaces: impl Fn(&str) -> bool) {
-    match runs.journal.open_runs().await {
-        Ok(open) => {
-            for id in open {
-                wake_in(runs, id, &namespaces).await;
-            }
+        let wait = tokio::time::sleep(Backoff::DEFAULT.delay(failures, rand::random()));
+        if shutdown.run_until_cancelled(wait).await.is_none() {
+            return;
         }
-        Err(error) => tracing::error!(error = %crate::error::chain(&error), "could not list open runs"),
-    }
-}
-
-async fn wake_in(runs: &Runs, id: uuid::Uuid, namespaces: impl Fn(&str) -> bool) {
-    if let Ok(state) = runs.journal.state(id).await
-        && namespaces(&state.namespace)
-    {
-        runs.queue.push(RunKey::new(state.namespace.clone(), state.name.clone()));
     }
 }
 
@@ -170,7 +168,7 @@ async fn per_tenant(runs: Runs, shutdown: CancellationToken) {
             }
         }
         if !added.is_empty() {
-            wake_open(&runs, |namespace| added.contains(namespace)).await;
+            take_up(&runs, &added, &shutdown).await;
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
