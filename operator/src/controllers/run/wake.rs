@@ -211,8 +211,8 @@ where
     let (api, config) = (context.all::<K>(), context.watching.clone());
     let watch = async move {
         let watch = watcher(api, config).default_backoff();
-        // Who wrote which field is half of an object and of no interest here.
-        let watch = watch.modify(|object| object.managed_fields_mut().clear());
+        // Who wrote which field is half of an object and of no interest here; its list is given back whole, room and all.
+        let watch = watch.modify(|object| object.meta_mut().managed_fields = None);
         let stream = reflector::reflector(writer, watch);
         let mut stream = std::pin::pin!(stream.touched_objects());
         loop {
