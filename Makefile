@@ -51,6 +51,7 @@ built:
 	cargo build --locked -p ntro-journal --example journal-server
 
 .PHONY: unit
+unit: export PATH := $(NTRO_CACHE)/bin/registry:$(PATH)
 unit: venv built ## Unit, property and model tests; the crash tests of the runtime against the real journal.
 	+nice -n 15 cargo test --locked --workspace
 	cd runtime && nice -n 15 $(PY) -m pytest -q tests

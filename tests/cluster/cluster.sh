@@ -2,7 +2,7 @@
 # A real single-node Kubernetes on a bare Debian host, for tests and the demo: control plane and kubelet built from Go
 # modules; containerd, runc and CNI plugins from Debian; a registry; Helm. No container engine.
 #   cluster.sh build                  install and build what is missing (cached)
-#   cluster.sh packages               only install the missing Debian packages
+#   cluster.sh packages               only install the missing Debian packages, and unpack the registry's
 #   cluster.sh up                     bring everything up, or heal what is not running; the controller manager runs with
 #                                     $NTRO_CONTROLLER_MANAGER_FLAGS, if set, and is restarted when they change
 #   cluster.sh env                    print the shell lines that make kubectl, helm and the registry usable
@@ -90,7 +90,7 @@ esac
 ip=$(node_ip)
 case $command in
   build) lock build && build ;;
-  packages) lock build && install_packages ;;
+  packages) lock build && packages ;;
   up) lock up && timed "bringing the cluster up" up ;;
   load) for image in "$@"; do ctr images import "$image" >/dev/null; done ;;
   registry) mkdir -p "$run"/{log,pid,registry} && registry "$@" ;;

@@ -61,7 +61,7 @@ impl DockerRegistry {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| {
-                panic!("cannot run `docker-registry` ({error}): install the Debian package docker-registry")
+                panic!("cannot run `docker-registry` ({error}): `make unit` puts the one of `tests/cluster/cluster.sh packages` on the path")
             });
         let address = listening_address(&mut child);
         Self { child, address, dir }

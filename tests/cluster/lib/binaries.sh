@@ -51,17 +51,21 @@ build_helm() {
 unpack_registry() {
   [ "$(id -u)" != 0 ] || chmod 755 "$1"
   (cd "$1" && { apt-get download -qq docker-registry 2>/dev/null || { sudo_apt_update && apt-get download -qq docker-registry; }; } >/dev/null 2>&1 &&
-    dpkg -x docker-registry_*.deb . && mv usr/bin/docker-registry . && rm -rf etc lib usr docker-registry_*.deb)
+    dpkg -x docker-registry_*.deb . && mv usr/bin/docker-registry . && rm -rf etc lib usr var docker-registry_*.deb)
 }
 
 sudo_apt_update() { if [ "$(id -u)" = 0 ]; then apt-get update -qq; else sudo apt-get update -qq; fi; }
 
 build() {
-  install_packages
+  packages
   mkdir -p "$cache/bin"
   build_into "$helm_bin" build_helm
   own_cluster || return 0
   build_into "$kubernetes_bin" build_kubernetes
   build_into "$coredns_bin" build_coredns
+}
+
+packages() {
+  install_packages
   build_into "$registry_bin" unpack_registry
 }
