@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 /// thousand starts on a small control plane, which the status writes of the first would slow down for the last.
 pub const LONGEST: Duration = Duration::from_mins(2);
 
+/// Between one thing that was put off and the next, when nothing starts any more. Done all at once they would take the API server
+/// from those who wait for it just then: whoever watches the Jobs that were made, the Job controller, people.
+const APART: Duration = Duration::from_millis(5);
+
 /// Who is starting runs, by namespace. Cloning is cheap.
 #[derive(Clone, Default)]
 pub struct Pace {
@@ -18,7 +22,7 @@ pub struct Pace {
 struct Busy {
     starting: usize,
     since: Instant,
-    deferred: HashMap<Deferred, Box<dyn FnOnce() + Send>>,
+    deferred: HashMap<Deferred, Box<dyn FnOnce(Duration) + Send>>,
 }
 
 /// What was put off: the kind of pass and the object's name.
@@ -45,8 +49,9 @@ impl Pace {
         inner.get(namespace).is_some_and(|busy| busy.since.elapsed() < LONGEST)
     }
 
-    /// Puts something off while runs of the namespace are being started: `later` is called when none is. Says whether it did.
-    pub fn defer(&self, namespace: &str, what: Deferred, later: impl FnOnce() + Send + 'static) -> bool {
+    /// Puts something off while runs of the namespace are being started: `later` is called when none is, with the time after
+    /// which it is its turn. Says whether it did.
+    pub fn defer(&self, namespace: &str, what: Deferred, later: impl FnOnce(Duration) + Send + 'static) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(busy) = inner.get_mut(namespace).filter(|busy| busy.since.elapsed() < LONGEST) else { return false };
         busy.deferred.insert(what, Box::new(later));
@@ -64,8 +69,10 @@ impl Drop for Starting {
         }
         let done = inner.remove(&self.namespace);
         drop(inner);
+        let mut turn = Duration::ZERO;
         for later in done.into_iter().flat_map(|busy| busy.deferred.into_values()) {
-            later();
+            later(turn);
+            turn += APART;
         }
     }
 }
@@ -81,7 +88,7 @@ mod tests {
         let (pace, done) = (Pace::default(), Arc::new(AtomicUsize::new(0)));
         let count = || {
             let done = Arc::clone(&done);
-            move || {
+            move |_| {
                 done.fetch_add(1, Ordering::SeqCst);
             }
         };
@@ -94,5 +101,17 @@ mod tests {
         assert_eq!(done.load(Ordering::SeqCst), 0);
         drop(second);
         assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn what_was_put_off_takes_turns() {
+        let (pace, turns) = (Pace::default(), Arc::new(Mutex::new(Vec::new())));
+        let start = pace.start("acme");
+        for name in ["a", "b", "c"] {
+            let turns = Arc::clone(&turns);
+            assert!(pace.defer("acme", ("run", name.to_owned()), move |turn| turns.lock().unwrap().push(turn)));
+        }
+        drop(start);
+        assert_eq!(*turns.lock().unwrap(), [Duration::ZERO, APART, 2 * APART]);
     }
 }

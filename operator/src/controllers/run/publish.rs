@@ -76,7 +76,7 @@ impl Runs {
             matches!(after.phase, Some(Phase::Pending | Phase::Queued)) && before.is_none_or(|b| b.blocked.is_none());
         if on_its_way {
             let (queue, again) = (self.queue.clone(), key.clone());
-            let later = move || queue.push_after(again, Duration::from_millis(200));
+            let later = move |turn| queue.push_after(again, Duration::from_millis(200) + turn);
             if self.context.pace.defer(&key.namespace, ("run", key.name.clone()), later) {
                 return Ok(Next::After(pace::LONGEST));
             }

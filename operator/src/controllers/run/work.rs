@@ -68,7 +68,8 @@ impl Runs {
         let idle =
             state.segment == 1 && state.segment_state == SegmentState::Queued && state.cancel_requested.is_none();
         let (queue, again) = (self.queue.clone(), key.clone());
-        Ok(idle && self.context.pace.defer(&key.namespace, ("run", key.name.clone()), move || queue.push(again)))
+        let later = move |turn| queue.push_after(again, turn);
+        Ok(idle && self.context.pace.defer(&key.namespace, ("run", key.name.clone()), later))
     }
 
     /// A run without an object: made again unless it has ended. Deleting is not cancelling.

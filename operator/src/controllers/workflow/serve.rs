@@ -183,7 +183,7 @@ impl Workflows {
     /// Has a Workflow looked at when no run of its namespace is being started any more; says whether any is.
     fn defer(&self, key: &Key) -> bool {
         let (queue, again) = (self.queue.clone(), key.clone());
-        let later = move || queue.push_after(again, AFTER_BURST);
+        let later = move |turn| queue.push_after(again, AFTER_BURST + turn);
         self.runs.context.pace.defer(&key.0, ("workflow", key.1.clone()), later)
     }
 
