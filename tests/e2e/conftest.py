@@ -37,8 +37,20 @@ def images() -> dict[str, str]:
     return dict(line.removeprefix("export ").split("=", 1) for line in text.split() if "=" in line)
 
 
+def pull(image: str) -> None:
+    """The node has the image before a test waits for a pod: the first pull takes as long as the disk wants."""
+    name = f"pull-{image.rpartition(':')[2][:12]}"
+    kubectl("delete", "pod", name, "--ignore-not-found").ok()
+    kubectl("run", name, f"--image={image}", "--restart=Never", "--command", "--", "/bin/true").ok()
+    try:
+        kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=15m", timeout=1000).ok()
+    finally:
+        kubectl("delete", "pod", name, "--wait=false")
+
+
 def helm_install() -> None:
     image = images()
+    pull(image["RUNNER_IMAGE"])
     call("helm", "upgrade", "--install", "ntro-crds", str(ROOT / "charts/ntro-crds"), "-n", SYSTEM, "--create-namespace", "--wait").ok()
     values = {
         "image": image["OPERATOR_IMAGE"],

@@ -57,8 +57,8 @@ def kubectl(*args: str, stdin: str | None = None, timeout: float = 180) -> Done:
     return call("kubectl", *args, stdin=stdin, timeout=timeout)
 
 
-def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 90) -> T:
-    """Asks until `probe` gives something true; fails with `what` when the time is up."""
+def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 90, instead: Callable[[], str] = str) -> T:
+    """Asks until `probe` gives something true; when the time is up, fails with `what` and what `instead` finds then."""
     until = time.monotonic() + timeout
     while True:
         try:
@@ -67,7 +67,7 @@ def wait_for(what: str, probe: Callable[[], T | None], timeout: float = 90) -> T
             answer = None
         if answer:
             return answer
-        assert time.monotonic() < until, f"not within {timeout:.0f} s: {what}"
+        assert time.monotonic() < until, f"not within {timeout:.0f} s: {what}\n{instead()}"
         time.sleep(0.1)
 
 
@@ -160,7 +160,21 @@ class Run:
                 raise Ended(f"{self.name} is {phase}: {json.dumps(status, indent=1)}")
             return None
 
-        return wait_for(f"{self.name} is {' or '.join(phases)}, it is {self.phase()}", reached, timeout)
+        return wait_for(f"{self.name} is {' or '.join(phases)}", reached, timeout, self.story)
+
+    def story(self) -> str:
+        """What keeps the run from going on, as far as the cluster knows: its status, its pods, the newest events."""
+        status = self.status()
+        lines = [f"phase: {status.get('phase')}", f"load of this machine: {Path('/proc/loadavg').read_text().strip()}"]
+        lines += [f"{c['type']}={c['status']}: {c.get('reason')}: {c.get('message')}" for c in status.get("conditions", [])]
+        lines += [f"job {j['metadata']['name']}: {json.dumps(j.get('status', {}))[:300]}" for j in self.jobs()]
+        for pod in self.pods():
+            states = [c.get("state") for key in ("initContainerStatuses", "containerStatuses") for c in pod["status"].get(key, [])]
+            lines.append(f"pod {pod['metadata']['name']} made {pod['metadata']['creationTimestamp']}: {pod['status'].get('phase')} {json.dumps(states)}")
+        columns = "custom-columns=TIME:.metadata.creationTimestamp,KIND:.involvedObject.kind,NAME:.involvedObject.name,WHAT:.reason,MESSAGE:.message"
+        events = self.tenant.kubectl("get", "events", "--sort-by=.metadata.creationTimestamp", "-o", columns).out.splitlines()
+        log = kubectl("-n", SYSTEM, "logs", "ntro-0", "--tail=200").out.splitlines()
+        return "\n".join([*lines, *events[-8:], *[line[:300] for line in log if self.name in line][-5:]])
 
     def gates(self, state: str | None = "Open") -> list[dict[str, Any]]:
         gates = [g for g in self.tenant.items("gate") if g["spec"]["run"] == self.name]
