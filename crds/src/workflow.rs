@@ -36,7 +36,7 @@ use crate::schema::{self, Object};
     printcolumn(name = "Runbook", type_ = "string", json_path = ".spec.runbookRef.name"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.runbook.version"),
     printcolumn(name = "Entity", type_ = "string", json_path = ".spec.entity"),
-    printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
+    printcolumn(name = "Schedule", type_ = "string", json_path = ".spec['schedule','schedules']"),
     printcolumn(name = "Suspend", type_ = "boolean", json_path = ".spec.suspend"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Next", type_ = "string", json_path = ".status.nextScheduleTime", description = "When the next scheduled run is due"),
@@ -70,7 +70,7 @@ pub struct WorkflowSpec {
     /// step `/n`, a list of these, or `H`: a value that follows from the names of namespace and Workflow, so that many
     /// Workflows do not start at once (`H 8 5 * *`, `H(0-29) 8 5 * *`). If both days are restricted, either is enough.
     /// When clocks change: a fixed time fires once that day, at the end of the gap if it falls into one and in the first
-    /// pass if it comes twice; lists, ranges and steps fire in real time, not in a gap and in both passes.
+    /// pass if it comes twice; `*`, lists, ranges and steps fire in real time, not in a gap and in both passes.
     /// For example `0 8 5 * *`: at 08:00 on the fifth of every month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
@@ -93,7 +93,7 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400))]
     pub jitter_seconds: Option<i64>,
-    /// Time zone of schedule and calendar by its IANA name, for example `Europe/London`. UTC if absent.
+    /// Time zone of schedule and calendar by its IANA name as it is written there, for example `Europe/London`. UTC if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
@@ -106,7 +106,8 @@ pub struct WorkflowSpec {
     #[schemars(range(min = 1, max = 31_536_000))]
     pub starting_deadline_seconds: Option<i64>,
     /// What to do with slots that passed while nothing could be started, as far as the starting deadline allows: `Latest`
-    /// (the default) starts the latest of them, `Skip` none, `All` every one, oldest first.
+    /// (the default) starts the latest of them, `Skip` none, `All` every one, oldest first. For `Skip` a slot has passed when
+    /// its run could not be started within two minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_run_policy: Option<MissedRunPolicy>,
     /// How many missed slots `All` starts at most: the latest ones. 10 if absent.
@@ -202,6 +203,7 @@ pub struct PeriodRule {
 /// Dates on which a schedule fires, in the schedule's time zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.businessDays) || !(has(self.holidays) || has(self.weekend))", "holidays and weekend say what a business day is and need businessDays; dates on which nothing starts belong into excludeDates"))]
 pub struct BusinessCalendar {
     /// Fire only on these business days of the month: 1 is the first, -1 the last, for example `[5]` or `[1, -1]`. Give a
     /// schedule that is due daily with it: `0 8 * * *`.
@@ -209,12 +211,12 @@ pub struct BusinessCalendar {
     #[schemars(length(min = 1, max = 23), inner(range(min = -23, max = 23)))]
     #[x_kube(merge_strategy = ListMerge::Atomic, validation = ("self.all(n, n != 0)", "business days are counted from 1 or from -1"))]
     pub business_days: Option<Vec<i32>>,
-    /// Dates that are no business days, for example `2026-12-25`.
+    /// Dates that are no business days, for example `2026-12-25`. Needs `businessDays`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 400), inner(length(min = 10, max = 10)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub holidays: Option<Vec<String>>,
-    /// Days of the week that are no business days. `[Saturday, Sunday]` if absent.
+    /// Days of the week that are no business days. `[Saturday, Sunday]` if absent. Needs `businessDays`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 6))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -389,7 +391,7 @@ pub struct ScheduleObserved {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Missed {
-    /// How many, over the life of the workflow.
+    /// How many, over the life of the workflow. Of those found missed at once, as after a long outage, at most a thousand are counted.
     pub count: i64,
     /// The latest of them.
     pub time: Time,
@@ -407,10 +409,11 @@ pub struct QueuedSlot {
     /// Its period.
     #[schemars(length(max = 32))]
     pub period: String,
-    /// The run it waits for.
+    /// The run it waits for; `-` if it waits for none.
     #[schemars(length(max = 63))]
     pub behind: String,
-    /// `RunUnfinished`, `RunWaiting` (that run waits for a person) or `Replacing` (that run is being cancelled).
+    /// `RunUnfinished`, `RunWaiting` (that run waits for a person, a time or a signal), `RunBlocked` (that run needs a person),
+    /// `Replacing` (that run is being cancelled), `NotStarted` (the condition Ready says why) or `ClockSetBack`.
     #[schemars(length(max = 63))]
     pub reason: String,
 }

@@ -71,9 +71,12 @@ pub struct WorkflowRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Context {
-    /// The accounting period, for example `2026-10`, `2026-Q4`, `2026`.
+    /// The accounting period, for example `2026-10`, `2026-Q4`, `2026`: of the length that `period` of the Workflow says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), regex(pattern = "^[0-9]{4}(-(Q[1-4]|[0-9]{2}(-[0-9]{2})?))?$"))]
+    #[schemars(
+        length(min = 1, max = 32),
+        regex(pattern = "^[0-9]{4}(-(Q[1-4]|(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?))?$")
+    )]
     pub period: Option<String>,
 }
 

@@ -16,6 +16,7 @@ use crate::api::{self, Api};
 use crate::args::Settings;
 use crate::bundles::Bundles;
 use crate::clock::{Clock, SystemClock};
+use crate::clock_set::{self, ClockSet};
 use crate::context::Context;
 use crate::controllers;
 use crate::crd_wait::wait_for_crds;
@@ -114,6 +115,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         client,
         metrics,
         clock,
+        clock_set: ClockSet::default(),
     };
     let listener = TcpListener::bind(context.settings.api_addr).await?;
     let api = api::router(Api { context: context.clone(), shutdown: shutdown.clone() });
@@ -131,6 +133,8 @@ fn start_controllers(tasks: &mut Tasks, context: &Context, certificate: &ServerC
     tasks.spawn("tenants", tenants::run(client, settings, tenants, shutdown.clone()));
     let (context, stop) = start();
     tasks.spawn("contact", tls::publish_ca(context, certificate.ca_pem().into(), stop));
+    let (Context { clock, clock_set: told, .. }, stop) = start();
+    tasks.spawn("clock", told.watch(clock, clock_set::LOOK, stop));
     let (context, stop) = start();
     tasks.spawn("ticker", ticker::run(context, stop));
     let (context, stop) = start();

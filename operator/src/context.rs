@@ -11,6 +11,7 @@ use ntro_journal::Journal;
 use crate::args::Settings;
 use crate::bundles::Bundles;
 use crate::clock::Clock;
+use crate::clock_set::ClockSet;
 use crate::kube_ext::Events;
 use crate::listing::scoped;
 use crate::metrics::SharedMetrics;
@@ -32,6 +33,8 @@ pub struct Context {
     pub metrics: SharedMetrics,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Tells when the clock was set.
+    pub clock_set: ClockSet,
     /// What the operator was told at its start.
     pub settings: Arc<Settings>,
     /// Which namespaces are served.

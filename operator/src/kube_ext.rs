@@ -175,6 +175,13 @@ impl Events {
         Self { client, reporter, current: Arc::new(Mutex::new((recorder, 0))) }
     }
 
+    /// For an event that is never counted as the repetition of an earlier one: it has the same reason, and tells of something else.
+    #[must_use]
+    pub fn by_itself(&self) -> Self {
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        Self { current: Arc::new(Mutex::new((recorder, 0))), ..self.clone() }
+    }
+
     fn recorder(&self) -> Recorder {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.1 >= REMEMBERED {

@@ -7,6 +7,7 @@ pub mod app;
 pub mod args;
 pub mod bundles;
 pub mod clock;
+pub mod clock_set;
 pub mod context;
 pub mod controllers;
 pub mod crd_wait;

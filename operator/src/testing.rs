@@ -87,6 +87,7 @@ pub async fn context(dir: &std::path::Path, client: Client) -> (Context, Arc<Tes
         tenants,
         watching: kube::runtime::watcher::Config::default(),
         pace: crate::pace::Pace::default(),
+        clock_set: crate::clock_set::ClockSet::default(),
     };
     (context, clock)
 }

@@ -21,6 +21,7 @@ const TOGETHER: Duration = Duration::from_millis(250);
 pub async fn run(context: Context, shutdown: CancellationToken) {
     let journal = &context.journal;
     let mut feed = journal.subscribe();
+    let mut clock_set = context.clock_set.subscribe();
     let mut failures = 0;
     let mut expired = journal.now();
     loop {
@@ -47,6 +48,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
+            _ = clock_set.changed() => {}
             _ = feed.recv(), if failures == 0 => {
                 tokio::time::sleep(TOGETHER).await;
                 feed = feed.resubscribe();

@@ -26,6 +26,9 @@ pub enum BadCalendar {
         "businessDays: {0} is no business day of a month: give 1 to 23, counted from its first, or -1 to -23, counted from its last"
     )]
     BusinessDay(i32),
+    /// Holidays and weekend say what a business day is, and nothing asks for business days.
+    #[error("{0} without businessDays has no effect: give businessDays, or list the dates in excludeDates")]
+    Unused(&'static str),
     /// Every day is a weekend.
     #[error("weekend: a week of weekends has no business days")]
     Weekend,
@@ -51,6 +54,12 @@ impl Calendar {
     ) -> Result<Self, BadCalendar> {
         if let Some(bad) = business_days.iter().find(|n| !(1..=23).contains(&n.abs())) {
             return Err(BadCalendar::BusinessDay(*bad));
+        }
+        if business_days.is_empty() {
+            let unused = [(!holidays.is_empty(), "holidays"), (weekend.is_some(), "weekend")];
+            if let Some((_, field)) = unused.into_iter().find(|(given, _)| *given) {
+                return Err(BadCalendar::Unused(field));
+            }
         }
         let weekend = weekend.map_or_else(|| vec![Weekday::Saturday, Weekday::Sunday], <[_]>::to_vec);
         if weekend.iter().map(|day| day.to_monday_zero_offset()).collect::<BTreeSet<_>>().len() == 7 {
@@ -167,6 +176,9 @@ mod tests {
         assert!(refused(&[], &[0], None).contains("businessDays: 0"));
         assert!(refused(&[], &[24], None).contains("businessDays: 24"));
         let all: Vec<Weekday> = Weekday::Monday.cycle_forward().take(7).collect();
-        assert!(refused(&[], &[], Some(&all)).contains("weekend"));
+        assert!(refused(&[], &[1], Some(&all)).contains("a week of weekends"));
+        assert!(refused(&[], &[], Some(&[Weekday::Friday])).contains("weekend without businessDays"));
+        let holidays = Calendar::parse(&[], &texts(&["2026-12-25"]), None, &[]).unwrap_err().to_string();
+        assert!(holidays.contains("holidays without businessDays"), "{holidays}");
     }
 }

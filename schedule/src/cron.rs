@@ -64,11 +64,13 @@ impl Field {
 pub enum BadSchedule {
     /// Not five fields.
     #[error(
-        "schedule `{text}` has {found} fields: it takes five, `minute hour day-of-month month day-of-week`, for example `0 8 5 * *`"
+        "schedule `{text}`, character {at}: it has {found} fields and takes five, `minute hour day-of-month month day-of-week`, for example `0 8 5 * *`"
     )]
     Fields {
         /// What was given.
         text: String,
+        /// Position of the first character of the sixth field, or behind the last one if there are too few.
+        at: usize,
         /// How many fields it has.
         found: usize,
     },
@@ -90,8 +92,13 @@ pub enum BadSchedule {
         problem: String,
     },
     /// No date fits.
-    #[error("schedule `{0}` never fires: no date fits it")]
-    Never(String),
+    #[error("schedule `{text}`, character {at}: it never fires, no month it names has such a day")]
+    Never {
+        /// What was given.
+        text: String,
+        /// Position of the first character of the day of month.
+        at: usize,
+    },
     /// The time zone is wrong.
     #[error("timeZone {0}")]
     Zone(#[from] UnknownZone),
@@ -130,7 +137,8 @@ impl Schedule {
         let schedule = Self { cron, zone };
         // 29 February comes within eight years of any date; what has not fired by then never does.
         if schedule.next_after(Timestamp::UNIX_EPOCH).is_none() {
-            return Err(BadSchedule::Never(text.to_owned()));
+            let day = text.split_whitespace().nth(2).unwrap_or(text);
+            return Err(BadSchedule::Never { text: text.to_owned(), at: position(text, day) });
         }
         Ok(schedule)
     }
@@ -188,17 +196,17 @@ fn strict(text: &str, seed: &str) -> Result<String, BadSchedule> {
     }
     let parts: Vec<&str> = trimmed.split_whitespace().collect();
     if parts.len() != FIELDS.len() {
-        return Err(BadSchedule::Fields { text: text.to_owned(), found: parts.len() });
+        let at = parts.get(FIELDS.len()).map_or(text.chars().count() + 1, |sixth| position(text, sixth));
+        return Err(BadSchedule::Fields { text: text.to_owned(), at, found: parts.len() });
     }
-    let position = |part: &str| text.chars().count() - tail(text, part).chars().count() + 1;
     let mut fields = Vec::with_capacity(FIELDS.len());
     for (part, field) in parts.iter().zip(&FIELDS) {
         let mut items = Vec::new();
         for item in part.split(',') {
             let reader = Reader { field, seed };
-            items.push(reader.item(item).map_err(|problem| BadSchedule::Field {
+            items.push(reader.item(item).map_err(|(part, problem)| BadSchedule::Field {
                 text: text.to_owned(),
-                at: position(item),
+                at: position(text, part),
                 field: field.name,
                 problem,
             })?);
@@ -208,11 +216,14 @@ fn strict(text: &str, seed: &str) -> Result<String, BadSchedule> {
     Ok(fields.join(" "))
 }
 
-/// The rest of `text` from its part `part` on. `part` is a slice of `text`.
-fn tail<'a>(text: &'a str, part: &str) -> &'a str {
+/// At which character of `text`, counted from 1, its slice `part` begins.
+fn position(text: &str, part: &str) -> usize {
     let from = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-    text.get(from..).unwrap_or_default()
+    text.get(..from).map_or(0, |before| before.chars().count()) + 1
 }
+
+/// The slice of the schedule that is wrong, and what is wrong with it.
+type Wrong<'t> = (&'t str, String);
 
 /// Reads the items of a field.
 struct Reader<'a> {
@@ -222,9 +233,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// One item of a list: `*`, `n`, `a-b`, `H`, `H(a-b)`, each with or without `/step`.
-    fn item(&self, item: &str) -> Result<String, String> {
+    fn item<'t>(&self, item: &'t str) -> Result<String, Wrong<'t>> {
         if item.is_empty() {
-            return Err("an item of the list is empty".to_owned());
+            return Err((item, "an item of the list is empty".to_owned()));
         }
         let (range, step) = match item.split_once('/') {
             Some((range, step)) => (range, Some(self.step(item, step)?)),
@@ -246,21 +257,21 @@ impl Reader<'_> {
         Ok(written(low, high, step))
     }
 
-    fn step(&self, item: &str, text: &str) -> Result<u32, String> {
+    fn step<'t>(&self, item: &str, text: &'t str) -> Result<u32, Wrong<'t>> {
         let widest = self.field.max - self.field.min;
         let step = text.parse::<u32>().ok().filter(|n| is_digits(text) && (1..=widest).contains(n));
-        step.ok_or_else(|| format!("`{item}` has no step from 1 to {widest} after `/`"))
+        step.ok_or_else(|| (text, format!("`{item}` has no step from 1 to {widest} after `/`")))
     }
 
-    fn range(&self, range: &str, low: &str, high: &str) -> Result<(u32, u32), String> {
+    fn range<'t>(&self, range: &'t str, low: &'t str, high: &'t str) -> Result<(u32, u32), Wrong<'t>> {
         let (low, high) = (self.value(low)?, self.value(high)?);
         if low > high {
-            return Err(format!("the range `{range}` runs backwards"));
+            return Err((range, format!("the range `{range}` runs backwards")));
         }
         Ok((low, high))
     }
 
-    fn value(&self, text: &str) -> Result<u32, String> {
+    fn value<'t>(&self, text: &'t str) -> Result<u32, Wrong<'t>> {
         let field = self.field;
         let lower = text.to_ascii_lowercase();
         let word = (field.first..).zip(field.words).find(|(_, word)| **word == lower);
@@ -269,20 +280,21 @@ impl Reader<'_> {
         }
         match text.parse::<u32>().ok().filter(|_| is_digits(text)) {
             Some(n) if (field.min..=field.max).contains(&n) => Ok(n),
-            Some(n) => Err(format!("{n} is not from {} to {}", field.min, field.max)),
-            None => Err(format!("`{text}` is not understood")),
+            Some(n) => Err((text, format!("{n} is not from {} to {}", field.min, field.max))),
+            None => Err((text, format!("`{text}` is not understood"))),
         }
     }
 
     /// `H`, `H/15`, `H(0-7)`, `H(0-30)/10`: the same seed gives the same value for ever.
-    fn hashed(&self, item: &str, rest: &str, step: Option<u32>) -> Result<String, String> {
+    fn hashed<'t>(&self, item: &'t str, rest: &'t str, step: Option<u32>) -> Result<String, Wrong<'t>> {
         let (low, high) = match rest.strip_prefix('(').map(|inner| inner.strip_suffix(')')) {
             None if rest.is_empty() => (self.field.min, self.field.last_hashed()),
             Some(Some(inner)) => {
-                let (low, high) = inner.split_once('-').ok_or_else(|| format!("`{item}` has no range `a-b`"))?;
+                let range = inner.split_once('-');
+                let (low, high) = range.ok_or_else(|| (inner, format!("`{item}` has no range `a-b`")))?;
                 self.range(inner, low, high)?
             }
-            _ => return Err(format!("`{item}` is not understood: write `H`, `H/n`, `H(a-b)` or `H(a-b)/n`")),
+            _ => return Err((item, format!("`{item}` is not understood: write `H`, `H/n`, `H(a-b)` or `H(a-b)/n`"))),
         };
         let width = step.map_or(high - low + 1, |step| step.min(high - low + 1));
         let first = low + self.hash() % width;

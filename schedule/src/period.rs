@@ -1,5 +1,6 @@
 //! Which accounting period a time stands for.
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use thiserror::Error;
@@ -44,9 +45,58 @@ pub fn of(time: Timestamp, zone: &TimeZone, unit: Unit, offset: i32) -> Result<S
     })
 }
 
+/// How long a period is, by the way it is written; `None` if there is no such period.
+pub fn unit_of(period: &str) -> Option<Unit> {
+    let (year, rest) = period.split_at_checked(4).filter(|(year, _)| is_number(year))?;
+    match rest.strip_prefix('-') {
+        None => rest.is_empty().then_some(Unit::Year),
+        Some("Q1" | "Q2" | "Q3" | "Q4") => Some(Unit::Quarter),
+        Some(month) if month.len() == 2 => is_date(&format!("{year}-{month}-01")).then_some(Unit::Month),
+        Some(_) => is_date(period).then_some(Unit::Day),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 10 && text.split('-').all(is_number) && text.parse::<Date>().is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_period_says_how_long_it_is() {
+        let table = [
+            ("2026", Some(Unit::Year)),
+            ("2026-Q4", Some(Unit::Quarter)),
+            ("2026-12", Some(Unit::Month)),
+            ("2028-02-29", Some(Unit::Day)),
+        ];
+        for (period, unit) in table {
+            assert_eq!(unit_of(period), unit, "{period}");
+        }
+        for bad in [
+            "",
+            "20",
+            "-026",
+            "2026-",
+            "2026-0",
+            "2026-00",
+            "2026-13",
+            "2026-+1",
+            "2026-Q5",
+            "2026-02-30",
+            "2026-1-1",
+            "2026-10-31T",
+            "２０２６",
+        ] {
+            assert_eq!(unit_of(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn periods_as_documented() {

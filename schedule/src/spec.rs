@@ -87,17 +87,22 @@ pub fn check_period(spec: &WorkflowSpec) -> Result<(), BadSpec> {
     name.map_or(Ok(()), |name| zone::parse(Some(name)).map(|_| ()).map_err(BadSpec::PeriodZone))
 }
 
+/// The length of a period.
+pub fn unit(said: PeriodUnit) -> period::Unit {
+    match said {
+        PeriodUnit::Day => period::Unit::Day,
+        PeriodUnit::Month => period::Unit::Month,
+        PeriodUnit::Quarter => period::Unit::Quarter,
+        PeriodUnit::Year => period::Unit::Year,
+    }
+}
+
 /// The accounting period of a slot. The zones were checked with the schedule.
 pub fn period_of(spec: &WorkflowSpec, slot: Timestamp) -> String {
     let rule = spec.period.as_ref();
     let name = rule.and_then(|rule| rule.time_zone.as_deref()).or(spec.time_zone.as_deref());
     let zone = zone::parse(name).unwrap_or(TimeZone::UTC);
-    let unit = match rule.map(|rule| rule.unit) {
-        Some(PeriodUnit::Day) => period::Unit::Day,
-        Some(PeriodUnit::Quarter) => period::Unit::Quarter,
-        Some(PeriodUnit::Year) => period::Unit::Year,
-        Some(PeriodUnit::Month) | None => period::Unit::Month,
-    };
+    let unit = rule.map_or(period::Unit::Month, |rule| unit(rule.unit));
     let offset = rule.and_then(|rule| rule.offset).unwrap_or(DEFAULT_OFFSET);
     // The schema bounds the offset to a thousand periods, which no date of this millennium leaves the calendar by.
     period::of(slot, &zone, unit, offset).unwrap_or_default()

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::run::wake::{self, reflect};
+use super::run::{RunKey, Runs};
 use super::workflow::key_of;
 use super::{run, runbook, workflow};
 use crate::context::Context;
@@ -39,9 +40,19 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
         ));
         tasks.spawn(runbook::run(runbooks, runbook_queue, runbook_worklist, shutdown.clone()));
         tasks.spawn(run::run(runs.clone(), run_worklist, shutdown.clone()));
+        tasks.spawn(look_again_when_the_clock_was_set(runs.clone(), workflow_queue.clone(), shutdown.clone()));
         tasks.spawn(workflow::run(runs, workflow_queue, workflow_worklist, shutdown));
     }
     while tasks.join_next().await.is_some() {}
+}
+
+/// Wakes all that may wait for a time.
+async fn look_again_when_the_clock_was_set(runs: Runs, workflows: Queue<workflow::Key>, shutdown: CancellationToken) {
+    let mut clock_set = runs.context.clock_set.subscribe();
+    while let Some(Ok(())) = shutdown.run_until_cancelled(clock_set.changed()).await {
+        runs.workflows.state().iter().for_each(|workflow| workflows.push(key_of(workflow)));
+        runs.journal.in_memory().iter().for_each(|state| runs.queue.push(RunKey::of_journal(state)));
+    }
 }
 
 /// Watches Workflows and Runbooks; each change wakes what it concerns.

@@ -1,12 +1,15 @@
 //! Takes a run up: pins it, claims its name and slot in the ledger, begins its journal. Asked again, nothing happens twice.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use ntro_bundle::reference::Digest;
 use ntro_crds::workflow_run::{Pin, Request, TriggerKind};
 use ntro_crds::{Runbook, Workflow};
 use ntro_journal::protocol::{Trigger, WorkflowRef};
 use ntro_journal::{CreateRun, Inserted};
-use ntro_schedule::spec::{period_of, slots};
+use ntro_schedule::period;
+use ntro_schedule::spec::{self, period_of, slots};
 use uuid::Uuid;
 
 use super::pin::{self, Sources};
@@ -63,11 +66,11 @@ impl Runs {
         request: &Request,
         run_id: Uuid,
     ) -> Result<Admitted, Problem> {
-        match request.trigger.kind {
-            TriggerKind::Backfill => check_slot(workflow, request, self.context.clock.now())?,
-            TriggerKind::Schedule => check_due(request, self.context.clock.now())?,
-            TriggerKind::Manual | TriggerKind::Child => {}
+        if request.trigger.kind == TriggerKind::Backfill {
+            check_slot(workflow, request)?;
         }
+        check_due(request, self.context.clock.now())?;
+        check_period(workflow, request)?;
         let tenant = self.context.tenants.get(&key.namespace).map(|tenant| tenant.slug).unwrap_or_default();
         let runbook = self.runbook(&key.namespace, &workflow.spec.runbook_ref.name);
         let workflow_uid = workflow.metadata.uid.clone().unwrap_or_default();
@@ -92,18 +95,21 @@ impl Runs {
     }
 }
 
+/// Longest sleep until a slot, in case the clock is set.
+const LOOK_AGAIN: Duration = Duration::from_hours(1);
+
 /// No run begins before its slot, whatever objects there are.
 fn check_due(request: &Request, now: Timestamp) -> Result<(), Problem> {
     let Some(slot) = request.trigger.scheduled_time.as_ref().map(|time| time.0).filter(|slot| *slot > now) else {
         return Ok(());
     };
-    let after = plan::until(now, slot);
+    let after = plan::until(now, slot).min(LOOK_AGAIN);
     let message = format!("the slot {slot} is not due yet");
     Err(Problem { class: Class::Waiting { after }, reason: "SlotNotDue", message })
 }
 
-/// A person may ask for slots of the schedule as it is, of the past, for the period they stand for.
-fn check_slot(workflow: &Workflow, request: &Request, now: Timestamp) -> Result<(), Problem> {
+/// A person may ask for slots of the schedule as it is, for the period they stand for.
+fn check_slot(workflow: &Workflow, request: &Request) -> Result<(), Problem> {
     let invalid = |reason, message| Err(Problem { class: Class::Invalid, reason, message });
     let slots = slots(&workflow.spec, &seed(workflow)).map_err(|bad| Problem {
         class: Class::Invalid,
@@ -115,9 +121,6 @@ fn check_slot(workflow: &Workflow, request: &Request, now: Timestamp) -> Result<
         let message = format!("{asked} is no slot of the schedule: `ntro workflow backfill --dry-run` lists them");
         return invalid("NotASlot", message);
     };
-    if slot > now {
-        return invalid("SlotNotDue", format!("the slot {slot} is not due yet: the schedule will start it"));
-    }
     let period = period_of(&workflow.spec, slot);
     let asked = request.context.as_ref().and_then(|context| context.period.as_deref());
     if asked != Some(period.as_str()) {
@@ -125,6 +128,21 @@ fn check_slot(workflow: &Workflow, request: &Request, now: Timestamp) -> Result<
         return invalid("PeriodMismatch", message);
     }
     Ok(())
+}
+
+/// A period of the length that the Workflow says, if it says one: under another name the same month could be closed twice.
+fn check_period(workflow: &Workflow, request: &Request) -> Result<(), Problem> {
+    let Some(asked) = request.context.as_ref().and_then(|context| context.period.as_deref()) else { return Ok(()) };
+    let wanted = workflow.spec.period.as_ref().map(|rule| spec::unit(rule.unit));
+    let message = match period::unit_of(asked) {
+        None => format!("context.period {asked} is no period: write 2026-10-31, 2026-10, 2026-Q4 or 2026"),
+        Some(unit) if wanted.is_some_and(|wanted| wanted != unit) => {
+            let like = period_of(&workflow.spec, Timestamp::UNIX_EPOCH);
+            format!("context.period {asked} is not of the length that the Workflow's period says: write it like {like}")
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(Problem { class: Class::Invalid, reason: "PeriodInvalid", message })
 }
 
 /// What the journal of a new run is begun with.

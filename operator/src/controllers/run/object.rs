@@ -36,6 +36,17 @@ pub(super) fn is_same(object: &WorkflowRun, state: &RunState) -> bool {
         })
 }
 
+/// Whether a person asks by an object for the slot that a journal is about.
+pub(super) fn asks_for_same_slot(object: &WorkflowRun, state: &RunState) -> bool {
+    let request = &object.spec.request;
+    request.workflow_ref.name == state.workflow.name
+        && request.trigger.kind == TriggerKind::Backfill
+        && request_of(state).is_some_and(|known| {
+            known.trigger.kind == TriggerKind::Schedule
+                && known.trigger.scheduled_time == request.trigger.scheduled_time
+        })
+}
+
 /// The request of a run, from its journal.
 pub(super) fn request_of(state: &RunState) -> Option<Request> {
     let kind = match state.trigger.kind.as_str() {

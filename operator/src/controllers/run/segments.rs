@@ -176,10 +176,12 @@ impl Runs {
         }
     }
 
-    /// Notes how much later than it was due the first Job of a scheduled run was made.
+    /// Notes how much later than it was due the first Job of a scheduled run was made, unless it had to wait for its turn.
     fn started(&self, object: &WorkflowRun, segment: u32) {
         let trigger = &object.spec.request.trigger;
-        let slot = trigger.scheduled_time.as_ref().filter(|_| segment == 1 && trigger.kind == TriggerKind::Schedule);
+        let punctual =
+            segment == 1 && trigger.kind == TriggerKind::Schedule && !object.annotations().contains_key(labels::WAITED);
+        let slot = trigger.scheduled_time.as_ref().filter(|_| punctual);
         let namespace = object.namespace().unwrap_or_default();
         let workflow = self.workflow(&namespace, &object.spec.request.workflow_ref.name);
         if let (Some(slot), Some(workflow)) = (slot, workflow) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::runtime::reflector::{self, Store};
@@ -211,8 +212,14 @@ where
     let (api, config) = (context.all::<K>(), context.watching.clone());
     let watch = async move {
         let watch = watcher(api, config).default_backoff();
-        // Who wrote which field is half of an object and of no interest here; its list is given back whole, room and all.
-        let watch = watch.modify(|object| object.meta_mut().managed_fields = None);
+        // Who wrote which field is half of an object. Of interest is only when somebody last wrote the object itself.
+        let watch = watch.modify(|object| {
+            let fields = object.meta_mut().managed_fields.take();
+            let own = fields.into_iter().flatten().filter(|write| write.subresource.is_none());
+            let last = own.max_by(|a, b| a.time.cmp(&b.time));
+            object.meta_mut().managed_fields =
+                last.map(|last| vec![ManagedFieldsEntry { time: last.time, ..ManagedFieldsEntry::default() }]);
+        });
         let stream = reflector::reflector(writer, watch);
         let mut stream = std::pin::pin!(stream.touched_objects());
         loop {

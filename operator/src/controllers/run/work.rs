@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::ResourceExt;
+use kube::api::{Preconditions, PropagationPolicy};
 use ntro_crds::WorkflowRun;
 use ntro_crds::workflow_run::WorkflowRunStatus;
 use ntro_journal::machine::SegmentState;
@@ -10,21 +12,22 @@ use ntro_journal::{JournalError, PublishedHead, RunState};
 use uuid::Uuid;
 
 use super::admit::Admitted;
-use super::object::{is_same, key_of, request_of, run_object};
+use super::object::{asks_for_same_slot, is_same, key_of, request_of, run_object};
 use super::objects::Known;
 use super::plan;
 use super::{RunKey, Runs, pin, status};
 use crate::controllers::act::{self, problem};
 use crate::controllers::workflow::facts::is_ahead;
 use crate::error::{Class, Next, Problem};
-use crate::kube_ext::{Created, create_once};
+use crate::kube_ext::{Created, create_once, delete_exactly};
 use crate::pace;
 
 impl Runs {
     /// Brings everything about a run in line, and says when to look again.
     pub async fn pass(&self, key: RunKey) -> Result<Next, Problem> {
-        let Some(tenant) = self.context.tenants.get(&key.namespace) else { return Ok(Next::OnChange) };
-        if tenant.terminating {
+        if self.context.tenants.get(&key.namespace).is_none_or(|tenant| tenant.terminating) {
+            // Nothing starts here any more.
+            drop(self.starts.take(&key));
             return Ok(Next::OnChange);
         }
         if self.starts.is_held(&key) {
@@ -169,6 +172,13 @@ impl Runs {
                 let api = self.context.namespaced::<WorkflowRun>(&key.namespace);
                 let fresh = api.get_opt(&key.name).await?;
                 if fresh.and_then(|object| object.status?.run_id).is_some() {
+                    return Ok(Next::After(Duration::from_secs(1)));
+                }
+                if state.terminal.is_none() && asks_for_same_slot(object, &state) {
+                    // Asked for just when the schedule had begun it: the slot has one run, and this name is its.
+                    let preconditions = Preconditions { uid: object.uid(), resource_version: None };
+                    delete_exactly(&api, &key.name, preconditions, PropagationPolicy::Background).await?;
+                    tracing::info!(namespace = key.namespace, run = key.name, "the slot asked for has begun already");
                     return Ok(Next::After(Duration::from_secs(1)));
                 }
                 return self.already_ran(object).await;

@@ -45,7 +45,6 @@ pub fn ahead(
     let mut ahead = Ahead::default();
     let next = decision.next_slot.filter(|_| !rules.suspended);
     let next = next.and_then(|due| Some((due, due.checked_sub(rules.jitter).ok()?)));
-    let next = next.filter(|(_, slot)| Some(*slot) > decision.judged);
     let wanted = |fact: &&RunFact| {
         let slot = fact.slot.filter(|_| fact.ours);
         let comes = slot.is_some() && slot == next.map(|(_, slot)| slot);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use ntro_schedule::slots::Slots;
 
-use super::facts::RunFact;
+use super::facts::{RunFact, Standing};
 use super::history::{self, Keep};
 
 /// How late a run may start if the spec does not say.
@@ -73,6 +73,8 @@ pub struct Past<'a> {
     pub queued: &'a [Timestamp],
     /// The runs of the Workflow.
     pub runs: &'a [RunFact],
+    /// A slot whose run could not be started in this pass: it and all later ones are left as they were, for another pass.
+    pub stuck: Option<Timestamp>,
 }
 
 /// A slot to be served.
@@ -84,6 +86,8 @@ pub struct Due {
     pub period: String,
     /// Until when it may still be started.
     pub until: Timestamp,
+    /// It waited for its turn: that it starts late says nothing about the cluster.
+    pub waited: bool,
 }
 
 /// A slot that waits for runs of its period.
@@ -100,7 +104,7 @@ pub struct Queued {
 }
 
 /// Slots that give no run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// How many.
     pub count: usize,
@@ -108,6 +112,17 @@ pub struct Skipped {
     pub latest: Timestamp,
     /// Why, in one word.
     pub reason: &'static str,
+    /// The period of the latest, where the reason is about a period.
+    pub period: Option<String>,
+    /// The run that was in the way of the latest, if one was.
+    pub behind: Option<String>,
+}
+
+impl Skipped {
+    /// A single slot.
+    pub fn one(slot: Timestamp, reason: &'static str) -> Self {
+        Self { count: 1, latest: slot, reason, period: None, behind: None }
+    }
 }
 
 /// What follows.
@@ -125,13 +140,14 @@ pub struct Decision {
     pub skipped: Vec<Skipped>,
     /// When the next run is due.
     pub next_slot: Option<Timestamp>,
-    /// No slot up to this one is looked at again. It is later than now only if the clock was set back.
-    pub judged: Option<Timestamp>,
     /// When to look again at the latest.
     pub wake: Option<Timestamp>,
     /// Runs to delete, by name.
     pub prune: Vec<String>,
 }
+
+/// What a slot waits for whose period another one was given in the same pass.
+pub const EARLIER_SLOT: &str = "the run of an earlier slot";
 
 /// Reasons for which a slot gives no run, or waits.
 pub mod reason {
@@ -143,10 +159,14 @@ pub mod reason {
     pub const POLICY_SKIP: &str = "MissedRunPolicySkip";
     /// A run of the same period is unfinished.
     pub const UNFINISHED: &str = "RunUnfinished";
-    /// A run of the same period waits for a person.
+    /// A run of the same period waits for a person, a time or a signal.
     pub const WAITING: &str = "RunWaiting";
+    /// A run of the same period is blocked: a person has to see to it.
+    pub const BLOCKED: &str = "RunBlocked";
     /// A run of the same period is being cancelled.
     pub const REPLACING: &str = "Replacing";
+    /// Its run, or that of an earlier slot, could not be started yet.
+    pub const NOT_STARTED: &str = "NotStarted";
     /// It was due once; the clock has been set back since.
     pub const CLOCK_SET_BACK: &str = "ClockSetBack";
     /// As many slots wait as may.
@@ -155,6 +175,19 @@ pub mod reason {
     pub const SCHEDULE_CHANGED: &str = "ScheduleChanged";
     /// The slot's name was used by a run that is none of this Workflow's.
     pub const NAME_TAKEN: &str = "NameTaken";
+
+    /// All for which a slot gives no run.
+    pub const OF_SKIPPED: [&str; 9] = [
+        DEADLINE_EXCEEDED,
+        SUPERSEDED,
+        POLICY_SKIP,
+        UNFINISHED,
+        WAITING,
+        BLOCKED,
+        QUEUE_FULL,
+        SCHEDULE_CHANGED,
+        NAME_TAKEN,
+    ];
 }
 
 /// Decides. `period_of` gives the accounting period of a slot.
@@ -163,24 +196,23 @@ pub fn decide(rules: &Rules, past: &Past<'_>, period_of: &dyn Fn(Timestamp) -> S
     let (prune, expiry) = history::prune(&rules.keep, past.runs, now);
     decision.prune = prune;
     decision.wake = expiry;
+    // A slot whose run has begun is served, whoever asked for it and whether or not the status says so.
+    let ran: BTreeSet<_> = past.runs.iter().filter(|run| run.serves_its_slot()).filter_map(|run| run.slot).collect();
+    let fired = past.runs.iter().filter(|run| run.ours && run.by_schedule).filter_map(|run| run.slot).max();
+    decision.served = fired.filter(|slot| past.last_run.is_none_or(|known| *slot > known));
     if rules.suspended {
         let dropped = past.queued.iter().copied();
-        dropped.for_each(|slot| decision.skip(1, slot, reason::SCHEDULE_CHANGED));
+        dropped.for_each(|slot| decision.skip(Skipped::one(slot, reason::SCHEDULE_CHANGED)));
         return decision;
     }
     // The schedule's own clock runs late by the jitter.
     let clock = now.saturating_sub(rules.jitter).unwrap_or(Timestamp::MIN);
-    decision.next_slot =
-        rules.slots.next_after(clock).map(|slot| slot.saturating_add(rules.jitter).unwrap_or(Timestamp::MAX));
-    decision.wake = earliest(decision.wake, decision.next_slot);
-    // A slot whose run exists is served, whoever asked for it and whether or not the status says so.
-    let ran: BTreeSet<_> =
-        past.runs.iter().filter(|run| run.ours || !run.by_schedule).filter_map(|run| run.slot).collect();
-    let fired = past.runs.iter().filter(|run| run.ours && run.by_schedule).filter_map(|run| run.slot).max();
-    decision.served = fired.filter(|slot| past.last_run.is_none_or(|known| *slot > known));
     let known = past.queued.iter().copied().chain(fired).chain(past.last_run).chain(past.last_missed);
     let base = known.fold(past.observed, Timestamp::max);
-    decision.judged = Some(base);
+    // What was judged is not due again, though the clock be set back; nor is what came before the schedule was seen.
+    let next = rules.slots.next_after(clock.max(base));
+    decision.next_slot = next.map(|slot| slot.saturating_add(rules.jitter).unwrap_or(Timestamp::MAX));
+    decision.wake = earliest(decision.wake, decision.next_slot);
     let mut judge = Judge { rules, past, period_of, clock, decision, taken: BTreeSet::new() };
     judge.waiting(&ran);
     judge.newly_due(base, &ran);
@@ -192,13 +224,16 @@ fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 }
 
 impl Decision {
-    fn skip(&mut self, count: usize, latest: Timestamp, reason: &'static str) {
-        match self.skipped.iter_mut().find(|skipped| skipped.reason == reason) {
+    fn skip(&mut self, new: Skipped) {
+        match self.skipped.iter_mut().find(|skipped| skipped.reason == new.reason) {
             Some(skipped) => {
-                skipped.count += count;
-                skipped.latest = skipped.latest.max(latest);
+                let count = skipped.count + new.count;
+                if new.latest >= skipped.latest {
+                    *skipped = new;
+                }
+                skipped.count = count;
             }
-            None => self.skipped.push(Skipped { count, latest, reason }),
+            None => self.skipped.push(new),
         }
     }
 }
@@ -220,11 +255,14 @@ impl Judge<'_> {
         slots.sort_unstable();
         for slot in slots {
             if slot <= self.past.observed {
-                self.decision.skip(1, slot, reason::SCHEDULE_CHANGED);
+                self.decision.skip(Skipped::one(slot, reason::SCHEDULE_CHANGED));
+            } else if ran.contains(&slot) {
+                // It has its run: nothing waits.
             } else if slot > self.clock {
-                let period = (self.period_of)(slot);
-                self.queue(slot, period, "-".to_owned(), reason::CLOCK_SET_BACK);
-            } else if !ran.contains(&slot) {
+                self.wait(slot, reason::CLOCK_SET_BACK);
+            } else if self.past.stuck.is_some_and(|stuck| slot >= stuck) {
+                self.wait(slot, reason::NOT_STARTED);
+            } else {
                 self.slot(slot);
             }
         }
@@ -232,18 +270,23 @@ impl Judge<'_> {
 
     /// Slots nobody has looked at yet.
     fn newly_due(&mut self, base: Timestamp, ran: &BTreeSet<Timestamp>) {
+        let stuck = self.past.stuck.unwrap_or(Timestamp::MAX);
+        if stuck <= base {
+            return;
+        }
         let max = if let Missed::Latest(max) = self.rules.missed { max } else { 1 };
         let (due, older) = self.rules.slots.due(base, self.clock, max);
         let Some(first) = due.first().copied() else { return };
         if older > 0 {
             let before = first.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(first);
             let latest = self.rules.slots.last_due(base, before).unwrap_or(base);
-            self.decision.skip(older, latest, reason::SUPERSEDED);
+            let why = if self.rules.missed == Missed::Skip { reason::POLICY_SKIP } else { reason::SUPERSEDED };
+            self.decision.skip(Skipped { count: older, ..Skipped::one(latest, why) });
         }
-        for slot in due.into_iter().filter(|slot| !ran.contains(slot)) {
+        for slot in due.into_iter().filter(|slot| !ran.contains(slot)).take_while(|slot| *slot < stuck) {
             let late = self.clock.duration_since(slot);
             if self.rules.missed == Missed::Skip && late > ON_TIME && late <= self.rules.deadline {
-                self.decision.skip(1, slot, reason::POLICY_SKIP);
+                self.decision.skip(Skipped::one(slot, reason::POLICY_SKIP));
             } else {
                 self.slot(slot);
             }
@@ -253,31 +296,45 @@ impl Judge<'_> {
     /// Starts, queues or skips one slot. All earlier ones were judged before.
     fn slot(&mut self, slot: Timestamp) {
         if self.clock.duration_since(slot) > self.rules.deadline {
-            self.decision.skip(1, slot, reason::DEADLINE_EXCEEDED);
+            self.decision.skip(Skipped::one(slot, reason::DEADLINE_EXCEEDED));
             return;
         }
         let period = (self.period_of)(slot);
+        // Somebody asked for this very slot and has not been served yet: it is theirs, unless they take it back.
+        if let Some(asked) = self.past.runs.iter().find(|run| run.asks_for(slot)) {
+            self.queue(slot, period, asked.name.clone(), reason::UNFINISHED);
+            return;
+        }
         let in_the_way: Vec<_> = self
             .past
             .runs
             .iter()
             .filter(|run| !run.ended() && run.period.as_deref() == Some(period.as_str()))
             .collect();
-        // A run that waits for a person hinders longest: that is what people must hear of.
-        let behind = in_the_way.iter().find(|run| run.waiting).or(in_the_way.first());
+        // What waits for a person hinders longest: that is what people must hear of.
+        let behind = in_the_way.iter().rev().max_by_key(|run| run.standing);
         let taken = self.taken.contains(&period);
         if self.rules.concurrency == Concurrency::Allow || (behind.is_none() && !taken) {
-            let until = slot.saturating_add(self.rules.deadline).unwrap_or(Timestamp::MAX);
+            let until = self.rules.deadline.saturating_add(self.rules.jitter);
+            let until = slot.saturating_add(until).unwrap_or(Timestamp::MAX);
+            let waited = self.past.queued.contains(&slot);
             self.taken.insert(period.clone());
-            self.decision.start.push(Due { slot, period, until });
+            self.decision.start.push(Due { slot, period, until, waited });
             return;
         }
-        let why = if behind.is_some_and(|run| run.waiting) { reason::WAITING } else { reason::UNFINISHED };
-        let behind = behind.map_or_else(|| "the run of an earlier slot".to_owned(), |run| run.name.clone());
+        let why = match behind.map(|run| run.standing) {
+            Some(Standing::Blocked) => reason::BLOCKED,
+            Some(Standing::Waiting) => reason::WAITING,
+            Some(Standing::UnderWay) | None => reason::UNFINISHED,
+        };
+        let run = behind.map(|run| run.name.clone());
+        let skipped =
+            |reason| Skipped { period: Some(period.clone()), behind: run.clone(), ..Skipped::one(slot, reason) };
+        let behind = run.clone().unwrap_or_else(|| EARLIER_SLOT.to_owned());
         match self.rules.concurrency {
-            Concurrency::Allow | Concurrency::Forbid => self.decision.skip(1, slot, why),
+            Concurrency::Allow | Concurrency::Forbid => self.decision.skip(skipped(why)),
             Concurrency::Queue(max) if self.decision.queued.len() >= max => {
-                self.decision.skip(1, slot, reason::QUEUE_FULL);
+                self.decision.skip(skipped(reason::QUEUE_FULL));
             }
             Concurrency::Queue(_) => self.queue(slot, period, behind, why),
             Concurrency::Replace => {
@@ -285,20 +342,27 @@ impl Judge<'_> {
                 let start = &mut self.decision.start;
                 if let Some(earlier) = start.iter().position(|due| due.period == period) {
                     let earlier = start.remove(earlier).slot;
-                    self.decision.skip(1, earlier, reason::SUPERSEDED);
+                    self.decision.skip(Skipped::one(earlier, reason::SUPERSEDED));
                     self.taken.remove(&period);
                     self.slot(slot);
                     return;
                 }
                 if let Some(earlier) = self.decision.queued.iter().position(|queued| queued.period == period) {
                     let earlier = self.decision.queued.remove(earlier).slot;
-                    self.decision.skip(1, earlier, reason::SUPERSEDED);
+                    self.decision.skip(Skipped::one(earlier, reason::SUPERSEDED));
                 }
-                let names = in_the_way.iter().map(|run| run.name.clone());
+                // What a former Workflow of this name began is not ours to cancel: the slot waits for it.
+                let names = in_the_way.iter().filter(|run| run.ours).map(|run| run.name.clone());
                 self.decision.replace.extend(names);
                 self.queue(slot, period, behind, reason::REPLACING);
             }
         }
+    }
+
+    /// Lets a slot wait that waits for no run.
+    fn wait(&mut self, slot: Timestamp, reason: &'static str) {
+        let period = (self.period_of)(slot);
+        self.queue(slot, period, "-".to_owned(), reason);
     }
 
     fn queue(&mut self, slot: Timestamp, period: String, behind: String, reason: &'static str) {

@@ -1,16 +1,16 @@
 use proptest::prelude::*;
 
 use super::super::ahead::{Ahead, ahead};
-use super::super::facts::Ending;
+use super::super::facts::{Ending, Standing};
 use super::super::fixtures::{at, month, rules, run};
 use super::*;
 
 fn past<'a>(observed: &str, runs: &'a [RunFact]) -> Past<'a> {
-    Past { observed: at(observed), last_run: None, last_missed: None, queued: &[], runs }
+    Past { observed: at(observed), last_run: None, last_missed: None, queued: &[], runs, stuck: None }
 }
 
 fn skipped(count: usize, latest: &str, reason: &'static str) -> Vec<Skipped> {
-    vec![Skipped { count, latest: at(latest), reason }]
+    vec![Skipped { count, ..Skipped::one(at(latest), reason) }]
 }
 
 fn started(decision: &Decision) -> Vec<String> {
@@ -27,8 +27,7 @@ fn a_slot_is_started_when_it_is_due_and_the_next_one_is_told() {
     let past = past("2026-10-20T00:00:00Z", &[]);
     let before = decide(&rules, &past, &month, at("2026-11-05T07:59:59Z"));
     let next = Some(at("2026-11-05T08:00:00Z"));
-    let judged = Some(at("2026-10-20T00:00:00Z"));
-    assert_eq!(before, Decision { next_slot: next, judged, wake: next, ..Decision::default() });
+    assert_eq!(before, Decision { next_slot: next, wake: next, ..Decision::default() });
     let due = decide(&rules, &past, &month, at("2026-11-05T08:00:00Z"));
     assert_eq!(started(&due), ["2026-11-05T08:00:00Z"]);
     assert_eq!(due.next_slot, Some(at("2026-12-05T08:00:00Z")));
@@ -95,25 +94,62 @@ fn skip_leaves_missed_slots_alone_but_not_those_on_time() {
     assert_eq!(decide(&rules, &past, &month, at("2026-11-01T08:00:30Z")).start.len(), 1);
     let late = decide(&rules, &past, &month, at("2026-11-01T09:00:00Z"));
     assert_eq!((late.start.len(), late.skipped), (0, skipped(1, "2026-11-01T08:00:00Z", reason::POLICY_SKIP)));
+    let long = decide(&rules, &past, &month, at("2026-11-04T07:00:00Z"));
+    assert_eq!((long.start.len(), long.skipped), (0, skipped(3, "2026-11-03T08:00:00Z", reason::POLICY_SKIP)));
+}
+
+#[test]
+fn what_cannot_be_started_holds_back_the_later_ones_and_is_not_lost() {
+    let all = Rules { missed: Missed::Latest(9), concurrency: Concurrency::Queue(9), ..rules("0 * * * *") };
+    let before = past("2026-11-05T05:30:00Z", &[]);
+    let now = at("2026-11-05T08:10:00Z");
+    let first = decide(&all, &before, &month, now);
+    assert_eq!((started(&first), waiting(&first).len()), (vec!["2026-11-05T06:00:00Z".to_owned()], 2));
+    let stuck = decide(&all, &Past { stuck: Some(first.start[0].slot), ..before }, &month, now);
+    assert_eq!((started(&stuck).len(), waiting(&stuck).len(), stuck.next_slot), (0, 0, first.next_slot));
+    // One that waited for its turn goes on waiting.
+    let queued = [at("2026-11-05T06:00:00Z"), at("2026-11-05T07:00:00Z")];
+    let before = Past { queued: &queued, last_missed: Some(at("2026-11-05T07:30:00Z")), ..before };
+    let stuck = decide(&all, &Past { stuck: Some(queued[0]), ..before }, &month, now);
+    let slots: Vec<_> = stuck.queued.iter().map(|queued| (queued.slot, queued.reason)).collect();
+    assert_eq!(slots, [(queued[0], reason::NOT_STARTED), (queued[1], reason::NOT_STARTED)]);
+    assert!(stuck.skipped.is_empty() && stuck.start.is_empty());
+}
+
+#[test]
+fn the_next_slot_is_one_that_will_be_started() {
+    let late = Rules { jitter: SignedDuration::from_mins(30), ..rules("0 8 * * *") };
+    // Seen at 08:10: today's slot is of before, though its jitter ends at 08:30.
+    let decision = decide(&late, &past("2026-11-05T08:10:00Z", &[]), &month, at("2026-11-05T08:15:00Z"));
+    assert_eq!(decision.next_slot, Some(at("2026-11-06T08:30:00Z")));
+    let back = Past { last_missed: Some(at("2026-11-05T08:00:00Z")), ..past("2026-11-04T00:00:00Z", &[]) };
+    let decision = decide(&rules("0 8 * * *"), &back, &month, at("2026-11-05T07:00:00Z"));
+    assert_eq!(decision.next_slot, Some(at("2026-11-06T08:00:00Z")));
 }
 
 #[test]
 fn forbid_looks_at_the_period_only_and_at_every_unfinished_run_of_it() {
     let now = at("2026-11-05T08:00:01Z");
-    let at_a_gate = RunFact { waiting: true, ..run("nav-manual", None, "2026-11", None) };
+    let at_a_gate = RunFact { standing: Standing::Waiting, ..run("nav-manual", None, "2026-11", None) };
     let table = [
         (run("nav-manual", None, "2026-11", None), Some(reason::UNFINISHED)),
         (at_a_gate, Some(reason::WAITING)),
+        (RunFact { standing: Standing::Blocked, ..run("nav-manual", None, "2026-11", None) }, Some(reason::BLOCKED)),
         (run("nav-manual", None, "2026-10", None), None),
         (run("nav-20261104t0800z", Some("2026-11-04T08:00:00Z"), "2026-11", None), Some(reason::UNFINISHED)),
         (run("nav-20261104t0800z", Some("2026-11-04T08:00:00Z"), "2026-11", Some(Ending::Failed)), None),
         (run("nav-old", None, "2026-11", Some(Ending::AlreadyRan)), None),
     ];
     for (other, why) in table {
-        let runs = [other];
+        let runs = [other, run("nav-other", None, "2026-09", None)];
         let decision = decide(&rules("0 8 * * *"), &past("2026-11-05T00:00:00Z", &runs), &month, now);
         assert_eq!(decision.start.is_empty(), why.is_some(), "{runs:?}");
-        assert_eq!(decision.skipped.first().map(|s| s.reason), why);
+        let expected = why.map(|reason| Skipped {
+            period: Some("2026-11".to_owned()),
+            behind: Some(runs[0].name.clone()),
+            ..Skipped::one(at("2026-11-05T08:00:00Z"), reason)
+        });
+        assert_eq!(decision.skipped.first(), expected.as_ref());
         let allow = Rules { concurrency: Concurrency::Allow, ..rules("0 8 * * *") };
         assert_eq!(decide(&allow, &past("2026-11-05T00:00:00Z", &runs), &month, now).start.len(), 1);
     }
@@ -122,14 +158,15 @@ fn forbid_looks_at_the_period_only_and_at_every_unfinished_run_of_it() {
 #[test]
 fn queued_slots_wait_for_their_period_in_order_and_up_to_a_bound() {
     let rules = Rules { concurrency: Concurrency::Queue(2), ..rules("0 * * * *") };
-    let at_a_gate = RunFact { waiting: true, ..run("nav-manual", None, "2026-11", None) };
+    let at_a_gate = RunFact { standing: Standing::Waiting, ..run("nav-manual", None, "2026-11", None) };
     let runs = [at_a_gate];
     let first = decide(&rules, &past("2026-11-05T07:30:00Z", &runs), &month, at("2026-11-05T08:00:00Z"));
     assert_eq!(waiting(&first), [("2026-11-05T08:00:00Z".to_owned(), reason::WAITING)]);
     let queued = [at("2026-11-05T08:00:00Z"), at("2026-11-05T09:00:00Z")];
     let full = Past { queued: &queued, ..past("2026-11-05T07:30:00Z", &runs) };
     let full = decide(&rules, &full, &month, at("2026-11-05T10:00:00Z"));
-    assert_eq!((full.queued.len(), full.skipped), (2, skipped(1, "2026-11-05T10:00:00Z", reason::QUEUE_FULL)));
+    assert_eq!((full.queued.len(), full.skipped[0].reason), (2, reason::QUEUE_FULL));
+    assert_eq!((full.skipped[0].count, full.skipped[0].latest), (1, at("2026-11-05T10:00:00Z")));
     // The hindrance is gone: the oldest starts, the next one waits for it.
     let free =
         Past { queued: &queued, last_missed: Some(at("2026-11-05T10:00:00Z")), ..past("2026-11-05T07:30:00Z", &[]) };
@@ -259,13 +296,14 @@ impl World {
         }
     }
 
-    fn decide(&self) -> Decision {
+    fn decide(&self, stuck: Option<Timestamp>) -> Decision {
         let past = Past {
             observed: self.observed,
             last_run: self.last_run,
             last_missed: self.last_missed,
             queued: &self.queued,
             runs: &self.runs,
+            stuck,
         };
         decide(&self.rules, &past, &hour, self.now)
     }
@@ -274,14 +312,24 @@ impl World {
         ahead(&self.rules, &self.runs, &self.made, decision, &hour, self.now)
     }
 
-    /// One pass; `dies` after so many writes.
-    fn pass(&mut self, dies: Option<usize>) -> Result<Decision, TestCaseError> {
-        let decision = self.decide();
+    /// One pass. Says what was decided, as far as it was done and is in the status.
+    fn pass(&mut self, ends: Ends) -> Result<Decision, TestCaseError> {
+        let mut decision = self.decide(None);
         let to_come = self.ahead(&decision);
         self.made.retain(|made| !to_come.delete.contains(&made.name));
-        for (written, due) in decision.start.iter().enumerate() {
-            if dies == Some(written) {
-                return Ok(decision);
+        let before = self.runs.clone();
+        let mut served = None;
+        for (written, due) in decision.start.clone().iter().enumerate() {
+            if ends == Ends::Dies(written) {
+                return Ok(Decision::default());
+            }
+            if ends == Ends::Fails(written) {
+                // Decided again from what was known before, but for the slot that could not be started.
+                let after = std::mem::replace(&mut self.runs, before);
+                decision = self.decide(Some(due.slot));
+                self.runs = after;
+                prop_assert!(decision.start.iter().all(|other| other.slot < due.slot), "{decision:?}");
+                break;
             }
             prop_assert!(due.slot > self.observed, "a slot of before the last edit");
             let due_at = due.slot.checked_add(self.rules.jitter).unwrap();
@@ -293,16 +341,17 @@ impl World {
             let name = due.slot.to_string();
             self.made.retain(|made| made.name != name);
             self.runs.push(run(&name, Some(&name), &due.period, None));
+            served = Some(due.slot);
         }
-        if dies.is_some() {
-            return Ok(decision);
+        if matches!(ends, Ends::Dies(_)) {
+            return Ok(Decision::default());
         }
         if let Some((slot, period)) = to_come.make {
             prop_assert!(!self.ever.contains(&slot), "an object for {slot}, which was started");
             let name = slot.to_string();
             self.made.push(RunFact { ahead: true, ..run(&name, Some(&name), &period, None) });
         }
-        self.last_run = decision.start.iter().map(|due| due.slot).max().max(decision.served).max(self.last_run);
+        self.last_run = served.max(decision.served).max(self.last_run);
         self.last_missed = decision.skipped.iter().map(|skipped| skipped.latest).max().max(self.last_missed);
         self.queued = decision.queued.iter().map(|queued| queued.slot).collect();
         for run in self.runs.iter_mut().filter(|run| decision.replace.contains(&run.name)) {
@@ -316,6 +365,17 @@ fn hour(slot: Timestamp) -> String {
     slot.strftime("%Y-%m-%dT%H").to_string()
 }
 
+/// How a pass ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// Everything was done, and the status tells of it.
+    Well,
+    /// The run of so many starts could not be made; the status tells of the rest.
+    Fails(usize),
+    /// The operator died after so many starts, before it wrote the status.
+    Dies(usize),
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Later(i64),
@@ -324,6 +384,7 @@ enum Event {
     Ends(usize),
     Waits(usize),
     Dies(usize),
+    Fails(usize),
     Pruned,
 }
 
@@ -335,6 +396,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0_usize..8).prop_map(Event::Ends),
         1 => (0_usize..8).prop_map(Event::Waits),
         2 => (0_usize..4).prop_map(Event::Dies),
+        2 => (0_usize..4).prop_map(Event::Fails),
         1 => Just(Event::Pruned),
     ]
 }
@@ -375,19 +437,23 @@ proptest! {
                         run.ending = Some(Ending::Succeeded);
                     }
                 }
-                Event::Waits(n) => world.runs.iter_mut().skip(n).take(1).for_each(|run| run.waiting = true),
+                Event::Waits(n) => world.runs.iter_mut().skip(n).take(1).for_each(|run| run.standing = Standing::Waiting),
                 Event::Dies(n) => {
-                    world.pass(Some(n))?;
+                    world.pass(Ends::Dies(n))?;
+                    continue;
+                }
+                Event::Fails(n) => {
+                    world.pass(Ends::Fails(n))?;
                     continue;
                 }
                 // A person deletes the objects of ended runs: the ledger still knows them, the status knows the latest.
                 Event::Pruned => world.runs.retain(|run| !run.ended() || run.slot > world.last_run),
             }
-            world.pass(None)?;
+            world.pass(Ends::Well)?;
             // Looking again changes nothing more than what a cancelled run lets go.
-            world.pass(None)?;
-            world.pass(None)?;
-            let settled = world.decide();
+            world.pass(Ends::Well)?;
+            world.pass(Ends::Well)?;
+            let settled = world.decide(None);
             prop_assert!(settled.start.is_empty() && settled.skipped.is_empty() && settled.replace.is_empty(), "{settled:?}");
             let to_come = world.ahead(&settled);
             prop_assert!(to_come.make.is_none() && to_come.delete.is_empty(), "{to_come:?}");
@@ -397,17 +463,46 @@ proptest! {
         }
     }
 
-    /// With nothing in the way, every slot is either started or counted, once.
+    /// Whatever the policy, wherever the operator dies, whatever cannot be started for a while and however the clock is set:
+    /// each slot gives a run, waits, or is counted, once.
     #[test]
-    fn no_slot_is_lost(gaps in prop::collection::vec(1_i64..400, 1..40), max in 1_usize..4) {
-        let deadline = SignedDuration::from_hours(24);
-        let mut world = World::new(Rules { missed: Missed::Latest(max), concurrency: Concurrency::Allow, deadline, ..rules("*/20 * * * *") });
-        let mut counted = 0;
-        for gap in gaps {
-            world.now = world.now.checked_add(SignedDuration::from_mins(gap)).unwrap();
-            counted += world.pass(None)?.skipped.iter().map(|skipped| skipped.count).sum::<usize>();
+    fn no_slot_is_lost(rules in any_rules(), events in prop::collection::vec(event(), 1..50)) {
+        let mut world = World::new(rules);
+        let (mut counted, mut latest) = (0, world.now);
+        let mut count = |decision: &Decision| counted += decision.skipped.iter().map(|skipped| skipped.count).sum::<usize>();
+        for event in events {
+            let ends = match event {
+                Event::Later(minutes) => {
+                    world.now = world.now.checked_add(SignedDuration::from_mins(minutes)).unwrap();
+                    Ends::Well
+                }
+                Event::Back(minutes) => {
+                    world.now = world.now.checked_sub(SignedDuration::from_mins(minutes)).unwrap();
+                    Ends::Well
+                }
+                Event::Ends(n) => {
+                    world.runs.iter_mut().filter(|run| !run.ended()).skip(n).take(1).for_each(|run| run.ending = Some(Ending::Succeeded));
+                    Ends::Well
+                }
+                Event::Waits(n) => {
+                    world.runs.iter_mut().skip(n).take(1).for_each(|run| run.standing = Standing::Waiting);
+                    Ends::Well
+                }
+                Event::Dies(n) => Ends::Dies(n),
+                Event::Fails(n) => Ends::Fails(n),
+                // What was due before an edit is no slot any more; objects that are gone are the other property's.
+                Event::Edited | Event::Pruned => continue,
+            };
+            latest = latest.max(world.now);
+            count(&world.pass(ends)?);
         }
-        let passed = (world.now.as_second() / 1200) - (world.observed.as_second() / 1200);
-        prop_assert_eq!(i64::try_from(world.ever.len() + counted).unwrap(), passed);
+        world.now = latest;
+        for _ in 0..3 {
+            count(&world.pass(Ends::Well)?);
+        }
+        let slots = |until: Timestamp| until.as_second().div_euclid(1200);
+        let passed = slots(latest.checked_sub(world.rules.jitter).unwrap()) - slots(world.observed);
+        let told = world.ever.len() + counted + world.queued.len();
+        prop_assert_eq!(i64::try_from(told).unwrap(), passed, "{} runs, {} counted, {:?} wait", world.ever.len(), counted, world.queued);
     }
 }

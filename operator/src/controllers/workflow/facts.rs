@@ -18,6 +18,17 @@ pub enum Ending {
     AlreadyRan,
 }
 
+/// Where an unfinished run stands, by how long it is likely to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It goes on by itself.
+    UnderWay,
+    /// It waits for a person, a time or a signal.
+    Waiting,
+    /// A person has to see to it.
+    Blocked,
+}
+
 /// A run of a Workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that hold or do not, each by itself")]
@@ -36,10 +47,12 @@ pub struct RunFact {
     pub by_schedule: bool,
     /// Made before its slot, and not known to have begun.
     pub ahead: bool,
+    /// It is known to have begun: by its status or, while that is in coming, by the ledger.
+    pub begun: bool,
     /// When the object was made.
     pub created: Option<Timestamp>,
-    /// It waits for a person, a time or a signal.
-    pub waiting: bool,
+    /// Where it stands, unless it has ended.
+    pub standing: Standing,
     /// How it ended, if it has.
     pub ending: Option<Ending>,
     /// When it ended.
@@ -78,7 +91,12 @@ impl RunFact {
             slot: request.trigger.scheduled_time.as_ref().filter(|_| of_slot).map(|time| time.0),
             by_schedule,
             ahead: is_ahead(run),
-            waiting: status.and_then(|s| s.phase) == Some(Phase::Waiting),
+            begun: ending.is_some() || status.is_some_and(|status| status.run_id.is_some()),
+            standing: match status.and_then(|s| s.phase) {
+                Some(Phase::Waiting) => Standing::Waiting,
+                Some(Phase::Blocked) => Standing::Blocked,
+                _ => Standing::UnderWay,
+            },
             created: run.metadata.creation_timestamp.as_ref().map(|time| time.0),
             ending,
             completed: status.and_then(|s| s.completion_time.as_ref()).map(|time| time.0),
@@ -89,6 +107,16 @@ impl RunFact {
     #[must_use]
     pub fn seen_by(&self, uid: &str) -> Self {
         Self { ours: self.workflow_uid.as_deref() == Some(uid), ..self.clone() }
+    }
+
+    /// A slot that it is for needs no other run.
+    pub fn serves_its_slot(&self) -> bool {
+        if self.by_schedule { self.ours } else { self.begun }
+    }
+
+    /// A person asks for this slot by it, and it has not begun: it may yet, or may be refused.
+    pub fn asks_for(&self, slot: Timestamp) -> bool {
+        self.slot == Some(slot) && !self.by_schedule && !self.begun
     }
 
     /// It is over and hinders nothing.

@@ -5,7 +5,7 @@ use ntro_schedule::cron::Schedule;
 use ntro_schedule::slots::Slots;
 
 use super::decide::{Concurrency, DEFAULT_DEADLINE, Missed, Rules};
-use super::facts::{Ending, RunFact};
+use super::facts::{Ending, RunFact, Standing};
 use super::history::Keep;
 
 pub fn at(text: &str) -> Timestamp {
@@ -38,8 +38,9 @@ pub fn run(name: &str, slot: Option<&str>, period: &str, ending: Option<Ending>)
         slot: slot.map(at),
         by_schedule: slot.is_some(),
         ahead: false,
+        begun: true,
         created: slot.map(at),
-        waiting: false,
+        standing: Standing::UnderWay,
         ending,
         completed: None,
     }

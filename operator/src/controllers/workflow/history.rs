@@ -27,23 +27,38 @@ impl Default for Keep {
     }
 }
 
+/// Runs that are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Succeeded,
+    Failed,
+    Again,
+}
+
 /// The runs to delete, oldest first, and when the next one's time is over.
 pub fn prune(keep: &Keep, runs: &[RunFact], now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
     let mut ended: Vec<_> = runs.iter().filter_map(|run| run.ending.map(|ending| (run, ending))).collect();
     ended.sort_by(|(a, _), (b, _)| (a.slot, a.completed, &a.name).cmp(&(b.slot, b.completed, &b.name)));
     let mut names = BTreeSet::new();
-    for (limit, succeeded) in [(keep.succeeded, true), (keep.failed, false)] {
-        let of_slots = ended
-            .iter()
-            .filter(|(run, ending)| run.ours && run.by_schedule && (*ending == Ending::Succeeded) == succeeded);
-        let of_slots: Vec<_> = of_slots.collect();
-        let surplus = of_slots.len().saturating_sub(limit);
-        names.extend(of_slots.into_iter().take(surplus).map(|(run, _)| run.name.as_str()));
+    let kind = |run: &RunFact, ending: Ending| match ending {
+        // It stands for nothing that happened: whoever asked for the slot again has been told.
+        Ending::AlreadyRan => run.slot.map(|_| Kind::Again),
+        Ending::Succeeded => (run.ours && run.by_schedule).then_some(Kind::Succeeded),
+        Ending::Failed | Ending::Cancelled => (run.ours && run.by_schedule).then_some(Kind::Failed),
+    };
+    for (limit, wanted) in [(keep.succeeded, Kind::Succeeded), (keep.failed, Kind::Failed), (keep.failed, Kind::Again)]
+    {
+        let of_kind: Vec<_> = ended.iter().filter(|(run, ending)| kind(run, *ending) == Some(wanted)).collect();
+        let surplus = of_kind.len().saturating_sub(limit);
+        names.extend(of_kind.into_iter().take(surplus).map(|(run, _)| run.name.as_str()));
     }
     let mut next = None;
     if let Some(ttl) = keep.ttl {
         for (run, _) in &ended {
-            let Some(over) = run.completed.and_then(|completed| completed.checked_add(ttl).ok()) else { continue };
+            // What was not executed again has ended when it was asked for.
+            let Some(over) = run.completed.or(run.created).and_then(|completed| completed.checked_add(ttl).ok()) else {
+                continue;
+            };
             if over <= now {
                 names.insert(&run.name);
             } else {
@@ -57,6 +72,7 @@ pub fn prune(keep: &Keep, runs: &[RunFact], now: Timestamp) -> (Vec<String>, Opt
 
 #[cfg(test)]
 mod tests {
+    use super::super::facts::Standing;
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -73,7 +89,8 @@ mod tests {
             slot: slot.map(at),
             created: None,
             ahead: false,
-            waiting: false,
+            begun: true,
+            standing: Standing::UnderWay,
             ending,
             completed: ending.map(|_| at(completed)),
         }
@@ -90,6 +107,15 @@ mod tests {
             run("open", Some(0), None, 0),
         ];
         assert_eq!(prune(&keep, &runs, at(100)), (vec!["a".to_owned(), "b".to_owned()], None));
+    }
+
+    #[test]
+    fn what_was_asked_for_again_takes_no_place_of_what_failed_and_does_not_stay() {
+        let keep = Keep { succeeded: 9, failed: 1, ttl: None };
+        let again =
+            |name: &str, slot| RunFact { by_schedule: false, ..run(name, Some(slot), Some(Ending::AlreadyRan), 1) };
+        let runs = [run("failed", Some(1), Some(Ending::Failed), 10), again("x", 2), again("y", 3)];
+        assert_eq!(prune(&keep, &runs, at(100)).0, ["x"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Makes the runs of slots: the object a little before its slot or at it, ledger and journal only when the slot is due.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -19,10 +20,13 @@ use crate::controllers::run::RunKey;
 use crate::controllers::run::admit::Admitted;
 use crate::controllers::run::object::{run_object, slot_key};
 use crate::controllers::run::objects::Known;
-use crate::error::Problem;
+use crate::error::{Next, Problem, chain};
 use crate::failpoint;
 use crate::kube_ext::{Created, create_once, delete_exactly};
 use crate::metrics::Started;
+
+/// When a deletion that failed is tried again.
+const DELETE_AGAIN: Duration = Duration::from_mins(1);
 
 /// What came of a slot.
 pub(super) enum Served {
@@ -50,8 +54,10 @@ impl Workflows {
         let (mut runs, mut ahead) = (Vec::new(), Vec::new());
         for mut fact in self.runs.objects.facts(&key.0, &key.1, uid) {
             // A status may be long in coming: the ledger knows at once what has begun.
-            fact.ahead =
-                fact.ahead && self.runs.journal.run_by_name(&key.0, &fact.name).await.map_err(problem)?.is_none();
+            if fact.ahead || !fact.begun {
+                fact.begun = self.runs.journal.run_by_name(&key.0, &fact.name).await.map_err(problem)?.is_some();
+                fact.ahead &= !fact.begun;
+            }
             if fact.ahead { ahead.push(fact) } else { runs.push(fact) }
         }
         Ok((runs, ahead))
@@ -81,24 +87,36 @@ impl Workflows {
         Ok(())
     }
 
-    /// Deletes objects that were made ahead and will not be begun.
-    pub(super) async fn delete_ahead(
-        &self,
-        key: &Key,
-        names: impl Iterator<Item = &str> + Send,
-    ) -> Result<(), Problem> {
+    /// Deletes objects that were made ahead and will not be begun. One that cannot be deleted hinders nothing, as nobody begins
+    /// it: it is tried again.
+    pub(super) async fn delete_ahead(&self, key: &Key, names: impl Iterator<Item = &str> + Send) -> Next {
         let api = self.runs.context.namespaced::<WorkflowRun>(&key.0);
+        let mut next = Next::OnChange;
         for name in names {
             let run = RunKey::new(&key.0, name);
             let Known::Open(object) = self.runs.objects.get(&run) else { continue };
             let preconditions = Preconditions { uid: object.uid(), resource_version: None };
-            let deleted = delete_exactly(&api, name, preconditions, PropagationPolicy::Background).await?;
-            self.runs.objects.forget(&run);
-            if deleted {
-                tracing::info!(namespace = key.0, run = name, "deleted the object of a slot that will not be served");
+            match delete_exactly(&api, name, preconditions, PropagationPolicy::Background).await {
+                Ok(deleted) => {
+                    self.runs.objects.forget(&run);
+                    if deleted {
+                        tracing::info!(
+                            namespace = key.0,
+                            run = name,
+                            "deleted the object of a slot that will not be served"
+                        );
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        namespace = key.0, run = name, error = %chain(&error),
+                        "could not delete the object of a slot that will not be served"
+                    );
+                    next = Next::After(DELETE_AGAIN);
+                }
             }
         }
-        Ok(())
+        next
     }
 
     fn request(&self, key: &Key, slot: Timestamp, period: &str) -> Request {
@@ -129,7 +147,7 @@ impl Workflows {
         }
         let request = self.request(key, due.slot, &due.period);
         self.runs.about_to_make(&run);
-        let made = self.make(&run, workflow, &request).await;
+        let made = self.make(&run, workflow, &request, due.waited).await;
         match &made {
             Ok(Made::Object(_)) => self.runs.just_made(run.clone()),
             Ok(Made::Ahead(_)) => self.runs.made_ahead(run.clone()),
@@ -144,7 +162,7 @@ impl Workflows {
             Made::Not(served) => return Ok(served),
         };
         failpoint::hit("slot-run-created");
-        if new {
+        if new && !due.waited {
             let late = context.clock.now().duration_since(due.slot).saturating_sub(validate::jitter_of(workflow));
             context.metrics.skew(Started::Run, late);
         }
@@ -153,7 +171,7 @@ impl Workflows {
     }
 
     /// Begins the journal of a run and makes its object.
-    async fn make(&self, run: &RunKey, workflow: &Workflow, request: &Request) -> Result<Made, Problem> {
+    async fn make(&self, run: &RunKey, workflow: &Workflow, request: &Request, waited: bool) -> Result<Made, Problem> {
         let ahead = match self.runs.objects.get(run) {
             Known::Open(object) if is_ahead(&object) => Some(object),
             _ => None,
@@ -167,7 +185,10 @@ impl Workflows {
         if let Some(object) = ahead {
             return Ok(Made::Ahead(object));
         }
-        let object = run_object(run, request, &workflow.uid().unwrap_or_default(), run_id);
+        let mut object = run_object(run, request, &workflow.uid().unwrap_or_default(), run_id);
+        if waited {
+            object.annotations_mut().insert(labels::WAITED.to_owned(), "true".to_owned());
+        }
         let made = create_once(&self.runs.context.client, &object).await?;
         let (Created::New(object) | Created::Existing(object)) = &made;
         // The watch will show it; the first Job need not wait for that.

@@ -36,6 +36,7 @@ pub(super) struct Written {
 
 /// A Workflow that was seen to: until it changes or the time has come, there is nothing to do but to tell how its runs are.
 pub(super) struct Settled {
+    uid: Option<String>,
     generation: Option<i64>,
     until: Option<Timestamp>,
 }
@@ -76,6 +77,7 @@ impl Workflows {
         let runnable = validate::runnable(&workflow, runbook.as_deref(), image).map_err(|error| error.problem());
         let (rules, schedule) = rules(&workflow);
         let observed = observed(&workflow, before.as_ref(), now);
+        let taken_away = taken_away(before.as_ref(), &observed, validate::jitter_of(&workflow), &runs);
         let mut found = Found {
             generation: workflow.metadata.generation,
             requested_at: workflow.annotations().get(labels::RECONCILE_REQUESTED_AT).map(String::as_str),
@@ -90,37 +92,28 @@ impl Workflows {
             runs: &[],
             now,
         };
-        let (mut next, mut failed, mut prune, mut started) = (Next::OnChange, None, Vec::new(), false);
-        let mut wake = None;
-        if let Some(rules) = rules {
-            let decision = Self::decide(&workflow, before.as_ref(), &rules, &observed, &runs, now);
-            found.next_slot = decision.next_slot;
-            found.skipped.clone_from(&decision.skipped);
-            found.queued.clone_from(&decision.queued);
-            found.served = decision.served;
+        let (mut wake, mut prune, mut begun) = (None, Vec::new(), Begun::default());
+        let next = if let Some(rules) = rules {
+            let known = runs.clone();
+            let decide = |stuck| Self::decide(&workflow, before.as_ref(), &rules, &observed, (&known, stuck), now);
+            let mut decision = decide(None);
             let period = |slot| period_of(&workflow.spec, slot);
             let to_come = ahead::ahead(&rules, &runs, &made_ahead, &decision, &period, now);
+            let deleted = self.delete_ahead(key, to_come.delete.iter().map(String::as_str)).await;
+            begun = self.start_all(key, &workflow, &decision.start, &mut runs).await;
             wake = decision.wake.into_iter().chain(to_come.wake).min();
-            next = until(wake, now);
-            prune.clone_from(&decision.prune);
-            self.delete_ahead(key, to_come.delete.iter().map(String::as_str)).await?;
-            let starting = (!decision.start.is_empty()).then(|| context.pace.start(&key.0));
-            for due in &decision.start {
-                match self.start(key, &workflow, due, &runs).await {
-                    Ok(served) => {
-                        started = true;
-                        settle(&mut found, &mut runs, served, due, &uid);
-                    }
-                    Err(problem) => {
-                        // A slot waits for its Runbook as long as its deadline allows; a spec that cannot run waits for its
-                        // change. Later slots wait with it, so that they stay in order.
-                        next = next.sooner(until(Some(due.until.saturating_add(SECOND).unwrap_or(due.until)), now));
-                        failed = Some(problem);
-                        break;
-                    }
-                }
+            if let Some((due, _)) = &begun.stuck {
+                // A slot waits for its Runbook as long as its deadline allows; a spec that cannot run waits for its change.
+                wake = wake.into_iter().chain(due.until.checked_add(SECOND)).min();
+                // What was decided about later slots was decided as if it had started.
+                decision = decide(Some(due.slot));
             }
-            drop(starting);
+            found.next_slot = decision.next_slot;
+            found.served = decision.served.max(begun.served);
+            let skipped = begun.taken.iter().chain(&decision.skipped).cloned();
+            found.skipped = taken_away.into_iter().chain(skipped).collect();
+            found.queued.clone_from(&decision.queued);
+            prune.clone_from(&decision.prune);
             if let Some((slot, period)) = to_come.make.filter(|_| found.runnable.is_ok())
                 && let Err(error) = self.make_ahead(key, &workflow, slot, &period).await
             {
@@ -129,23 +122,32 @@ impl Workflows {
                     "could not make the object of a slot to come; it is made when the slot is due"
                 );
             }
-            self.replace(key, &decision).await?;
+            if found.runnable.is_ok() {
+                // Nothing is cancelled for what could not be started in its place.
+                self.replace(key, &decision).await?;
+            }
+            until(wake, now).sooner(deleted)
         } else {
             // A schedule that cannot be read gives no slots.
-            self.delete_ahead(key, made_ahead.iter().map(|fact| fact.name.as_str())).await?;
-        }
+            found.skipped = taken_away.into_iter().chain(dropped(before.as_ref())).collect();
+            self.delete_ahead(key, made_ahead.iter().map(|fact| fact.name.as_str())).await
+        };
         self.arm(key, found.next_slot);
+        let failed = begun.stuck.map(|(_, problem)| problem);
         let seen_to = failed.is_none() && found.runnable.is_ok() && found.queued.is_empty();
         if seen_to && context.pace.is_busy(&key.0) {
-            let settled = Settled { generation: workflow.metadata.generation, until: wake };
+            let settled = Settled { uid: workflow.uid(), generation: workflow.metadata.generation, until: wake };
             self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), settled);
         }
         found.runs = &runs;
-        if !self.summarize(key, &workflow, before.as_ref(), &found, started).await? {
+        if !self.summarize(key, &workflow, before.as_ref(), &found, begun.any).await? {
             return failed.map_or(Ok(next.sooner(Next::After(pace::LONGEST))), Err);
         }
         // What is deleted was told in the status before.
         self.prune(key, &prune).await?;
+        // What a person asked for and could not be begun may be, now that something has changed.
+        let refused = runs.iter().filter(|run| !run.begun);
+        refused.for_each(|run| self.runs.queue.push(RunKey::new(&key.0, &run.name)));
         match failed {
             Some(Problem { class: Class::Waiting { .. } | Class::Invalid, .. }) | None => {}
             Some(problem) => return Err(problem),
@@ -157,21 +159,40 @@ impl Workflows {
         }
     }
 
+    /// Starts what is due, oldest slot first, until one cannot be started: later slots wait with it, so that they stay in order.
+    async fn start_all(&self, key: &Key, workflow: &Workflow, due: &[Due], runs: &mut Vec<RunFact>) -> Begun {
+        let mut begun = Begun::default();
+        let _starting = (!due.is_empty()).then(|| self.runs.context.pace.start(&key.0));
+        for due in due {
+            match self.start(key, workflow, due, runs).await {
+                Ok(served) => {
+                    begun.any |= matches!(served, Served::Run(_));
+                    begun.settle(served, due, runs, workflow.metadata.uid.as_deref().unwrap_or_default());
+                }
+                Err(problem) => {
+                    begun.stuck = Some((due.clone(), problem));
+                    break;
+                }
+            }
+        }
+        begun
+    }
+
     /// Forgets a Workflow that is not there any more.
     async fn gone(&self, key: &Key) -> Result<Next, Problem> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.arm(key, None);
         let (_, ahead) = self.runs_of(key, "").await?;
-        self.delete_ahead(key, ahead.iter().map(|fact| fact.name.as_str())).await?;
-        Ok(Next::OnChange)
+        Ok(self.delete_ahead(key, ahead.iter().map(|fact| fact.name.as_str())).await)
     }
 
     /// Puts a Workflow off that was seen to while other runs of its namespace are being started.
     fn put_off(&self, key: &Key, workflow: &Workflow, now: Timestamp) -> Option<Next> {
         let mut all = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
         let settled = all.remove(key)?;
-        let holds = settled.generation == workflow.metadata.generation && settled.until.is_none_or(|until| now < until);
+        let same = settled.uid == workflow.uid() && settled.generation == workflow.metadata.generation;
+        let holds = same && settled.until.is_none_or(|until| now < until);
         if !holds || !self.defer(key) {
             return None;
         }
@@ -216,7 +237,7 @@ impl Workflows {
         status: Option<&WorkflowStatus>,
         rules: &Rules,
         observed: &ScheduleObserved,
-        runs: &[RunFact],
+        (runs, stuck): (&[RunFact], Option<Timestamp>),
         now: Timestamp,
     ) -> Decision {
         let queued: Vec<_> = status.and_then(|s| s.queued.as_ref()).into_iter().flatten().map(|q| q.time.0).collect();
@@ -226,6 +247,7 @@ impl Workflows {
             last_missed: status.and_then(|s| s.missed.as_ref()).map(|missed| missed.time.0),
             queued: &queued,
             runs,
+            stuck,
         };
         decide(rules, &past, &|slot| period_of(&workflow.spec, slot), now)
     }
@@ -287,7 +309,8 @@ impl Workflows {
         if let Some(made) = patch_status_if_changed(&api, &key.1, before, &next).await? {
             let reference = object_reference(workflow);
             for told in status::events(before, &next, &found.skipped) {
-                context.events.publish(&reference, told.kind, &told.reason, "Schedule", &told.note).await;
+                let events = if told.by_itself { context.events.by_itself() } else { context.events.clone() };
+                events.publish(&reference, told.kind, &told.reason, "Schedule", &told.note).await;
             }
             for skipped in &found.skipped {
                 context.metrics.slots_skipped(skipped.reason, skipped.count);
@@ -313,37 +336,85 @@ fn rules(workflow: &Workflow) -> (Option<Rules>, Option<Result<(), Problem>>) {
     }
 }
 
-/// Since when the schedule holds as it is. A Workflow never seen before has its slots since its creation.
+/// Since when the schedule holds as it is: its last edit, which may be a while ago if nobody was there to see it. A Workflow
+/// never seen before has its slots since its creation, whatever a former one of its name left in the status.
 fn observed(workflow: &Workflow, status: Option<&WorkflowStatus>, now: Timestamp) -> ScheduleObserved {
     let hash = validate::schedule_hash(&workflow.spec);
     let before = status.and_then(|status| status.schedule_observed.as_ref());
-    match before {
-        Some(before) if before.hash == hash => before.clone(),
-        Some(_) => ScheduleObserved { hash, time: Time(whole_seconds(now)) },
-        None => {
-            let created = workflow.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-            ScheduleObserved { hash, time: Time(whole_seconds(created)) }
-        }
-    }
+    let created = workflow.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    let since = match before {
+        Some(before) if before.time.0 < whole_seconds(created) => created,
+        Some(before) if before.hash == hash => return before.clone(),
+        Some(before) => last_edit(workflow).unwrap_or(now).min(now).max(before.time.0),
+        None => created,
+    };
+    ScheduleObserved { hash, time: Time(whole_seconds(since)) }
+}
+
+/// When a Workflow itself, not its status, was last written.
+fn last_edit(workflow: &Workflow) -> Option<Timestamp> {
+    let writes = workflow.metadata.managed_fields.iter().flatten().filter(|write| write.subresource.is_none());
+    writes.filter_map(|write| write.time.as_ref()).map(|time| time.0).max()
+}
+
+/// The slot that was due, or about to be, when an edit of the schedule took it away: what the status called next, unless it
+/// was served since.
+fn taken_away(
+    before: Option<&WorkflowStatus>,
+    observed: &ScheduleObserved,
+    jitter: SignedDuration,
+    runs: &[RunFact],
+) -> Option<Skipped> {
+    let before = before?;
+    let known = before.schedule_observed.as_ref()?;
+    let slot = before.next_schedule_time.as_ref()?.0.checked_sub(jitter).ok()?;
+    let edited = known.hash != observed.hash && slot > known.time.0 && slot <= observed.time.0;
+    let told = [before.last_schedule_time.as_ref(), before.missed.as_ref().map(|missed| &missed.time)];
+    let served = runs.iter().any(|run| run.slot == Some(slot)) || told.into_iter().flatten().any(|time| time.0 >= slot);
+    (edited && !served).then(|| Skipped::one(slot, reason::SCHEDULE_CHANGED))
 }
 
 fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-/// Takes up what came of a slot.
-fn settle(found: &mut Found<'_>, runs: &mut Vec<RunFact>, served: Served, due: &Due, uid: &str) {
-    match served {
-        Served::Run(run) => {
-            found.served = found.served.max(Some(due.slot));
-            let fact = RunFact::of(&run).seen_by(uid);
-            if runs.iter().all(|other| other.name != fact.name) {
-                runs.push(fact);
+/// What came of the slots that were due.
+#[derive(Default)]
+struct Begun {
+    /// At least one has its run by this pass.
+    any: bool,
+    /// The latest that has its run.
+    served: Option<Timestamp>,
+    /// Those whose name is taken.
+    taken: Vec<Skipped>,
+    /// The first that could not be started, and why; nothing was done about later ones.
+    stuck: Option<(Due, Problem)>,
+}
+
+impl Begun {
+    fn settle(&mut self, served: Served, due: &Due, runs: &mut Vec<RunFact>, uid: &str) {
+        match served {
+            Served::Run(run) => {
+                self.served = self.served.max(Some(due.slot));
+                let fact = RunFact { begun: true, ..RunFact::of(&run).seen_by(uid) };
+                if runs.iter().all(|other| other.name != fact.name) {
+                    runs.push(fact);
+                }
             }
+            Served::Before => self.served = self.served.max(Some(due.slot)),
+            Served::Taken => self
+                .taken
+                .push(Skipped { period: Some(due.period.clone()), ..Skipped::one(due.slot, reason::NAME_TAKEN) }),
         }
-        Served::Before => found.served = found.served.max(Some(due.slot)),
-        Served::Taken => found.skipped.push(Skipped { count: 1, latest: due.slot, reason: reason::NAME_TAKEN }),
     }
+}
+
+/// The slots that waited under a schedule that cannot be read any more.
+fn dropped(before: Option<&WorkflowStatus>) -> Option<Skipped> {
+    let waited: Vec<_> = before.and_then(|status| status.queued.as_deref()).unwrap_or_default().iter().collect();
+    let latest = waited.iter().map(|queued| queued.time.0).max();
+    let skipped = |latest| Skipped { count: waited.len(), ..Skipped::one(latest, reason::SCHEDULE_CHANGED) };
+    latest.map(skipped)
 }
 
 /// When to look again.

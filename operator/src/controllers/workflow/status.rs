@@ -8,7 +8,7 @@ use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::runbook::Resolved;
 use ntro_crds::workflow::{ActiveRun, Missed, QueuedSlot, ScheduleObserved};
 
-use super::decide::{Queued, Skipped, reason};
+use super::decide::{EARLIER_SLOT, Queued, Skipped, reason};
 use super::facts::{Ending, RunFact};
 use crate::error::{Class, Problem};
 
@@ -114,7 +114,7 @@ fn active(runs: &[RunFact]) -> Option<Vec<ActiveRun>> {
 }
 
 fn latest(before: Option<Time>, runs: &[RunFact], ending: Ending) -> Option<Time> {
-    let ended = runs.iter().filter(|run| run.ending == Some(ending)).filter_map(|run| run.completed);
+    let ended = runs.iter().filter(|run| run.ours && run.ending == Some(ending)).filter_map(|run| run.completed);
     before.map(|time| time.0).into_iter().chain(ended).max().map(time)
 }
 
@@ -156,7 +156,7 @@ fn set_conditions(list: &mut Vec<Condition>, found: &Found<'_>) {
 }
 
 fn counts(run: &RunFact) -> bool {
-    run.ending.is_some_and(|ending| ending != Ending::AlreadyRan)
+    run.ours && run.ending.is_some_and(|ending| ending != Ending::AlreadyRan)
 }
 
 /// A failed run does not make its Workflow unready: this speaks only of whether a run could be started.
@@ -171,23 +171,33 @@ fn readiness(found: &Found<'_>) -> (Readiness, &'static str, String) {
     if found.suspended {
         return (Readiness::Ready, "Suspended", format!("version {version} can be run; the schedule is suspended"));
     }
+    if found.schedule.is_some() && found.next_slot.is_none() {
+        let message = format!("version {version} can be run; the schedule has no slots any more: see notAfter");
+        return (Readiness::Ready, "ScheduleEnded", message);
+    }
     (Readiness::Ready, "Available", format!("version {version} can be run"))
 }
 
-/// A reason in words.
-fn explained(reason: &str) -> &str {
+/// A reason in words; `behind` is the run it is about.
+fn explained(reason: &str, behind: Option<&str>) -> String {
+    let run = match behind {
+        None | Some(EARLIER_SLOT) => format!("{EARLIER_SLOT} of the same period"),
+        Some(run) => format!("run {run} of the same period"),
+    };
     match reason {
-        reason::DEADLINE_EXCEEDED => "it could not be started within startingDeadlineSeconds",
-        reason::SUPERSEDED => "a later slot was due as well",
-        reason::POLICY_SKIP => "it was missed, and missedRunPolicy is Skip",
-        reason::UNFINISHED => "a run of its period is unfinished",
-        reason::WAITING => "a run of its period waits for a person at a gate, or for something else outside",
-        reason::REPLACING => "that run is being cancelled",
-        reason::CLOCK_SET_BACK => "it was due, and the clock has been set back since",
-        reason::QUEUE_FULL => "as many slots wait as maxQueuedRuns allows",
-        reason::SCHEDULE_CHANGED => "the schedule was edited, or suspended, while it waited",
-        reason::NAME_TAKEN => "a run that is none of this Workflow has its name",
-        other => other,
+        reason::DEADLINE_EXCEEDED => "it could not be started within startingDeadlineSeconds".to_owned(),
+        reason::SUPERSEDED => "a later slot was due as well".to_owned(),
+        reason::POLICY_SKIP => "it was missed, and missedRunPolicy is Skip".to_owned(),
+        reason::UNFINISHED => format!("{run} is unfinished"),
+        reason::WAITING => format!("{run} waits for a person at a gate, or for something else outside"),
+        reason::BLOCKED => format!("{run} is blocked until a person retries or cancels it"),
+        reason::REPLACING => format!("{run} is being cancelled"),
+        reason::NOT_STARTED => "it could not be started yet, the condition Ready says why".to_owned(),
+        reason::CLOCK_SET_BACK => "it was due, and the clock has been set back since".to_owned(),
+        reason::QUEUE_FULL => format!("{run} is unfinished, and as many slots wait as maxQueuedRuns allows"),
+        reason::SCHEDULE_CHANGED => "the schedule was edited, or suspended, while it waited".to_owned(),
+        reason::NAME_TAKEN => "a run that is none of this Workflow has its name".to_owned(),
+        other => other.to_owned(),
     }
 }
 
@@ -205,22 +215,24 @@ pub struct Told {
     pub reason: String,
     /// One sentence.
     pub note: String,
+    /// It is about a slot: never one with another of the same reason, which was about another slot.
+    pub by_itself: bool,
 }
 
 /// What the change of a status is worth telling: slots that gave no run, slots that wait, and a Ready that changed.
 pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus, skipped: &[Skipped]) -> Vec<Told> {
     let mut told = Vec::new();
-    for Skipped { count, latest, reason } in skipped {
+    for Skipped { count, latest, reason, period, behind } in skipped {
         let slots = if *count == 1 { "slot".to_owned() } else { format!("{count} slots up to") };
-        let note = format!("{slots} {latest} gave no run: {}", explained(reason));
-        told.push(Told { kind: EventType::Warning, reason: (*reason).to_owned(), note });
+        let period = period.as_ref().map(|period| format!(" for {period}")).unwrap_or_default();
+        let note = format!("{slots} {latest}{period} gave no run: {}", explained(reason, behind.as_deref()));
+        told.push(Told { kind: EventType::Warning, reason: (*reason).to_owned(), note, by_itself: true });
     }
     let known = previous.and_then(|p| p.queued.as_deref()).unwrap_or_default();
     let new = next.queued.iter().flatten().filter(|slot| known.iter().all(|known| known.time != slot.time));
-    for slot in new {
-        let note =
-            format!("slot {} waits for {} of the same period: {}", slot.time.0, slot.behind, explained(&slot.reason));
-        told.push(Told { kind: EventType::Normal, reason: "Queued".to_owned(), note });
+    for QueuedSlot { time, period, behind, reason } in new {
+        let note = format!("slot {} for {period} waits: {}", time.0, explained(reason, Some(behind)));
+        told.push(Told { kind: EventType::Normal, reason: "Queued".to_owned(), note, by_itself: true });
     }
     let ready = |status: &WorkflowStatus| {
         let condition = status.conditions.iter().flatten().find(|c| c.type_ == conditions::READY).cloned();
@@ -233,7 +245,7 @@ pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus, skipped:
         // What only waits for something else is no cause for worry.
         let stalled = next.conditions.iter().flatten().any(|c| c.type_ == conditions::STALLED);
         let kind = if status == "True" || !stalled { EventType::Normal } else { EventType::Warning };
-        told.push(Told { kind, reason, note });
+        told.push(Told { kind, reason, note, by_itself: false });
     }
     told
 }

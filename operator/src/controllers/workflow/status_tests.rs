@@ -1,3 +1,4 @@
+use super::super::facts::Standing;
 use super::*;
 
 fn at(second: i64) -> Timestamp {
@@ -38,7 +39,8 @@ fn run(name: &str, ending: Option<Ending>, completed: Option<i64>) -> RunFact {
         slot: None,
         by_schedule: false,
         ahead: false,
-        waiting: false,
+        begun: true,
+        standing: Standing::UnderWay,
         created: Some(at(1)),
         ending,
         completed: completed.map(at),
@@ -94,7 +96,7 @@ fn invalid_stalls_and_waiting_reconciles() {
 
 #[test]
 fn missed_slots_add_up_and_each_is_told_once() {
-    let missed = |count, latest, reason| Skipped { count, latest: at(latest), reason };
+    let missed = |count, latest, reason| Skipped { count, ..Skipped::one(at(latest), reason) };
     let first = Found { skipped: vec![missed(3, 600, reason::DEADLINE_EXCEEDED)], ..found(&[]) };
     let before = next(None, &first);
     let both = vec![missed(1, 660, reason::QUEUE_FULL), missed(1, 540, reason::DEADLINE_EXCEEDED)];

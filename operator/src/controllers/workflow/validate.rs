@@ -134,9 +134,10 @@ mod tests {
             (serde_json::json!({"schedule": "0 8 5 * *", "timeZone": "Europe/Lunnon"}), "timeZone `Europe/Lunnon`"),
             (serde_json::json!({"schedules": ["0 8 5 * *", "0 8 * *"]}), "has 4 fields"),
             (
-                serde_json::json!({"schedule": "@daily", "calendar": {"holidays": ["2026-13-01"]}}),
+                serde_json::json!({"schedule": "@daily", "calendar": {"businessDays": [1], "holidays": ["2026-13-01"]}}),
                 "calendar.holidays[0]",
             ),
+            (serde_json::json!({"schedule": "@daily", "calendar": {"weekend": ["Friday"]}}), "without businessDays"),
             (serde_json::json!({"schedule": "0 8 1 * *", "calendar": {"businessDays": [23]}}), "never fires"),
             (
                 serde_json::json!({"schedule": "@daily", "period": {"unit": "Day", "timeZone": "Mars"}}),
