@@ -154,15 +154,17 @@ pub enum Workflow {
     Get(Named),
     /// Start a run now.
     Run(WorkflowRun),
-    /// Show when runs are due next.
+    /// Show when runs are due next: of a workflow of the tenant, or of manifests, which need no cluster.
     ///
     /// Example: ntro workflow next examples/manifests/workflow.yaml -n 12
     Next(WorkflowNext),
     /// Start the runs of past slots of the schedule that have none, oldest first.
     ///
     /// Each slot gives one run, however often it is asked for: an interrupted backfill is gone on with by the same command.
+    /// It waits for the runs, and says by the exit code what became of them (0 all succeeded or ran before, 3 some failed,
+    /// were cancelled, are blocked or were refused, 7 none of these, but some wait for a person, 124 `--timeout` passed).
     ///
-    /// Example: ntro workflow backfill nav-monthly --tenant acme-fund-admin --from 2026-01-01 --to 2026-07-01 --dry-run
+    /// Example: ntro workflow backfill nav-monthly --tenant acme-fund-admin --from 2026-01-01 --to 2026-06-30 --dry-run
     Backfill(WorkflowBackfill),
     /// Stop scheduling new runs; runs that have started go on.
     Suspend(Named),
@@ -182,7 +184,7 @@ pub struct WorkflowCreate {
     /// Name of the Workflow; default: `<runbook slug>` shortened, or with a hash of the entity if that is taken by another entity.
     #[arg(long, value_name = "NAME", requires = "entity")]
     pub name: Option<String>,
-    /// Cron schedule with five fields, e.g. `0 8 5 * *`.
+    /// Cron schedule with five fields, e.g. `0 8 5 * *`, or an alias such as `@monthly`. `H` in a field is a value that follows from the names of tenant and workflow, so that many do not start at once, e.g. `H 8 5 * *`.
     #[arg(long, value_name = "CRON", requires = "entity")]
     pub schedule: Option<String>,
     /// IANA time zone of the schedule; default UTC.
@@ -243,10 +245,10 @@ pub struct WorkflowRun {
 /// `ntro workflow next`.
 #[derive(Debug, Args)]
 pub struct WorkflowNext {
-    /// Name of a workflow of the tenant, or a YAML file with a Workflow, which needs no cluster.
+    /// Name of a workflow of the tenant; or a file with Workflows (YAML documents or JSON, also a List), a directory with such files (`./manifests`: its `*.yaml`, `*.yml`, `*.json`), or `-` for standard input.
     #[arg(value_name = "PATH|NAME")]
     pub what: String,
-    /// How many.
+    /// How many, of each workflow.
     #[arg(long, short = 'n', default_value_t = 5, value_name = "N")]
     pub count: usize,
     /// Those after this date or time; default: now.
@@ -259,15 +261,18 @@ pub struct WorkflowNext {
 pub struct WorkflowBackfill {
     /// Name of the workflow.
     pub name: String,
-    /// First moment: a date in the schedule's zone (2026-01-31) or a time (2026-01-31T08:00:00Z).
+    /// First moment: a date (2026-01-31), which counts from its start in the schedule's zone, or a time (2026-01-31T08:00:00Z).
     #[arg(long, value_name = "TIME")]
     pub from: String,
-    /// Last moment; default: now.
+    /// Last moment: a date, which counts to its end in the schedule's zone, or a time; default: now.
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
     /// How many runs may be on the way at a time. Those that wait for a person do not count.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = parallel)]
     pub max_parallel: usize,
+    /// How long to wait for the runs, e.g. `2h`; default: until all have ended or wait for a person. What was started goes on afterwards.
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
     /// Show the slots and start nothing; with -o yaml the runs that would be created.
     #[arg(long)]
     pub dry_run: bool,

@@ -33,7 +33,8 @@ BAD = [
     ({"schedule": "0 8 5 * *", "timeZone": "Europe/Lunnon"}, "`Europe/Lunnon` is not a time zone"),
     ({"schedule": "0 0 31 2 *"}, "never fires"),
     ({"schedule": "0 8 1 * *", "calendar": {"businessDays": [23]}}, "never fires"),
-    ({"schedule": "@daily", "calendar": {"holidays": ["2026-13-01"]}}, "calendar.holidays[0]"),
+    ({"schedule": "@daily", "calendar": {"businessDays": [1], "holidays": ["2026-13-01"]}}, "calendar.holidays[0]"),
+    ({"schedule": "@daily", "timeZone": "europe/london"}, "it is written `Europe/London`"),
     ({"schedule": "@daily", "period": {"unit": "Day", "timeZone": "Mars/Base"}}, "`Mars/Base` is not a time zone"),
 ]
 
@@ -62,6 +63,7 @@ REFUSED = [
     ({"schedule": "@daily", "maxMissedRuns": 3}, "missedRunPolicy All"),
     ({"schedule": "@daily", "maxQueuedRuns": 3}, "concurrencyPolicy Queue"),
     ({"schedule": "@daily", "calendar": {"businessDays": [0]}}, "counted from 1"),
+    ({"schedule": "@daily", "calendar": {"holidays": ["2026-12-25"]}}, "need businessDays"),
     ({"schedule": "@daily", "startingDeadlineSeconds": 0}, "startingDeadlineSeconds"),
     ({"schedule": "@daily", "runTemplate": {"labels": {"app": "x"}}}, "labels of runs begin with"),
 ]
@@ -81,12 +83,14 @@ def test_the_api_server_refuses_what_contradicts_itself(tenant: Tenant) -> None:
 
 @dataclass
 class Tick:
-    """Workflows that are due in the same minute, each behind an unfinished run of the slot's period."""
+    """Workflows that are due in the same minute, each behind an unfinished run of the slot's period; one has its slot asked for."""
 
     due: datetime
     forbid: Run
     queue: Run
+    broken: Run
     replace: Run
+    asked: str
 
     def slot(self, behind: Run) -> Run:
         return Run(behind.tenant, slot_of(self.workflow(behind), self.due))
@@ -97,28 +101,38 @@ class Tick:
 
 @pytest.fixture(scope="module")
 def tick(tenant: Tenant, make: Make, outside: Outside) -> Tick:
-    due = in_a_minute(25)
+    due = in_a_minute(45)
     period = (due.replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
     hold = f"replace-{tenant.slug}"
     holding = {"url": outside.url, "key": hold, "hold_prepare": hold, "gate": False}
     names = [
-        make(gate=True, schedule=cron(due), period={"unit": "Month"}),
+        make(gate=True, schedules=[cron(due), cron(due + timedelta(minutes=1))], period={"unit": "Month"}),
+        make(gate=True, schedule=cron(due), concurrencyPolicy="Queue"),
         make(gate=True, schedule=cron(due), concurrencyPolicy="Queue"),
         make(schedule=cron(due), concurrencyPolicy="Replace", config=holding),
     ]
     runs = [tenant.start(name, "--period", period) for name in names]
-    runs[0].reach("Waiting")
-    runs[1].reach("Waiting")
+    asked = make(schedule=cron(due))
+    backfill(tenant, asked, slot_of(asked, due), f"{due:%Y-%m-%dT%H:%M:00Z}", period, tenant.runner).ok()
+    for run in runs[:3]:
+        run.reach("Waiting")
     outside.wait_reached(hold)
     assert datetime.now(UTC) < due, "the minute came before everything was made"
-    return Tick(due, *runs)
+    return Tick(due, *runs, asked)
 
 
 def test_forbid_skips_behind_a_waiting_run_and_says_so(tenant: Tenant, tick: Tick) -> None:
     name = tick.workflow(tick.forbid)
-    missed = wait_for("the slot is skipped", lambda: status(tenant, name).get("missed"), timeout=120)
-    assert (missed["count"], missed["reason"]) == (1, "RunWaiting")
-    wait_for("people are told", lambda: any(r == "RunWaiting" and "waits for a person" in note for r, note in events(tenant, name)))
+    wait_for("both slots are skipped", lambda: status(tenant, name).get("missed", {}).get("count") == 2, timeout=180)
+    assert status(tenant, name)["missed"]["reason"] == "RunWaiting"
+
+    def told(slot: datetime) -> bool:
+        """An Event of its own: which slot, of which period, behind which run."""
+        words = [f"slot {slot:%Y-%m-%dT%H:%M:00Z} for ", f"run {tick.forbid.name} ", "waits for a person"]
+        return any(r == "RunWaiting" and all(word in note for word in words) for r, note in events(tenant, name))
+
+    for slot in (tick.due, tick.due + timedelta(minutes=1)):
+        wait_for(f"people are told of {slot}", lambda slot=slot: told(slot))
     assert [r["metadata"]["name"] for r in runs(tenant, name)] == [tick.forbid.name]
 
 
@@ -135,6 +149,45 @@ def test_queue_waits_behind_its_period_and_starts_when_that_has_ended(tenant: Te
     second.reach("Succeeded")
     wait_for("nothing is queued", lambda: "queued" not in status(tenant, name))
     assert "missed" not in status(tenant, name)
+
+
+def test_a_queued_slot_that_cannot_be_started_waits_until_it_can(tenant: Tenant, tick: Tick) -> None:
+    name = tick.workflow(tick.broken)
+    wait_for("the slot is queued", lambda: status(tenant, name).get("queued"), timeout=120)
+    good = tenant.get("nwf", name)["spec"]["config"]
+
+    def set_gate(gate: object) -> None:
+        patch = {"spec": {"config": {**good, "gate": gate}}}
+        tenant.kubectl("patch", "nwf", name, "--type=merge", "-p", json.dumps(patch)).ok()
+
+    set_gate("perhaps")
+    wait_for("it is stalled", lambda: condition(tenant, name, "Stalled"))
+    tick.broken.approve()
+    tick.broken.reach("Succeeded")
+    wait_for("the slot still waits", lambda: [q["reason"] for q in status(tenant, name).get("queued", [])] == ["NotStarted"])
+    set_gate(False)
+    tick.slot(tick.broken).reach("Succeeded")
+    wait_for("nothing is queued", lambda: "queued" not in status(tenant, name))
+    assert "missed" not in status(tenant, name)
+
+
+def test_a_slot_that_a_person_asked_for_before_it_was_due_has_that_run(tenant: Tenant, tick: Tick, outside: Outside) -> None:
+    run = Run(tenant, slot_of(tick.asked, tick.due))
+    run.reach("Succeeded", timeout=180)
+    assert run.object()["spec"]["request"]["trigger"]["initiator"] == tenant.runner.name
+    assert datetime.fromisoformat(run.jobs()[0]["metadata"]["creationTimestamp"]) >= tick.due
+    wait_for("nothing is queued", lambda: "queued" not in status(tenant, tick.asked))
+    assert "missed" not in status(tenant, tick.asked) and len(runs(tenant, tick.asked)) == 1
+    assert outside.effects(f"{tick.asked}/") == [f"{tick.asked}/prepare"]
+
+
+def test_a_run_that_was_refused_begins_when_its_workflow_is_put_right(tenant: Tenant, make: Make, outside: Outside) -> None:
+    name = make(config={"url": outside.url, "key": "refused", "gate": "perhaps"})
+    run = tenant.start(name)
+    wait_for("it is refused", lambda: any(c["type"] == "Stalled" for c in run.status().get("conditions", [])))
+    patch = {"spec": {"config": {"gate": False}}}
+    tenant.kubectl("patch", "nwf", name, "--type=merge", "-p", json.dumps(patch)).ok()
+    run.reach("Succeeded")
 
 
 def test_replace_cancels_and_starts_when_the_old_pod_is_gone(tenant: Tenant, tick: Tick, outside: Outside) -> None:
@@ -157,7 +210,7 @@ def test_an_edit_never_starts_what_was_due_before_it(tenant: Tenant, make: Make)
 
 def test_backfill_gives_each_slot_one_run_however_often_it_is_asked_for(tenant: Tenant, make: Make, outside: Outside) -> None:
     name = make(schedule="0 8 5 * *", timeZone="Europe/London")
-    args = ("workflow", "backfill", name, "--from", "2026-05-01", "--to", "2026-08-01")
+    args = ("workflow", "backfill", name, "--from", "2026-05-05", "--to", "2026-07-05")
     plan = tenant.ntro(*args, "--dry-run", person=tenant.runner).ok().out
     assert plan.count("to be started") == 3 and "2026-04" in plan and f"{name}-20260505t0700z" in plan
     assert runs(tenant, name) == []
@@ -168,6 +221,11 @@ def test_backfill_gives_each_slot_one_run_however_often_it_is_asked_for(tenant: 
     found = runs(tenant, name)
     assert [r["spec"]["request"]["context"]["period"] for r in found] == ["2026-04", "2026-05", "2026-06"]
     assert {r["spec"]["request"]["trigger"]["initiator"] for r in found} == {tenant.runner.name}
+    assert len(outside.effects(f"{name}/")) == 3
+    # The ledger outlives the objects.
+    tenant.kubectl("delete", "nrun", *(r["metadata"]["name"] for r in found)).ok()
+    later = tenant.ntro(*args, "-o", "json", person=tenant.runner).json
+    assert later == {"slots": 3, "started": 0, "before": 3, "succeeded": 0, "waiting": 0, "failed": 0}
     assert len(outside.effects(f"{name}/")) == 3
 
 
@@ -196,7 +254,6 @@ def test_a_backfill_of_what_is_no_slot_is_refused(tenant: Tenant, make: Make) ->
     table = [
         ("20260606t0800z", "2026-06-06T08:00:00Z", "2026-05", "NotASlot"),
         ("20260605t0800z", "2026-06-05T08:00:00Z", "2026-06", "PeriodMismatch"),
-        ("20990605t0800z", "2099-06-05T08:00:00Z", "2099-05", "SlotNotDue"),
     ]
     for suffix, slot, period, reason in table:
         run = f"{name}-{suffix}"
@@ -204,6 +261,12 @@ def test_a_backfill_of_what_is_no_slot_is_refused(tenant: Tenant, make: Make) ->
         wait_for(f"{run} is stalled", lambda run=run: any(c["type"] == "Stalled" for c in Run(tenant, run).status().get("conditions", [])))
         assert any(c["reason"] == reason for c in Run(tenant, run).status()["conditions"]), (run, reason)
         assert Run(tenant, run).jobs() == []
+
+
+def test_a_period_of_another_length_is_refused(tenant: Tenant, make: Make) -> None:
+    run = tenant.start(make(period={"unit": "Month"}), "--period", "2026-Q4")
+    wait_for("it is stalled", lambda: any(c["reason"] == "PeriodInvalid" for c in run.status().get("conditions", [])))
+    assert tenant.ntro("workflow", "run", make(), "--period", "2026-13").code != 0
 
 
 def test_a_pod_that_cannot_start_blocks_its_run(tenant: Tenant, make: Make) -> None:

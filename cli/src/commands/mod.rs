@@ -1,10 +1,13 @@
 //! One file a command group; each command is a function of its arguments, the cluster and the printer.
 
 mod act;
+mod backfill;
 mod check;
 mod columns;
+mod documents;
 mod gate;
 mod gate_view;
+mod next;
 mod run;
 mod runbook;
 mod slots;
@@ -33,7 +36,9 @@ pub async fn run(cli: &Cli, printer: Printer) -> Result<Outcome> {
             return workflow_create::run(args, &cli.global, printer).await;
         }
         Command::Workflow(crate::args::Workflow::Next(args)) => {
-            if let Some(outcome) = slots::next_of_file(args, cli.global.tenant.as_deref(), printer)? {
+            // As with a cluster, but for the namespace of its context: no kubeconfig is read for this.
+            let namespace = cli.global.namespace.as_deref().or(cli.global.tenant.as_deref()).unwrap_or("default");
+            if let Some(outcome) = next::of_manifests(args, namespace, printer)? {
                 return Ok(outcome);
             }
         }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::args;
 use crate::cluster::Cluster;
-use crate::commands::{columns, manifest, run as runs, slots};
+use crate::commands::{backfill, columns, manifest, next, run as runs};
 use crate::error::{Failure, Outcome, Result};
 use crate::printer::{Printer, Table};
 
@@ -20,8 +20,8 @@ pub async fn run(args: &args::Workflow, cluster: &Cluster, printer: Printer) -> 
         args::Workflow::List => list(cluster, printer).await,
         args::Workflow::Get(args) => show(&args.name, cluster, printer).await,
         args::Workflow::Run(args) => start(args, cluster, printer).await,
-        args::Workflow::Next(args) => slots::next(args, cluster, printer).await,
-        args::Workflow::Backfill(args) => slots::backfill(args, cluster, printer).await,
+        args::Workflow::Next(args) => next::of_cluster(args, cluster, printer).await,
+        args::Workflow::Backfill(args) => backfill::run(args, cluster, printer).await,
         args::Workflow::Suspend(args) => suspend(&args.name, true, cluster, printer).await,
         args::Workflow::Resume(args) => suspend(&args.name, false, cluster, printer).await,
         args::Workflow::Create(_) => Ok(Outcome::Done),
@@ -107,7 +107,8 @@ async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome
     field("entity", spec.entity.clone());
     field("schedule", format!("{} ({})", schedules(spec), spec.time_zone.as_deref().unwrap_or("UTC")));
     field("suspended", spec.suspend.unwrap_or(false).to_string());
-    field("next", columns::time(status.next_schedule_time.as_ref()));
+    let next = next::in_words(&workflow, cluster.namespace(), Timestamp::now());
+    field("next", if next.is_empty() { "-".to_owned() } else { next.join(&format!("\n{:11}", "")) });
     field("last", columns::time(status.last_schedule_time.as_ref()));
     if let Some(missed) = status.missed {
         field("missed", format!("{}, last {} ({})", missed.count, columns::time(Some(&missed.time)), missed.reason));
