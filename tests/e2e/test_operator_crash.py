@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import LEASE_MS
 from harness import Operator, Outside, Run, Tenant, wait_for
 from probe import Make, Probe, finish, no_two_jobs_at_once, once
-from schedules import cron, in_a_minute, slot_of
+from schedules import cron, in_a_minute, slot_of, status
 
 pytestmark = pytest.mark.alone
 
@@ -50,6 +51,23 @@ def test_operator_dies_before_and_at_a_slot(tenant: Tenant, make: Make, operator
     wait_for("the operator died when it had begun the run", lambda: not at_the_slot.exists(), timeout=120)
     run.reach("Succeeded", timeout=180)
     assert run.object()["metadata"]["uid"] == made
+    assert outside.effects(f"{name}/") == [f"{name}/prepare"]
+
+
+def test_a_slot_after_an_edit_that_nobody_was_there_to_see(tenant: Tenant, make: Make, operator: Operator, outside: Outside) -> None:
+    """The edit counts from when it was made: what was due before it never starts, what was due after it does."""
+    name = make(schedule="0 0 1 1 *")
+    wait_for("its schedule was seen", lambda: status(tenant, name).get("scheduleObserved"))
+    operator.away()
+    due = in_a_minute(5)
+    schedules = [cron(due - timedelta(minutes=3)), cron(due)]
+    patch = {"spec": {"schedule": None, "schedules": schedules, "missedRunPolicy": "All"}}
+    tenant.kubectl("patch", "nwf", name, "--type=merge", "-p", json.dumps(patch)).ok()
+    wait_for("the slot has passed", lambda: datetime.now(UTC) > due + timedelta(seconds=2), timeout=120)
+    operator.back()
+    Run(tenant, slot_of(name, due)).reach("Succeeded", timeout=180)
+    wait_for("it is told", lambda: status(tenant, name).get("lastScheduleTime") == f"{due:%Y-%m-%dT%H:%M:00Z}")
+    assert "missed" not in status(tenant, name)
     assert outside.effects(f"{name}/") == [f"{name}/prepare"]
 
 

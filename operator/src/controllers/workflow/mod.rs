@@ -5,6 +5,7 @@
 
 pub mod ahead;
 pub mod decide;
+mod edit;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;

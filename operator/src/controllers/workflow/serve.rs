@@ -4,7 +4,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Preconditions, PropagationPolicy};
 use ntro_crds::admission::operator_user;
@@ -16,7 +15,7 @@ use super::decide::{Decision, Due, Past, Rules, Skipped, decide, reason};
 use super::facts::RunFact;
 use super::make::Served;
 use super::status::{self, Found};
-use super::{Key, Workflows, ahead, validate};
+use super::{Key, Workflows, ahead, edit, validate};
 use crate::controllers::act::problem;
 use crate::controllers::run::RunKey;
 use crate::error::{Class, Classified, Next, Problem};
@@ -76,8 +75,8 @@ impl Workflows {
         let image = context.settings.runner_image();
         let runnable = validate::runnable(&workflow, runbook.as_deref(), image).map_err(|error| error.problem());
         let (rules, schedule) = rules(&workflow);
-        let observed = observed(&workflow, before.as_ref(), now);
-        let taken_away = taken_away(before.as_ref(), &observed, validate::jitter_of(&workflow), &runs);
+        let observed = edit::observed(&workflow, before.as_ref(), now);
+        let taken_away = edit::taken_away(before.as_ref(), &observed, validate::jitter_of(&workflow), &runs);
         let mut found = Found {
             generation: workflow.metadata.generation,
             requested_at: workflow.annotations().get(labels::RECONCILE_REQUESTED_AT).map(String::as_str),
@@ -129,7 +128,7 @@ impl Workflows {
             until(wake, now).sooner(deleted)
         } else {
             // A schedule that cannot be read gives no slots.
-            found.skipped = taken_away.into_iter().chain(dropped(before.as_ref())).collect();
+            found.skipped = taken_away.into_iter().chain(edit::dropped(before.as_ref())).collect();
             self.delete_ahead(key, made_ahead.iter().map(|fact| fact.name.as_str())).await
         };
         self.arm(key, found.next_slot);
@@ -336,48 +335,6 @@ fn rules(workflow: &Workflow) -> (Option<Rules>, Option<Result<(), Problem>>) {
     }
 }
 
-/// Since when the schedule holds as it is: its last edit, which may be a while ago if nobody was there to see it. A Workflow
-/// never seen before has its slots since its creation, whatever a former one of its name left in the status.
-fn observed(workflow: &Workflow, status: Option<&WorkflowStatus>, now: Timestamp) -> ScheduleObserved {
-    let hash = validate::schedule_hash(&workflow.spec);
-    let before = status.and_then(|status| status.schedule_observed.as_ref());
-    let created = workflow.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    let since = match before {
-        Some(before) if before.time.0 < whole_seconds(created) => created,
-        Some(before) if before.hash == hash => return before.clone(),
-        Some(before) => last_edit(workflow).unwrap_or(now).min(now).max(before.time.0),
-        None => created,
-    };
-    ScheduleObserved { hash, time: Time(whole_seconds(since)) }
-}
-
-/// When a Workflow itself, not its status, was last written.
-fn last_edit(workflow: &Workflow) -> Option<Timestamp> {
-    let writes = workflow.metadata.managed_fields.iter().flatten().filter(|write| write.subresource.is_none());
-    writes.filter_map(|write| write.time.as_ref()).map(|time| time.0).max()
-}
-
-/// The slot that was due, or about to be, when an edit of the schedule took it away: what the status called next, unless it
-/// was served since.
-fn taken_away(
-    before: Option<&WorkflowStatus>,
-    observed: &ScheduleObserved,
-    jitter: SignedDuration,
-    runs: &[RunFact],
-) -> Option<Skipped> {
-    let before = before?;
-    let known = before.schedule_observed.as_ref()?;
-    let slot = before.next_schedule_time.as_ref()?.0.checked_sub(jitter).ok()?;
-    let edited = known.hash != observed.hash && slot > known.time.0 && slot <= observed.time.0;
-    let told = [before.last_schedule_time.as_ref(), before.missed.as_ref().map(|missed| &missed.time)];
-    let served = runs.iter().any(|run| run.slot == Some(slot)) || told.into_iter().flatten().any(|time| time.0 >= slot);
-    (edited && !served).then(|| Skipped::one(slot, reason::SCHEDULE_CHANGED))
-}
-
-fn whole_seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
-}
-
 /// What came of the slots that were due.
 #[derive(Default)]
 struct Begun {
@@ -407,14 +364,6 @@ impl Begun {
                 .push(Skipped { period: Some(due.period.clone()), ..Skipped::one(due.slot, reason::NAME_TAKEN) }),
         }
     }
-}
-
-/// The slots that waited under a schedule that cannot be read any more.
-fn dropped(before: Option<&WorkflowStatus>) -> Option<Skipped> {
-    let waited: Vec<_> = before.and_then(|status| status.queued.as_deref()).unwrap_or_default().iter().collect();
-    let latest = waited.iter().map(|queued| queued.time.0).max();
-    let skipped = |latest| Skipped { count: waited.len(), ..Skipped::one(latest, reason::SCHEDULE_CHANGED) };
-    latest.map(skipped)
 }
 
 /// When to look again.
