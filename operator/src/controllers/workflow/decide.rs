@@ -281,7 +281,12 @@ impl Judge<'_> {
             let before = first.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(first);
             let latest = self.rules.slots.last_due(base, before).unwrap_or(base);
             let why = if self.rules.missed == Missed::Skip { reason::POLICY_SKIP } else { reason::SUPERSEDED };
-            self.decision.skip(Skipped { count: older, ..Skipped::one(latest, why) });
+            // Somebody may have asked for some of them meanwhile.
+            let served = ran.iter().filter(|slot| **slot > base && **slot < first && self.rules.slots.has(**slot));
+            let count = older.saturating_sub(served.count());
+            if count > 0 {
+                self.decision.skip(Skipped { count, ..Skipped::one(latest, why) });
+            }
         }
         for slot in due.into_iter().filter(|slot| !ran.contains(slot)).take_while(|slot| *slot < stuck) {
             let late = self.clock.duration_since(slot);
@@ -352,9 +357,10 @@ impl Judge<'_> {
                     self.decision.skip(Skipped::one(earlier, reason::SUPERSEDED));
                 }
                 // What a former Workflow of this name began is not ours to cancel: the slot waits for it.
-                let names = in_the_way.iter().filter(|run| run.ours).map(|run| run.name.clone());
-                self.decision.replace.extend(names);
-                self.queue(slot, period, behind, reason::REPLACING);
+                let ours = in_the_way.iter().filter(|run| run.ours);
+                let why = if ours.clone().count() > 0 { reason::REPLACING } else { why };
+                self.decision.replace.extend(ours.map(|run| run.name.clone()));
+                self.queue(slot, period, behind, why);
             }
         }
     }

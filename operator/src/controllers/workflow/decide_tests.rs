@@ -228,6 +228,46 @@ fn replace_cancels_waits_until_nothing_is_left_and_starts_the_newest() {
 }
 
 #[test]
+fn replace_leaves_alone_what_a_former_workflow_began() {
+    let rules = Rules { concurrency: Concurrency::Replace, ..rules("0 * * * *") };
+    let former = RunFact { ours: false, standing: Standing::Waiting, ..run("nav-old", None, "2026-11", None) };
+    let decision = decide(&rules, &past("2026-11-05T06:30:00Z", &[former]), &month, at("2026-11-05T07:00:00Z"));
+    assert!(decision.replace.is_empty() && decision.start.is_empty());
+    assert_eq!(waiting(&decision), [("2026-11-05T07:00:00Z".to_owned(), reason::WAITING)]);
+}
+
+#[test]
+fn a_slot_that_a_person_asked_for_waits_for_that_run_to_begin() {
+    let slot = "2026-11-05T08:00:00Z";
+    let asked = RunFact { by_schedule: false, begun: false, ..run("nav-20261105t0800z", Some(slot), "2026-11", None) };
+    for concurrency in [Concurrency::Allow, Concurrency::Forbid, Concurrency::Queue(1), Concurrency::Replace] {
+        let rules = Rules { concurrency, ..rules("0 8 * * *") };
+        let runs = [asked.clone()];
+        let decision = decide(&rules, &past("2026-11-05T00:00:00Z", &runs), &month, at(slot));
+        assert!(decision.start.is_empty() && decision.skipped.is_empty() && decision.replace.is_empty());
+        assert_eq!(waiting(&decision), [(slot.to_owned(), reason::UNFINISHED)], "{concurrency:?}");
+        assert_eq!(decision.queued[0].behind, asked.name);
+        // It begins: the slot is served. It is taken back: the slot starts. It is refused to the end: the slot is counted.
+        let queued = [at(slot)];
+        let then = |runs: &[RunFact], now: &str| {
+            decide(&rules, &Past { queued: &queued, ..past("2026-11-05T00:00:00Z", runs) }, &month, at(now))
+        };
+        let begun = then(&[RunFact { begun: true, ..asked.clone() }], slot);
+        assert!(begun.start.is_empty() && begun.queued.is_empty() && begun.skipped.is_empty(), "{concurrency:?}");
+        assert_eq!(started(&then(&[], slot)), [slot]);
+        assert_eq!(then(&runs, "2026-11-06T08:00:01Z").skipped[0].reason, reason::DEADLINE_EXCEEDED);
+    }
+}
+
+#[test]
+fn what_was_asked_for_during_an_outage_is_not_counted_as_missed() {
+    let runs = [run("nav-20261105t0300z", Some("2026-11-05T03:00:00Z"), "2026-11", Some(Ending::Succeeded))];
+    let runs = runs.map(|run| RunFact { by_schedule: false, ..run });
+    let decision = decide(&rules("0 * * * *"), &past("2026-11-05T00:30:00Z", &runs), &month, at("2026-11-05T05:10:00Z"));
+    assert_eq!(decision.skipped, skipped(3, "2026-11-05T04:00:00Z", reason::SUPERSEDED));
+}
+
+#[test]
 fn a_run_that_is_there_already_is_not_started_again() {
     let runs = [run("nav-20261105t0800z", Some("2026-11-05T08:00:00Z"), "2026-11", None)];
     let decision =
