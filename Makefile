@@ -90,6 +90,8 @@ test-long: venv images ## What takes its real time: an outage of five minutes, t
 bench-images: venv binaries
 	cargo build --locked --release -p ntro-operator
 	@$(CLUSTER) build
+	# What a test left behind (Kueue, say) would be measured as well.
+	@$(CLUSTER) down
 	@$(CLUSTER) up
 	@NTRO_OPERATOR_BIN=$(CURDIR)/target/$(TRIPLE)/release/ntro-operator $(CLUSTER) push-images
 

@@ -30,7 +30,7 @@ use crate::queue::{self, Queue, Worklist};
 
 /// Runs worked on at the same time: so many that the first Jobs of a month's end get the better part of the API server, which
 /// the Job controller wants for those that exist already.
-const WORKERS: usize = 64;
+const WORKERS: usize = 128;
 
 /// Builds what the workers share. Nothing runs before [`run`].
 pub fn prepare(
