@@ -30,7 +30,32 @@ struct Inner {
     open: HashMap<RunKey, Arc<WorkflowRun>>,
     /// By name. Few of one Workflow, but tens of thousands in all: no tree with room for more.
     by_workflow: HashMap<WorkflowKey, Vec<RunFact>>,
-    workflow_of: HashMap<RunKey, String>,
+    /// Names of run and Workflow, by namespace.
+    workflow_of: HashMap<String, HashMap<Box<str>, Box<str>>>,
+}
+
+impl Inner {
+    fn knows(&self, run: &RunKey) -> bool {
+        self.workflow_of.get(&run.namespace).is_some_and(|runs| runs.contains_key(run.name.as_str()))
+    }
+
+    fn name_workflow(&mut self, run: &RunKey, workflow: &str) {
+        if !self.workflow_of.contains_key(&run.namespace) {
+            self.workflow_of.insert(run.namespace.clone(), HashMap::new());
+        }
+        if let Some(runs) = self.workflow_of.get_mut(&run.namespace) {
+            runs.insert(run.name.as_str().into(), workflow.into());
+        }
+    }
+
+    fn forget_workflow(&mut self, run: &RunKey) -> Option<String> {
+        let runs = self.workflow_of.get_mut(&run.namespace)?;
+        let workflow = runs.remove(run.name.as_str())?;
+        if runs.is_empty() {
+            self.workflow_of.remove(&run.namespace);
+        }
+        Some(workflow.into())
+    }
 }
 
 /// What is known of a run's object.
@@ -61,7 +86,7 @@ impl Objects {
         let inner = self.lock();
         match inner.open.get(run) {
             Some(object) => Known::Open(Arc::clone(object)),
-            None if inner.workflow_of.contains_key(run) => Known::Ended,
+            None if inner.knows(run) => Known::Ended,
             None => Known::Missing,
         }
     }
@@ -92,10 +117,10 @@ impl Objects {
 
     fn take(&self, run: RunKey, object: WorkflowRun) {
         let workflow = object.spec.request.workflow_ref.name.clone();
-        let fact = RunFact::of(&object);
+        let mut fact = RunFact::of(&object);
         let changed = {
             let mut inner = self.lock();
-            inner.workflow_of.insert(run.clone(), workflow.clone());
+            inner.name_workflow(&run, &workflow);
             if is_over(&object) {
                 inner.open.remove(&run);
             } else {
@@ -106,6 +131,11 @@ impl Objects {
                 inner.open.insert(run.clone(), Arc::new(object));
             }
             let runs = inner.by_workflow.entry((run.namespace.clone(), workflow.clone())).or_default();
+            // Of tens of thousands of runs each would keep its own copy of it.
+            let shared = runs.iter().filter_map(|known| known.workflow_uid.as_ref());
+            if let Some(uid) = shared.into_iter().find(|uid| Some(*uid) == fact.workflow_uid.as_ref()) {
+                fact.workflow_uid = Some(Arc::clone(uid));
+            }
             match runs.binary_search_by(|known| known.name.cmp(&run.name)) {
                 Ok(at) if runs[at] == fact => false,
                 Ok(at) => {
@@ -129,7 +159,7 @@ impl Objects {
         let workflow = {
             let mut inner = self.lock();
             inner.open.remove(run);
-            let Some(workflow) = inner.workflow_of.remove(run) else { return false };
+            let Some(workflow) = inner.forget_workflow(run) else { return false };
             let key = (run.namespace.clone(), workflow);
             if let Some(runs) = inner.by_workflow.get_mut(&key) {
                 runs.retain(|known| known.name != run.name);
@@ -173,11 +203,9 @@ impl Shelf<WorkflowRun> for Objects {
     fn retain(&self, namespace: Option<&str>, seen: &HashSet<(String, String)>) -> Vec<RunKey> {
         let gone: Vec<_> = {
             let inner = self.lock();
-            let here = |run: &&RunKey| {
-                namespace.is_none_or(|ns| run.namespace == ns)
-                    && !seen.contains(&(run.namespace.clone(), run.name.clone()))
-            };
-            inner.workflow_of.keys().filter(here).cloned().collect()
+            let here = inner.workflow_of.iter().filter(|(known, _)| namespace.is_none_or(|ns| *known == ns));
+            let all = here.flat_map(|(namespace, runs)| runs.keys().map(|run| (namespace.clone(), run.to_string())));
+            all.filter(|run| !seen.contains(run)).map(|(namespace, name)| RunKey::new(namespace, name)).collect()
         };
         for run in &gone {
             self.forget(run);

@@ -263,7 +263,8 @@ fn a_slot_that_a_person_asked_for_waits_for_that_run_to_begin() {
 fn what_was_asked_for_during_an_outage_is_not_counted_as_missed() {
     let runs = [run("nav-20261105t0300z", Some("2026-11-05T03:00:00Z"), "2026-11", Some(Ending::Succeeded))];
     let runs = runs.map(|run| RunFact { by_schedule: false, ..run });
-    let decision = decide(&rules("0 * * * *"), &past("2026-11-05T00:30:00Z", &runs), &month, at("2026-11-05T05:10:00Z"));
+    let decision =
+        decide(&rules("0 * * * *"), &past("2026-11-05T00:30:00Z", &runs), &month, at("2026-11-05T05:10:00Z"));
     assert_eq!(decision.skipped, skipped(3, "2026-11-05T04:00:00Z", reason::SUPERSEDED));
 }
 

@@ -1,5 +1,7 @@
 //! What of a `WorkflowRun` matters to its Workflow. Pure.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 use ntro_crds::labels;
@@ -36,7 +38,7 @@ pub struct RunFact {
     /// Its name.
     pub name: String,
     /// UID of the Workflow it was made for, once the operator has seen to it.
-    pub workflow_uid: Option<Box<str>>,
+    pub workflow_uid: Option<Arc<str>>,
     /// Its accounting period.
     pub period: Option<String>,
     /// Made by this very Workflow, not by a former one of its name.

@@ -40,7 +40,8 @@ struct Workflows {
     runs: Runs,
     queue: Queue<Key>,
     /// What was last written of each Workflow, until the watch shows it: nothing is written twice.
-    written: Arc<Mutex<HashMap<Key, Written>>>,
+    /// Boxed: there may be thousands for a moment, and the table keeps the room.
+    written: Arc<Mutex<HashMap<Key, Box<Written>>>>,
     /// The Workflows with a slot to come.
     armed: Arc<Mutex<HashSet<Key>>>,
     /// What was seen to while runs of the namespace were being started.

@@ -315,7 +315,7 @@ impl Workflows {
                 context.metrics.slots_skipped(skipped.reason, skipped.count);
             }
             let written = Written { resource_version: made.metadata.resource_version, status: next };
-            self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), written);
+            self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Box::new(written));
         }
         Ok(true)
     }
