@@ -61,27 +61,35 @@ def kill_points(points: list[str]) -> list[tuple[int, str]]:
     return [(n, point) for n, point in enumerate(points, start=1) if n not in left_out]
 
 
-def at_every_point(clean: Run, servers: list[Server], attempt: Callable[[Server, int, str], None]) -> None:
-    """Call `attempt(server, number, point)` for each point of a clean run; one at a time on each server."""
+def was_killed(run: Run, number: int, point: str) -> bool:
+    """Whether it was killed at its point `number`. One that a busy machine gave fewer segments than the clean run has fewer points."""
+    if KILLED in run.exits:
+        return True
+    assert len(run.points.read_text().splitlines()) < number, f"point {number} ({point}) was passed"
+    return False
+
+
+def at_every_point(clean: Run, servers: list[Server], attempt: Callable[[Server, int, str], bool]) -> None:
+    """Call `attempt(server, number, point)` for each point of a clean run; one at a time on each server. It says whether it killed."""
     points = kill_points(clean.points.read_text().splitlines())
     free: queue.SimpleQueue[Server] = queue.SimpleQueue()
     for server in servers:
         free.put(server)
 
-    def one(number_and_point: tuple[int, str]) -> None:
+    def one(number_and_point: tuple[int, str]) -> bool:
         server = free.get()
         try:
-            attempt(server, *number_and_point)
+            return attempt(server, *number_and_point)
         finally:
             free.put(server)
 
     with ThreadPoolExecutor(len(servers)) as pool:
         done = [pool.submit(one, point) for point in points]
         try:
-            for future in as_completed(done):
-                future.result()
+            killed = sum(future.result() for future in as_completed(done))
         finally:
             pool.shutdown(cancel_futures=True)
+    assert killed > 0.75 * len(points), f"killed at {killed} of {len(points)} points"
 
 
 def test_stub_killed_at_every_point(stub_run: Make, servers: list[Server]) -> None:
@@ -91,11 +99,11 @@ def test_stub_killed_at_every_point(stub_run: Make, servers: list[Server]) -> No
     assert Counter(clean.points.read_text().splitlines())["append:before"] > 15
     asked: list[str] = []
 
-    def attempt(server: Server, number: int, point: str) -> None:
+    def attempt(server: Server, number: int, point: str) -> bool:
         run = stub_run(server, kill_at=number)
         run.retry = allow_repeats(run)
         phase = run.drive()
-        assert KILLED in run.exits, f"point {number} ({point}) was not reached"
+        killed = was_killed(run, number, point)
         if run.entries("retryRequested"):
             asked.append(point)
             check(clean, run, phase)
@@ -103,6 +111,7 @@ def test_stub_killed_at_every_point(stub_run: Make, servers: list[Server]) -> No
             # Nobody was asked, so the external effect has happened once.
             check(clean, run, phase, exactly_once=("post",))
         assert all(count <= 2 for count in effects(run).values()), (number, point)
+        return killed
 
     at_every_point(clean, servers, attempt)
     # Between the intent and the completion of the external effect, and nowhere else, a person is asked.
@@ -170,11 +179,11 @@ def test_nav_monthly_killed_at_every_point(nav_run: Make, servers: list[Server])
     assert [output["name"] for output in clean.outputs()] == ["nav-pack.xlsx", "nav-summary.json"]
     assert clean.result()["status"] == "approved"
 
-    def attempt(server: Server, number: int, point: str) -> None:
+    def attempt(server: Server, number: int, point: str) -> bool:
         run = nav_run(server, kill_at=number)
         phase = run.drive()
-        assert KILLED in run.exits, f"point {number} ({point}) was not reached"
         check(clean, run, phase)
+        return was_killed(run, number, point)
 
     at_every_point(clean, servers, attempt)
 

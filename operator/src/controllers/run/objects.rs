@@ -40,12 +40,8 @@ impl Inner {
     }
 
     fn name_workflow(&mut self, run: &RunKey, workflow: &str) {
-        if !self.workflow_of.contains_key(&run.namespace) {
-            self.workflow_of.insert(run.namespace.clone(), HashMap::new());
-        }
-        if let Some(runs) = self.workflow_of.get_mut(&run.namespace) {
-            runs.insert(run.name.as_str().into(), workflow.into());
-        }
+        let runs = self.workflow_of.entry(run.namespace.clone()).or_default();
+        runs.insert(run.name.as_str().into(), workflow.into());
     }
 
     fn forget_workflow(&mut self, run: &RunKey) -> Option<String> {
