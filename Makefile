@@ -96,7 +96,7 @@ bench-images: venv binaries
 	@NTRO_OPERATOR_BIN=$(CURDIR)/target/$(TRIPLE)/release/ntro-operator $(CLUSTER) push-images
 
 .PHONY: bench-skew
-bench-skew: bench-images ## From the tick to the Jobs of N=1000 schedules due at once, against CronJob.
+bench-skew: bench-images ## From the tick to the Jobs of N=1000 schedules due at once, against CronJob; on a fresh cluster.
 	eval "$$($(CLUSTER) env)"; $(PY) tests/bench/skew.py $(or $(N),1000) $(FLAGS)
 
 .PHONY: bench-idle
