@@ -135,6 +135,21 @@ mod tests {
     }
 
     #[test]
+    fn a_person_may_ask_for_the_slot_of_an_open_run() {
+        let slot: Timestamp = "2026-11-05T08:00:00Z".parse().unwrap();
+        let mut state = created();
+        state.slot = Some(slot.to_string());
+        state.trigger.kind = "Schedule".to_owned();
+        let mut object =
+            run_object(&slot_key("acme", "nav", slot), &request_of(&state).unwrap(), "wf-uid", Uuid::nil());
+        assert!(!asks_for_same_slot(&object, &state), "the schedule's own");
+        object.spec.request.trigger.kind = TriggerKind::Backfill;
+        assert!(asks_for_same_slot(&object, &state));
+        object.spec.request.trigger.scheduled_time = Some(Time("2026-10-05T08:00:00Z".parse().unwrap()));
+        assert!(!asks_for_same_slot(&object, &state), "another slot");
+    }
+
+    #[test]
     fn a_slot_names_its_run() {
         let key = slot_key("acme", "nav", "2026-11-05T08:00:00Z".parse().unwrap());
         assert_eq!(key.name, "nav-20261105t0800z");

@@ -42,6 +42,10 @@ fn jitter_starts_later_and_changes_nothing_else() {
     assert_eq!((started(&before).len(), before.next_slot), (0, Some(at("2026-11-05T08:01:30Z"))));
     let due = decide(&rules, &past, &month, at("2026-11-05T08:01:30Z"));
     assert_eq!((started(&due), due.start[0].period.as_str()), (vec!["2026-11-05T08:00:00Z".to_owned()], "2026-11"));
+    // Who cannot start it looks again when it is given up, and no sooner.
+    assert_eq!(due.start[0].until, at("2026-11-06T08:01:30Z"));
+    let given_up = decide(&rules, &past, &month, at("2026-11-06T08:01:31Z"));
+    assert_eq!(given_up.skipped, skipped(1, "2026-11-05T08:00:00Z", reason::DEADLINE_EXCEEDED));
 }
 
 #[test]
