@@ -128,9 +128,8 @@ impl Objects {
             }
             let runs = inner.by_workflow.entry((run.namespace.clone(), workflow.clone())).or_default();
             // Of tens of thousands of runs each would keep its own copy of it.
-            let shared = runs.iter().filter_map(|known| known.workflow_uid.as_ref());
-            if let Some(uid) = shared.into_iter().find(|uid| Some(*uid) == fact.workflow_uid.as_ref()) {
-                fact.workflow_uid = Some(Arc::clone(uid));
+            if let Some(known) = runs.iter().find(|known| known.workflow_uid == fact.workflow_uid) {
+                fact.workflow_uid.clone_from(&known.workflow_uid);
             }
             match runs.binary_search_by(|known| known.name.cmp(&run.name)) {
                 Ok(at) if runs[at] == fact => false,

@@ -357,8 +357,8 @@ impl Judge<'_> {
                     self.decision.skip(Skipped::one(earlier, reason::SUPERSEDED));
                 }
                 // What a former Workflow of this name began is not ours to cancel: the slot waits for it.
+                let why = if in_the_way.iter().any(|run| run.ours) { reason::REPLACING } else { why };
                 let ours = in_the_way.iter().filter(|run| run.ours);
-                let why = if ours.clone().count() > 0 { reason::REPLACING } else { why };
                 self.decision.replace.extend(ours.map(|run| run.name.clone()));
                 self.queue(slot, period, behind, why);
             }
