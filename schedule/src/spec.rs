@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use ntro_crds::Workflow;
 use ntro_crds::workflow::{PeriodUnit, Weekday, WorkflowSpec};
 use thiserror::Error;
 
@@ -74,6 +75,17 @@ fn weekday(day: Weekday) -> jiff::civil::Weekday {
 /// What hashed fields and the jitter of a Workflow follow from.
 pub fn seed(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
+}
+
+/// The [`seed`] of a Workflow.
+pub fn seed_of(workflow: &Workflow) -> String {
+    let metadata = &workflow.metadata;
+    seed(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+/// How much later than its slot each run of a Workflow is due.
+pub fn jitter_of(workflow: &Workflow) -> SignedDuration {
+    jitter(&workflow.spec, &seed_of(workflow))
 }
 
 /// How much later than its slot each run is due. `seed` is that of the Workflow.
