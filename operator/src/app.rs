@@ -13,21 +13,17 @@ use tokio_util::sync::CancellationToken;
 use ntro_journal::{ErrorClass, Journal};
 
 use crate::api::{self, Api};
-use crate::args::Settings;
+use crate::args::{Scope, Settings};
 use crate::bundles::Bundles;
-use crate::clock::{Clock, SystemClock};
-use crate::clock_set::{self, ClockSet};
+use crate::cache::tenants::{self, Tenants};
+use crate::clock::{self, Clock, ClockJump, SystemClock};
 use crate::context::Context;
 use crate::controllers;
-use crate::crd_wait::wait_for_crds;
 use crate::failpoint;
 use crate::health::{self, Health, Readiness};
-use crate::kube_ext::Events;
-use crate::listing;
+use crate::k8s::crds::wait_for_crds;
+use crate::k8s::{Access, Events};
 use crate::metrics::Metrics;
-use crate::pace::Pace;
-use crate::tenants::{self, Tenants};
-use crate::ticker;
 use crate::tls::{self, Authority, ServerCertificate};
 
 /// How long tasks may take to finish once they were told to.
@@ -59,7 +55,7 @@ impl Tasks {
         shutdown.cancel();
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, async { while self.set.join_next().await.is_some() {} });
         if drained.await.is_err() {
-            tracing::warn!("gave up on tasks that do not end");
+            tracing::warn!("shutdown timed out");
         }
         match died {
             None => Ok(()),
@@ -104,18 +100,17 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         return tasks.supervise().await;
     };
     let _ = opened.set(journal.clone());
+    let own_namespace = (settings.scope == Scope::Namespace).then(|| settings.namespace.clone());
     let context = Context {
         bundles: Arc::new(Bundles::new(settings.data_dir.join("bundles"), client.clone(), Arc::clone(&metrics))),
         events: Events::new(client.clone(), settings.pod_name.clone()),
         tenants: Arc::new(Tenants::default()),
-        watching: listing::strategy(&client, &settings).await,
-        pace: Pace::default(),
+        kube: Access::new(client, own_namespace).await,
         settings: Arc::new(settings),
         journal,
-        client,
         metrics,
         clock,
-        clock_set: ClockSet::default(),
+        clock_jump: ClockJump::default(),
     };
     let listener = TcpListener::bind(context.settings.api_addr).await?;
     let api = api::router(Api { context: context.clone(), shutdown: shutdown.clone() });
@@ -129,16 +124,15 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 fn start_controllers(tasks: &mut Tasks, context: &Context, certificate: &ServerCertificate) {
     let shutdown = tasks.shutdown.clone();
     let start = || (context.clone(), shutdown.clone());
-    let Context { client, settings, tenants, .. } = context.clone();
-    tasks.spawn("tenants", tenants::run(client, settings, tenants, shutdown.clone()));
+    let Context { kube, tenants, clock, clock_jump, .. } = context.clone();
+    tasks.spawn("tenants", tenants::watch(kube, tenants, shutdown.clone()));
     let (context, stop) = start();
-    tasks.spawn("contact", tls::publish_ca(context, certificate.ca_pem().into(), stop));
-    let (Context { clock, clock_set: told, .. }, stop) = start();
-    tasks.spawn("clock", told.watch(clock, clock_set::LOOK, stop));
+    tasks.spawn("tenant controller", controllers::tenant::run(context, certificate.ca_pem().into(), stop));
+    tasks.spawn("clock", clock_jump.watch(clock, clock::INTERVAL, shutdown.clone()));
     let (context, stop) = start();
-    tasks.spawn("ticker", ticker::run(context, stop));
+    tasks.spawn("timers", controllers::run::timers::run(context, stop));
     let (context, stop) = start();
-    tasks.spawn("controllers", controllers::together::run(context, stop));
+    tasks.spawn("controllers", controllers::start::run(context, stop));
 }
 
 /// Opens the journal. Its volume has one writer: an operator that is just leaving is waited for.

@@ -1,4 +1,4 @@
-//! What a failed pass over an object means for it: when to look again, which condition it gets and whether to tell.
+//! What a failed reconcile means: its class decides when the object is requeued and how loudly that is logged.
 //!
 //! Every controller has its own error type. It joins the others here by its [`Class`] and a bounded [`reason`].
 //!
@@ -9,36 +9,46 @@ use std::hash::Hash;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use kube::runtime::controller::Action;
-use kube::runtime::events::EventType;
+use jiff::Timestamp;
+use ntro_journal::JournalError;
 
-/// When an object is looked at again.
+/// When an object is reconciled again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum Requeue {
     /// When it, or something it depends on, changes.
     OnChange,
     /// After this time at the latest.
     After(Duration),
 }
 
-impl Next {
+impl Requeue {
+    /// At `then`, and no earlier than in a moment.
+    pub fn at(then: Timestamp, now: Timestamp) -> Self {
+        Self::After(left(then, now).max(Duration::from_millis(10)))
+    }
+
     /// The earlier of two.
     #[must_use]
     pub fn sooner(self, other: Self) -> Self {
         match (self, other) {
             (Self::After(a), Self::After(b)) => Self::After(a.min(b)),
-            (Self::OnChange, next) | (next, Self::OnChange) => next,
+            (Self::OnChange, requeue) | (requeue, Self::OnChange) => requeue,
+        }
+    }
+
+    /// No later than after `longest`, if at all.
+    #[must_use]
+    pub fn at_most(self, longest: Duration) -> Self {
+        match self {
+            Self::After(delay) => Self::After(delay.min(longest)),
+            Self::OnChange => Self::OnChange,
         }
     }
 }
 
-impl From<Next> for Action {
-    fn from(next: Next) -> Self {
-        match next {
-            Next::OnChange => Self::await_change(),
-            Next::After(delay) => Self::requeue(delay),
-        }
-    }
+/// From `now` until `then`, nothing if that has passed.
+pub fn left(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
 /// Error classes by the reaction they ask for.
@@ -46,11 +56,8 @@ impl From<Next> for Action {
 pub enum Class {
     /// The object is wrong: nothing is tried again before it, or something it refers to, changes.
     Invalid,
-    /// Something outside has to happen first. Not a failure: look again after this time, or when woken.
-    Waiting {
-        /// Time until the next look.
-        after: Duration,
-    },
+    /// Something outside has to happen first. Not a failure: requeued after this time, or by a change.
+    Waiting { after: Duration },
     /// Likely to go away by itself: retry with back-off.
     Transient,
     /// A defect of this program: retry slowly.
@@ -95,6 +102,33 @@ impl Classified for Problem {
     }
 }
 
+impl Problem {
+    pub fn new(class: Class, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { class, reason, message: message.into() }
+    }
+
+    pub fn invalid(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Class::Invalid, reason, message)
+    }
+
+    /// Something that cannot happen did.
+    pub fn bug(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(Class::Bug, "Defect", chain(error))
+    }
+}
+
+impl From<JournalError> for Problem {
+    fn from(error: JournalError) -> Self {
+        let class = match error.class() {
+            ntro_journal::ErrorClass::Invalid => Class::Invalid,
+            ntro_journal::ErrorClass::Waiting => Class::Waiting { after: JOURNAL_RETRY },
+            ntro_journal::ErrorClass::Transient => Class::Transient,
+            ntro_journal::ErrorClass::Bug => Class::Bug,
+        };
+        Self::new(class, error.reason(), chain(&error))
+    }
+}
+
 impl From<kube::Error> for Problem {
     fn from(error: kube::Error) -> Self {
         error.problem()
@@ -125,6 +159,9 @@ impl Classified for kube::Error {
         }
     }
 }
+
+/// When what the journal waits for is looked for again.
+const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 
 /// Rights are granted by people: asking more often than this would not help.
 const FORBIDDEN_RETRY: Duration = Duration::from_secs(30);
@@ -165,28 +202,13 @@ pub fn truncate(text: &str, max: usize) -> String {
     format!("{}...", &text[..end])
 }
 
-/// What a [`Problem`] does to the object it befell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reaction {
-    /// When to look again.
-    pub next: Next,
-    /// `Stalled=True` rather than `Reconciling=True`: nothing will happen by itself.
-    pub stalled: bool,
-    /// The event it is worth, if any.
-    pub event: Option<EventType>,
-}
-
-/// Maps a class to its reaction. `delay` is the back-off of this object, see [`Backoff::delay`].
-pub fn react(class: Class, delay: Duration) -> Reaction {
+/// When an object that a problem of this class befell is reconciled again. `delay` is its back-off, see [`Backoff::delay`].
+pub fn requeue(class: Class, delay: Duration) -> Requeue {
     match class {
-        Class::Invalid => Reaction { next: Next::OnChange, stalled: true, event: Some(EventType::Warning) },
-        Class::Waiting { after } => Reaction { next: Next::After(after), stalled: false, event: None },
-        Class::Transient => Reaction { next: Next::After(delay), stalled: false, event: Some(EventType::Warning) },
-        Class::Bug => Reaction {
-            next: Next::After(delay.max(Backoff::DEFAULT.cap / 2)),
-            stalled: false,
-            event: Some(EventType::Warning),
-        },
+        Class::Invalid => Requeue::OnChange,
+        Class::Waiting { after } => Requeue::After(after),
+        Class::Transient => Requeue::After(delay),
+        Class::Bug => Requeue::After(delay.max(Backoff::DEFAULT.cap / 2)),
     }
 }
 
@@ -261,13 +283,13 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_object_waits_for_its_change_and_is_told_about() {
-        let reaction = react(Class::Invalid, Duration::from_secs(5));
-        assert_eq!(reaction.next, Next::OnChange);
-        assert!(reaction.stalled && reaction.event.is_some());
-        let waiting = react(Class::Waiting { after: Duration::from_secs(7) }, Duration::from_secs(5));
-        assert_eq!(waiting.next, Next::After(Duration::from_secs(7)));
-        assert!(!waiting.stalled && waiting.event.is_none());
+    fn an_invalid_object_waits_for_its_change() {
+        let delay = Duration::from_secs(5);
+        assert_eq!(requeue(Class::Invalid, delay), Requeue::OnChange);
+        let after = Duration::from_secs(7);
+        assert_eq!(requeue(Class::Waiting { after }, delay), Requeue::After(after));
+        assert_eq!(requeue(Class::Transient, delay), Requeue::After(delay));
+        assert!(matches!(requeue(Class::Bug, delay), Requeue::After(later) if later > delay));
     }
 
     #[test]

@@ -1,13 +1,34 @@
-//! The operator's binary: parses what it is told, then runs or prints.
+//! The operator of ntro: turns Runbooks, Workflows and their runs into Jobs, asks people through Gates, and serves the
+//! HTTPS API of runner pods and readers.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod api;
+mod app;
+mod args;
+mod bundles;
+mod cache;
+mod clock;
+mod context;
+mod controllers;
+mod error;
+mod failpoint;
+mod health;
+mod k8s;
+mod launch;
+mod metrics;
+mod queue;
+mod telemetry;
+#[cfg(test)]
+mod testing;
+mod tls;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use ntro_operator::args::{Args, Command, Settings};
-use ntro_operator::{app, error, telemetry};
+
+use crate::args::{Args, Command, Settings};
 
 /// Lists of thousands of objects come and go: the C library's allocator keeps twice what is in use, this one gives it back.
 #[global_allocator]

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use ntro_crds::user_action::{Outcome as ActOutcome, Verb};
+use ntro_crds::user_action::{Outcome as Answered, Verb};
 use ntro_journal::machine::{GateState, RunState};
 use ntro_journal::protocol::Phase;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -14,8 +14,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-
-use crate::controllers::workflow::decide::reason;
 
 /// The controllers of this operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -26,10 +24,6 @@ pub enum ControllerName {
     Workflow,
     /// Runs.
     Run,
-    /// Gates.
-    Gate,
-    /// Acts of people.
-    Act,
     /// Tenant namespaces.
     Tenant,
 }
@@ -41,14 +35,12 @@ impl ControllerName {
             Self::Runbook => "runbook",
             Self::Workflow => "workflow",
             Self::Run => "run",
-            Self::Gate => "gate",
-            Self::Act => "act",
             Self::Tenant => "tenant",
         }
     }
 }
 
-/// How a pass or a request ended.
+/// How a reconcile or a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Outcome {
     /// As it should.
@@ -74,9 +66,9 @@ pub enum RegistryOp {
     Pull,
 }
 
-/// Labels of passes.
+/// Labels of reconciles.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PassLabels {
+pub struct ReconcileLabels {
     controller: ControllerName,
     result: Outcome,
     reason: &'static str,
@@ -94,9 +86,9 @@ pub struct PhaseLabels {
     phase: &'static str,
 }
 
-/// Labels of acts.
+/// Labels of user actions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ActLabels {
+pub struct UserActionLabels {
     verb: &'static str,
     outcome: &'static str,
 }
@@ -148,15 +140,56 @@ pub struct RegistryLabels {
     result: Outcome,
 }
 
+/// Reasons for which a slot gives no run, or waits.
+pub mod slot_reason {
+    /// Nothing could be started in time.
+    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// A later slot was due as well when something could be started again.
+    pub const SUPERSEDED: &str = "LaterSlotDue";
+    /// The policy says to leave missed slots alone.
+    pub const POLICY_SKIP: &str = "MissedRunPolicySkip";
+    /// A run of the same period is unfinished.
+    pub const UNFINISHED: &str = "RunUnfinished";
+    /// A run of the same period waits for a person, a time or a signal.
+    pub const WAITING: &str = "RunWaiting";
+    /// A run of the same period is blocked: a person has to see to it.
+    pub const BLOCKED: &str = "RunBlocked";
+    /// A run of the same period is being cancelled.
+    pub const REPLACING: &str = "Replacing";
+    /// Its run, or that of an earlier slot, could not be started yet.
+    pub const NOT_STARTED: &str = "NotStarted";
+    /// It was due once; the clock has been set back since.
+    pub const CLOCK_SET_BACK: &str = "ClockSetBack";
+    /// As many slots wait as may.
+    pub const QUEUE_FULL: &str = "QueueFull";
+    /// The schedule was edited, or the Workflow suspended, while the slot waited.
+    pub const SCHEDULE_CHANGED: &str = "ScheduleChanged";
+    /// The slot's name was used by a run that is none of this Workflow's.
+    pub const NAME_TAKEN: &str = "NameTaken";
+
+    /// All for which a slot gives no run.
+    pub const OF_SKIPPED: [&str; 9] = [
+        DEADLINE_EXCEEDED,
+        SUPERSEDED,
+        POLICY_SKIP,
+        UNFINISHED,
+        WAITING,
+        BLOCKED,
+        QUEUE_FULL,
+        SCHEDULE_CHANGED,
+        NAME_TAKEN,
+    ];
+}
+
 /// All metrics of the operator.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    passes: Family<PassLabels, Counter>,
-    pass_duration: Family<ControllerLabels, Histogram>,
+    reconciles: Family<ReconcileLabels, Counter>,
+    reconcile_duration: Family<ControllerLabels, Histogram>,
     runs: Family<PhaseLabels, Gauge>,
     gates_open: Gauge<i64, AtomicI64>,
-    acts: Family<ActLabels, Counter>,
+    user_actions: Family<UserActionLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     request_duration: Family<OpLabels, Histogram>,
     registry_requests: Family<RegistryLabels, Counter>,
@@ -187,11 +220,11 @@ impl Metrics {
     pub fn new() -> Self {
         let mut this = Self {
             registry: Registry::with_prefix("ntro"),
-            passes: Family::default(),
-            pass_duration: Family::new_with_constructor(latency),
+            reconciles: Family::default(),
+            reconcile_duration: Family::new_with_constructor(latency),
             runs: Family::default(),
             gates_open: Gauge::default(),
-            acts: Family::default(),
+            user_actions: Family::default(),
             requests: Family::default(),
             request_duration: Family::new_with_constructor(latency),
             registry_requests: Family::default(),
@@ -203,7 +236,7 @@ impl Metrics {
             crds_missing: Gauge::default(),
         };
         // A series that is not there before its first count does not rise by it: no alert would see it.
-        for reason in reason::OF_SKIPPED {
+        for reason in slot_reason::OF_SKIPPED {
             let _ = this.slots_skipped.get_or_create(&ReasonLabels { reason });
         }
         for made in [Started::Run, Started::Job] {
@@ -212,12 +245,17 @@ impl Metrics {
         let version = ntro_schedule::zone::database_version();
         this.time_zone_database.get_or_create(&VersionLabels { version }).set(1);
         let r = &mut this.registry;
-        r.register("reconciles", "Passes over objects, by result", this.passes.clone());
+        r.register("reconciles", "Reconciles, by result", this.reconciles.clone());
         let seconds = Unit::Seconds;
-        r.register_with_unit("reconcile_duration", "Time of a pass", seconds.clone(), this.pass_duration.clone());
+        r.register_with_unit(
+            "reconcile_duration",
+            "Time of a reconcile",
+            seconds.clone(),
+            this.reconcile_duration.clone(),
+        );
         r.register("runs", "Unfinished runs, by phase", this.runs.clone());
         r.register("gates_open", "Gates that wait for a person", this.gates_open.clone());
-        r.register("acts", "Acts of people, by outcome", this.acts.clone());
+        r.register("user_actions", "User actions, by outcome", this.user_actions.clone());
         r.register("api_requests", "Requests of pods and readers, by answer", this.requests.clone());
         r.register_with_unit(
             "api_request_duration",
@@ -244,10 +282,10 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Counts a pass. `reason` is from a fixed set, empty on success.
-    pub fn pass(&self, controller: ControllerName, result: Outcome, reason: &'static str, took: Duration) {
-        self.passes.get_or_create(&PassLabels { controller, result, reason }).inc();
-        self.pass_duration.get_or_create(&ControllerLabels { controller }).observe(took.as_secs_f64());
+    /// Counts a reconcile. `reason` is from a fixed set, empty on success.
+    pub fn reconcile(&self, controller: ControllerName, result: Outcome, reason: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&ReconcileLabels { controller, result, reason }).inc();
+        self.reconcile_duration.get_or_create(&ControllerLabels { controller }).observe(took.as_secs_f64());
     }
 
     /// Sets how many unfinished runs there are in each phase, and how many gates wait for a person.
@@ -267,13 +305,13 @@ impl Metrics {
         self.gates_open.set(i64::try_from(gates).unwrap_or(i64::MAX));
     }
 
-    /// Counts an act of a person.
-    pub fn act(&self, verb: Verb, outcome: ActOutcome) {
+    /// Counts a user action.
+    pub fn user_action(&self, verb: Verb, outcome: Answered) {
         let outcome = match outcome {
-            ActOutcome::Accepted => "Accepted",
-            ActOutcome::Refused => "Refused",
+            Answered::Accepted => "Accepted",
+            Answered::Refused => "Refused",
         };
-        self.acts.get_or_create(&ActLabels { verb: verb.as_str(), outcome }).inc();
+        self.user_actions.get_or_create(&UserActionLabels { verb: verb.as_str(), outcome }).inc();
     }
 
     /// Counts a request to the API: `op` and `code` are from fixed sets.
@@ -344,7 +382,7 @@ mod tests {
     #[test]
     fn what_is_counted_can_be_scraped() {
         let metrics = Metrics::new();
-        metrics.pass(ControllerName::Runbook, Outcome::Transient, "RegistryUnavailable", Duration::from_millis(3));
+        metrics.reconcile(ControllerName::Runbook, Outcome::Transient, "RegistryUnavailable", Duration::from_millis(3));
         metrics.set_runs([]);
         metrics.request("append", "ok", Instant::now());
         let text = metrics.encode().unwrap();

@@ -12,25 +12,38 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Next;
+use crate::error::Requeue;
+use crate::k8s::NamespacedName;
 
 /// What a key must be able to do.
-pub trait Key: Clone + Eq + Ord + Hash + Send + 'static {
-    /// The namespace whose turn it takes.
-    fn tenant(&self) -> &str;
+pub trait Key: Clone + Eq + Ord + Hash + Send + Sync + 'static {
+    /// The namespace, whose turn the key takes.
+    fn namespace(&self) -> &str;
+    fn name(&self) -> &str;
 }
 
-/// Namespace and name.
-impl Key for (String, String) {
-    fn tenant(&self) -> &str {
-        &self.0
+impl Key for NamespacedName {
+    fn namespace(&self) -> &str {
+        &self.namespace
     }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A key that is wanted worked on so long after now.
+#[derive(Debug)]
+struct Wish<K> {
+    key: K,
+    now: Instant,
+    delay: Duration,
 }
 
 /// The end of the queue that keys are put into. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Queue<K> {
-    wishes: mpsc::UnboundedSender<(K, Instant)>,
+    wishes: mpsc::UnboundedSender<Wish<K>>,
     waiting: Waiting,
 }
 
@@ -51,7 +64,7 @@ impl Waiting {
 /// The end that is worked off.
 #[derive(Debug)]
 pub struct Worklist<K> {
-    wishes: mpsc::UnboundedReceiver<(K, Instant)>,
+    wishes: mpsc::UnboundedReceiver<Wish<K>>,
     plan: Plan<K>,
 }
 
@@ -130,7 +143,7 @@ impl<K: Key> Plan<K> {
     fn ripen(&mut self, now: Instant) {
         while self.order.first().is_some_and(|(at, _)| *at <= now) {
             let Some((at, key)) = self.order.pop_first() else { return };
-            let tenant = key.tenant().to_owned();
+            let tenant = key.namespace().to_owned();
             if !self.ready.contains_key(&tenant) {
                 self.turns.push_back(tenant.clone());
                 self.waiting.tenants().insert(tenant.clone());
@@ -141,10 +154,10 @@ impl<K: Key> Plan<K> {
 
     /// `key` was worked on; `next` is when its worker wants it again.
     fn done(&mut self, key: K, next: Option<Instant>) {
-        if let Some(workers) = self.workers.get_mut(key.tenant()) {
+        if let Some(workers) = self.workers.get_mut(key.namespace()) {
             *workers -= 1;
             if *workers == 0 {
-                self.workers.remove(key.tenant());
+                self.workers.remove(key.namespace());
             }
         }
         let wished = self.running.remove(&key).flatten();
@@ -175,7 +188,7 @@ impl<K: Key> Queue<K> {
     /// Wants `key` worked on after `delay`, or earlier if that is wanted already.
     pub fn push_after(&self, key: K, delay: Duration) {
         // Nobody listens any more only when the process is about to end.
-        let _ = self.wishes.send((key, Instant::now() + delay));
+        let _ = self.wishes.send(Wish { key, now: Instant::now(), delay });
     }
 
     /// Whether a key of this tenant is due and waits for a worker.
@@ -185,16 +198,22 @@ impl<K: Key> Queue<K> {
 }
 
 impl<K: Key> Worklist<K> {
+    /// What was put into the queue since, and with which delay.
+    #[cfg(test)]
+    pub fn wanted(&mut self) -> Vec<(K, Duration)> {
+        std::iter::from_fn(|| self.wishes.try_recv().ok()).map(|wish| (wish.key, wish.delay)).collect()
+    }
+
     /// Works keys off, at most `workers` at a time, until told to stop and what was begun is done.
     pub async fn run<F, Fut>(mut self, workers: usize, shutdown: CancellationToken, work: F)
     where
         F: Fn(K) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Next> + Send + 'static,
+        Fut: Future<Output = Requeue> + Send + 'static,
     {
         let work = Arc::new(work);
         // A tenant whose passes hang leaves a quarter of the workers to the others.
         self.plan.share = (workers - workers / 4).max(1);
-        let mut running: JoinSet<(K, Next)> = JoinSet::new();
+        let mut running: JoinSet<(K, Requeue)> = JoinSet::new();
         loop {
             while !shutdown.is_cancelled() && running.len() < workers {
                 let Some(key) = self.plan.take(Instant::now()) else { break };
@@ -212,7 +231,7 @@ impl<K: Key> Worklist<K> {
             tokio::select! {
                 () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
                 wish = self.wishes.recv() => match wish {
-                    Some((key, at)) => self.plan.want(key, at),
+                    Some(wish) => self.plan.want(wish.key, wish.now + wish.delay),
                     None if running.is_empty() => return,
                     None => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
@@ -220,8 +239,8 @@ impl<K: Key> Worklist<K> {
                     // A worker that panicked keeps its key taken: nothing may be done twice after a defect.
                     if let Ok((key, next)) = done {
                         let at = match next {
-                            Next::After(delay) => Some(Instant::now() + delay),
-                            Next::OnChange => None,
+                            Requeue::After(delay) => Some(Instant::now() + delay),
+                            Requeue::OnChange => None,
                         };
                         self.plan.done(key, at);
                     }
@@ -237,8 +256,12 @@ mod tests {
     use super::*;
 
     impl Key for &'static str {
-        fn tenant(&self) -> &str {
+        fn namespace(&self) -> &str {
             self.split('/').next().unwrap_or_default()
+        }
+
+        fn name(&self) -> &str {
+            self
         }
     }
 

@@ -92,7 +92,7 @@ def finished(namespace: str, wf: dict[str, Any], n: int) -> list[dict[str, Any]]
         "startTime": slot,
         "completionTime": slot.replace("08:00", "09:30"),
         "conditions": [
-            {"type": kind, "status": "True", "reason": "Succeeded", "message": "the run has ended", "lastTransitionTime": slot, "observedGeneration": 1}
+            {"type": kind, "status": "True", "reason": "Succeeded", "message": "run succeeded", "lastTransitionTime": slot, "observedGeneration": 1}
             for kind in ("Ready", "Succeeded")
         ],
     }

@@ -27,7 +27,7 @@ def test_operator_dies(point: str, probe: Probe, operator: Operator, outside: Ou
     finish(run, key, outside)
 
 
-@pytest.mark.parametrize("point", ["act-journaled", "job-create-before", "job-create-after"])
+@pytest.mark.parametrize("point", ["user-action-journaled", "job-create-before", "job-create-after"])
 def test_operator_dies_after_an_act(point: str, probe: Probe, operator: Operator, outside: Outside) -> None:
     run, key = probe()
     run.reach("Waiting")
@@ -40,7 +40,7 @@ def test_operator_dies_after_an_act(point: str, probe: Probe, operator: Operator
 
 
 def test_operator_dies_before_and_at_a_slot(tenant: Tenant, make: Make, operator: Operator, outside: Outside) -> None:
-    before = operator.arm("run-made-ahead")
+    before = operator.arm("run-precreated")
     due = in_a_minute(50)
     name = make(schedule=cron(due))
     run = Run(tenant, slot_of(name, due))

@@ -10,7 +10,7 @@ use ntro_crds::labels;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::tenants::Tenants;
+use crate::cache::tenants::Tenants;
 
 /// A pod whose identity the API server vouched for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 //! of theirs opened. What is foreign and what does not exist get the same answer.
 
 pub mod identity;
-mod people;
 mod pods;
+mod readers;
 pub mod reply;
 mod text;
 
@@ -53,14 +53,14 @@ pub fn router(api: Api) -> Router {
         .route("/blobs/{digest}", put(pods::put_blob).layer(DefaultBodyLimit::max(blob_max)).get(pods::get_blob))
         .route("/bundle", get(pods::bundle));
     let people = Router::new()
-        .route("/gates/{gate}", get(people::gate))
-        .route("/outputs", get(people::outputs))
-        .route("/outputs/{*name}", get(people::output))
-        .route("/logs", get(people::logs))
-        .route("/audit", get(people::audit))
-        .route("/result", get(people::result))
-        .route("/steps", get(people::steps))
-        .route("/drafts", post(people::draft).layer(DefaultBodyLimit::max(MAX_DRAFT)));
+        .route("/gates/{gate}", get(readers::gate))
+        .route("/outputs", get(readers::outputs))
+        .route("/outputs/{*name}", get(readers::output))
+        .route("/logs", get(readers::logs))
+        .route("/audit", get(readers::audit))
+        .route("/result", get(readers::result))
+        .route("/steps", get(readers::steps))
+        .route("/drafts", post(readers::draft).layer(DefaultBodyLimit::max(MAX_DRAFT)));
     Router::new()
         .nest("/v1/pod", pods)
         .nest("/v1/runs/{namespace}/{run}", people)

@@ -52,7 +52,7 @@ pub async fn attach(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> 
     let token = bearer(&headers).ok_or_else(|| Refusal::forbidden().into_response())?;
     let request: AttachRequest = parse(&body).map_err(IntoResponse::into_response)?;
     let context = &api.context;
-    let found = match identify(&context.client, &context.tenants, token).await {
+    let found = match identify(&context.kube.client, &context.tenants, token).await {
         Ok(found) => found,
         Err(IdentityError::Stranger(why)) => {
             tracing::info!(why, "a stranger wanted to attach");
@@ -99,7 +99,7 @@ async fn run_of(api: &Api, found: &JobPod) -> Result<std::sync::Arc<RunState>, R
 
 /// What the run's resource says of its journal: a store that is behind it must not execute.
 async fn published(api: &Api, run: &RunState) -> Result<Option<PublishedHead>, kube::Error> {
-    let runs = api.context.namespaced::<WorkflowRun>(&run.namespace);
+    let runs = api.context.kube.namespaced::<WorkflowRun>(&run.namespace);
     let Some(object) = runs.get_opt(&run.name).await? else { return Ok(None) };
     let Some(status) = object.status.filter(|status| status.run_id == Some(run.run_id.to_string())) else {
         return Ok(None);

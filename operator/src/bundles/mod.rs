@@ -154,17 +154,6 @@ impl Bundles {
         self.counted(RegistryOp::Resolve, registry.resolve(&access.repository, tag).await)
     }
 
-    /// What is known of a bundle that was fetched before.
-    pub async fn describe(
-        &self,
-        namespace: &str,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<Option<Bundle>, BundleError> {
-        let key = Key { namespace: namespace.to_owned(), repository: repository.clone(), digest: digest.clone() };
-        self.on_disk(move |store| store.describe(&key)).await
-    }
-
     /// Whether a bundle is on disk.
     pub async fn is_cached(&self, access: &Access, digest: &Digest) -> Result<bool, BundleError> {
         let key = access.key(digest);

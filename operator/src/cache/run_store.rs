@@ -10,41 +10,38 @@ use ntro_crds::WorkflowRun;
 use ntro_crds::workflow_run::Phase;
 use tokio::sync::watch;
 
-use super::RunKey;
-use super::index::Shelf;
-use crate::controllers::workflow::facts::RunFact;
+use super::watch::Sink;
+use super::{RunRef, RunSummary};
+use crate::k8s::NamespacedName;
 use crate::queue::Queue;
 
-/// Namespace and name of a Workflow.
-type WorkflowKey = (String, String);
-
-/// All runs of the API server. Kept by a watch; what we make ourselves is put in at once.
-pub struct Objects {
+/// All runs of the API server. Its watch writes; so does whoever creates or changes one, because the watch is late.
+pub struct RunStore {
     inner: Mutex<Inner>,
     listed: watch::Sender<bool>,
-    workflows: Queue<WorkflowKey>,
+    workflows: Queue<NamespacedName>,
 }
 
 #[derive(Default)]
 struct Inner {
-    open: HashMap<RunKey, Arc<WorkflowRun>>,
+    unfinished: HashMap<RunRef, Arc<WorkflowRun>>,
     /// By name. Few of one Workflow, but tens of thousands in all: no tree with room for more.
-    by_workflow: HashMap<WorkflowKey, Vec<RunFact>>,
+    summaries: HashMap<NamespacedName, Vec<RunSummary>>,
     /// Names of run and Workflow, by namespace.
     workflow_of: HashMap<String, HashMap<Box<str>, Box<str>>>,
 }
 
 impl Inner {
-    fn knows(&self, run: &RunKey) -> bool {
+    fn knows(&self, run: &RunRef) -> bool {
         self.workflow_of.get(&run.namespace).is_some_and(|runs| runs.contains_key(run.name.as_str()))
     }
 
-    fn name_workflow(&mut self, run: &RunKey, workflow: &str) {
+    fn name_workflow(&mut self, run: &RunRef, workflow: &str) {
         let runs = self.workflow_of.entry(run.namespace.clone()).or_default();
         runs.insert(run.name.as_str().into(), workflow.into());
     }
 
-    fn forget_workflow(&mut self, run: &RunKey) -> Option<String> {
+    fn forget_workflow(&mut self, run: &RunRef) -> Option<String> {
         let runs = self.workflow_of.get_mut(&run.namespace)?;
         let workflow = runs.remove(run.name.as_str())?;
         if runs.is_empty() {
@@ -56,18 +53,16 @@ impl Inner {
 
 /// What is known of a run's object.
 #[derive(Debug, Clone)]
-pub enum Known {
-    /// It is unfinished.
-    Open(Arc<WorkflowRun>),
-    /// It has ended; what it looks like is for the API server to say.
+pub enum Lookup {
+    Unfinished(Arc<WorkflowRun>),
+    /// It is not kept: what it looks like is for the API server to say.
     Ended,
-    /// There is none.
     Missing,
 }
 
-impl Objects {
-    /// Nothing yet; each change wakes the run's Workflow.
-    pub fn new(workflows: Queue<WorkflowKey>) -> Self {
+impl RunStore {
+    /// An empty store; each change enqueues the run's Workflow.
+    pub fn new(workflows: Queue<NamespacedName>) -> Self {
         Self { inner: Mutex::default(), listed: watch::Sender::new(false), workflows }
     }
 
@@ -78,32 +73,37 @@ impl Objects {
     }
 
     /// What is known of a run.
-    pub fn get(&self, run: &RunKey) -> Known {
+    pub fn get(&self, run: &RunRef) -> Lookup {
         let inner = self.lock();
-        match inner.open.get(run) {
-            Some(object) => Known::Open(Arc::clone(object)),
-            None if inner.knows(run) => Known::Ended,
-            None => Known::Missing,
+        match inner.unfinished.get(run) {
+            Some(object) => Lookup::Unfinished(Arc::clone(object)),
+            None if inner.knows(run) => Lookup::Ended,
+            None => Lookup::Missing,
         }
     }
 
     /// The unfinished runs of a namespace.
-    pub fn open_in(&self, namespace: &str) -> Vec<Arc<WorkflowRun>> {
+    pub fn unfinished_in(&self, namespace: &str) -> Vec<Arc<WorkflowRun>> {
         let inner = self.lock();
-        inner.open.iter().filter(|(run, _)| run.namespace == namespace).map(|(_, object)| Arc::clone(object)).collect()
+        inner
+            .unfinished
+            .iter()
+            .filter(|(run, _)| run.namespace == namespace)
+            .map(|(_, object)| Arc::clone(object))
+            .collect()
     }
 
     /// The runs of a Workflow; those made for another Workflow of its name are marked as not `ours`.
-    pub fn facts(&self, namespace: &str, workflow: &str, uid: &str) -> Vec<RunFact> {
+    pub fn summaries(&self, workflow: &NamespacedName, uid: &str) -> Vec<RunSummary> {
         let inner = self.lock();
-        let runs = inner.by_workflow.get(&(namespace.to_owned(), workflow.to_owned()));
-        runs.into_iter().flatten().map(|fact| fact.seen_by(uid)).collect()
+        let runs = inner.summaries.get(workflow);
+        runs.into_iter().flatten().map(|run| run.seen_by(uid)).collect()
     }
 
-    /// Takes up an object just made or seen.
+    /// Stores an object just created, written or seen.
     pub fn put(&self, object: WorkflowRun) {
         let Some(namespace) = object.namespace() else { return };
-        let run = RunKey::new(namespace, object.name_any());
+        let run = RunRef::new(namespace, object.name_any());
         self.take(run, object);
     }
 
@@ -111,55 +111,55 @@ impl Objects {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, run: RunKey, object: WorkflowRun) {
+    fn take(&self, run: RunRef, object: WorkflowRun) {
         let workflow = object.spec.request.workflow_ref.name.clone();
-        let mut fact = RunFact::of(&object);
+        let mut summary = RunSummary::of(&object);
         let changed = {
             let mut inner = self.lock();
             inner.name_workflow(&run, &workflow);
             if is_over(&object) {
-                inner.open.remove(&run);
+                inner.unfinished.remove(&run);
             } else {
-                let newer = inner.open.get(&run).is_none_or(|known| is_newer(&object.metadata, &known.metadata));
+                let newer = inner.unfinished.get(&run).is_none_or(|known| is_newer(&object.metadata, &known.metadata));
                 if !newer {
                     return;
                 }
-                inner.open.insert(run.clone(), Arc::new(object));
+                inner.unfinished.insert(run.clone(), Arc::new(object));
             }
-            let runs = inner.by_workflow.entry((run.namespace.clone(), workflow.clone())).or_default();
+            let runs = inner.summaries.entry(NamespacedName::new(&run.namespace, &workflow)).or_default();
             // Of tens of thousands of runs each would keep its own copy of it.
-            if let Some(known) = runs.iter().find(|known| known.workflow_uid == fact.workflow_uid) {
-                fact.workflow_uid.clone_from(&known.workflow_uid);
+            if let Some(known) = runs.iter().find(|known| known.workflow_uid == summary.workflow_uid) {
+                summary.workflow_uid.clone_from(&known.workflow_uid);
             }
             match runs.binary_search_by(|known| known.name.cmp(&run.name)) {
-                Ok(at) if runs[at] == fact => false,
+                Ok(at) if runs[at] == summary => false,
                 Ok(at) => {
-                    runs[at] = fact;
+                    runs[at] = summary;
                     true
                 }
                 Err(at) => {
                     runs.reserve_exact(1);
-                    runs.insert(at, fact);
+                    runs.insert(at, summary);
                     true
                 }
             }
         };
         if changed {
-            self.workflows.push((run.namespace, workflow));
+            self.workflows.push(NamespacedName::new(run.namespace, workflow));
         }
     }
 
     /// Forgets an object that is gone; says whether it was known.
-    pub fn forget(&self, run: &RunKey) -> bool {
+    pub fn forget(&self, run: &RunRef) -> bool {
         let workflow = {
             let mut inner = self.lock();
-            inner.open.remove(run);
+            inner.unfinished.remove(run);
             let Some(workflow) = inner.forget_workflow(run) else { return false };
-            let key = (run.namespace.clone(), workflow);
-            if let Some(runs) = inner.by_workflow.get_mut(&key) {
+            let key = NamespacedName::new(&run.namespace, workflow);
+            if let Some(runs) = inner.summaries.get_mut(&key) {
                 runs.retain(|known| known.name != run.name);
                 if runs.is_empty() {
-                    inner.by_workflow.remove(&key);
+                    inner.summaries.remove(&key);
                 }
             }
             key
@@ -182,25 +182,25 @@ fn is_newer(object: &ObjectMeta, known: &ObjectMeta) -> bool {
     object.uid != known.uid || version(object).is_none_or(|new| version(known).is_none_or(|old| new >= old))
 }
 
-impl Shelf<WorkflowRun> for Objects {
-    fn put(&self, run: RunKey, object: WorkflowRun, listed: bool) -> bool {
-        // A restart does not look at every run that ever was: what ended had its last pass, or its Jobs wake it.
-        let settled = listed && is_over(&object) && !object.owner_references().is_empty();
+impl Sink<WorkflowRun> for RunStore {
+    fn put(&self, run: RunRef, object: WorkflowRun, listed: bool) -> bool {
+        // A restart does not reconcile every run that ever was: what ended had its last reconcile, or its Jobs bring it back.
+        let over = listed && is_over(&object) && !object.owner_references().is_empty();
         self.take(run, object);
-        !settled
+        !over
     }
 
-    fn remove(&self, namespace: &str, name: &str) -> Option<RunKey> {
-        let run = RunKey::new(namespace, name);
+    fn remove(&self, namespace: &str, name: &str) -> Option<RunRef> {
+        let run = RunRef::new(namespace, name);
         self.forget(&run).then_some(run)
     }
 
-    fn retain(&self, namespace: Option<&str>, seen: &HashSet<(String, String)>) -> Vec<RunKey> {
+    fn retain(&self, namespace: Option<&str>, seen: &HashSet<(String, String)>) -> Vec<RunRef> {
         let gone: Vec<_> = {
             let inner = self.lock();
             let here = inner.workflow_of.iter().filter(|(known, _)| namespace.is_none_or(|ns| *known == ns));
             let all = here.flat_map(|(namespace, runs)| runs.keys().map(|run| (namespace.clone(), run.to_string())));
-            all.filter(|run| !seen.contains(run)).map(|(namespace, name)| RunKey::new(namespace, name)).collect()
+            all.filter(|run| !seen.contains(run)).map(|(namespace, name)| RunRef::new(namespace, name)).collect()
         };
         for run in &gone {
             self.forget(run);

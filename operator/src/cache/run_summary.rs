@@ -1,4 +1,4 @@
-//! What of a `WorkflowRun` matters to its Workflow. Pure.
+//! What of a `WorkflowRun` matters to its Workflow: a few words instead of the object. Pure.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub enum Standing {
 /// A run of a Workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that hold or do not, each by itself")]
-pub struct RunFact {
+pub struct RunSummary {
     /// Its name.
     pub name: String,
     /// UID of the Workflow it was made for, once the operator has seen to it.
@@ -48,7 +48,7 @@ pub struct RunFact {
     /// The schedule made it, nobody asked for its slot.
     pub by_schedule: bool,
     /// Made before its slot, and not known to have begun.
-    pub ahead: bool,
+    pub precreated: bool,
     /// It is known to have begun: by its status or, while that is in coming, by the ledger.
     pub begun: bool,
     /// When the object was made.
@@ -62,13 +62,13 @@ pub struct RunFact {
 }
 
 /// Whether a run's object was made before its slot and nothing shows that the run has begun. Its journal may know better.
-pub fn is_ahead(run: &WorkflowRun) -> bool {
+pub fn is_precreated(run: &WorkflowRun) -> bool {
     run.spec.request.trigger.kind == TriggerKind::Schedule
         && run.annotations().contains_key(labels::MADE_AHEAD)
         && run.status.as_ref().is_none_or(|status| status.phase.is_none())
 }
 
-impl RunFact {
+impl RunSummary {
     /// Reads a run.
     pub fn of(run: &WorkflowRun) -> Self {
         let request = &run.spec.request;
@@ -92,7 +92,7 @@ impl RunFact {
             ours: false,
             slot: request.trigger.scheduled_time.as_ref().filter(|_| of_slot).map(|time| time.0),
             by_schedule,
-            ahead: is_ahead(run),
+            precreated: is_precreated(run),
             begun: ending.is_some() || status.is_some_and(|status| status.run_id.is_some()),
             standing: match status.and_then(|s| s.phase) {
                 Some(Phase::Waiting) => Standing::Waiting,

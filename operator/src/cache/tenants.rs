@@ -6,12 +6,12 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 use ntro_crds::labels;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Scope, Settings};
+use crate::k8s::Access;
 
 /// A tenant as its namespace describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,13 +114,13 @@ pub fn tenant_of(namespace: &Namespace) -> Option<Tenant> {
 }
 
 /// Keeps [`Tenants`] up to date until told to stop.
-pub async fn run(client: Client, settings: Arc<Settings>, tenants: Arc<Tenants>, shutdown: CancellationToken) {
+pub async fn watch(access: Access, tenants: Arc<Tenants>, shutdown: CancellationToken) {
     let mut config = watcher::Config::default().labels(labels::TENANT);
-    if settings.scope == Scope::Namespace {
-        config = config.fields(&format!("metadata.name={}", settings.namespace));
+    if let Some(namespace) = &access.namespace {
+        config = config.fields(&format!("metadata.name={namespace}"));
     }
     let follow = async {
-        let stream = watcher(Api::<Namespace>::all(client), config).default_backoff();
+        let stream = watcher(Api::<Namespace>::all(access.client), config).default_backoff();
         let mut stream = std::pin::pin!(stream);
         let mut listed = BTreeMap::new();
         loop {

@@ -1,4 +1,15 @@
 //! Time as something that is passed in, so that decisions can be tested at any instant. The journal and the controllers
 //! share one clock.
 
-pub use ntro_journal::clock::{Clock, SystemClock, TestClock};
+mod jump;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+pub use jump::{ClockJump, INTERVAL};
+pub use ntro_journal::clock::{Clock, SystemClock};
+
+/// A time as the API server keeps it: in whole seconds.
+pub fn whole_seconds(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}

@@ -1,5 +1,5 @@
-//! Starts the controllers of Workflows, runs and Runbooks over one knowledge of these kinds: each is watched once, and none
-//! of the three works before all of them were listed.
+//! Starts the controllers over one cache: each kind is watched once, and no controller works before Workflows, Runbooks and
+//! runs were listed. This is where a controller is wired in, and where a change of one kind enqueues objects of another.
 
 use std::sync::Arc;
 
@@ -9,79 +9,90 @@ use ntro_crds::{Runbook, Workflow};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::run::wake::{self, reflect};
-use super::run::{RunKey, Runs};
-use super::workflow::key_of;
-use super::{run, runbook, workflow};
+use super::driver;
+use super::run::{Runs, watches};
+use super::runbook::{self, Runbooks};
+use super::workflow::Workflows;
+use crate::cache::watch::reflect;
+use crate::cache::{Cache, RunRef};
 use crate::context::Context;
+use crate::k8s::NamespacedName;
+use crate::launch::{Burst, Launcher};
 use crate::queue::{Queue, queue};
 
-/// Serves the three kinds until told to stop.
+/// Runs the controllers until told to stop.
 pub async fn run(context: Context, shutdown: CancellationToken) {
     let mut tasks = JoinSet::new();
-    let (workflow_queue, workflow_worklist) = queue::<workflow::Key>();
-    let (runbook_queue, runbook_worklist) = queue::<runbook::Key>();
+    let ((workflow_queue, workflow_list), (runbook_queue, runbook_list)) = (queue(), queue());
+    let (run_queue, run_list) = queue();
     let (workflows, runbooks) = stores(&context, &workflow_queue, &runbook_queue, &mut tasks, &shutdown);
-    let (runs, run_worklist) = wake::prepare(&context, &context.journal, workflows, runbooks, workflow_queue.clone());
-    tasks.spawn(wake::watch_objects(&runs, &shutdown));
+    let cache = Cache::new(workflows, runbooks, workflow_queue.clone());
+    tasks.spawn(watches::run_objects(&context.kube, &cache, &run_queue, &shutdown));
 
-    // What was not listed yet must not be taken for something that does not exist.
-    let listed = async {
-        let (workflows, runbooks) = tokio::join!(runs.workflows.wait_until_ready(), runs.runbooks.wait_until_ready());
-        runs.objects.wait_until_listed().await;
-        workflows.is_ok() && runbooks.is_ok()
-    };
-    if shutdown.run_until_cancelled(listed).await == Some(true) {
-        let runbooks = Arc::new(runbook::Runbooks::new(
-            context,
-            runs.workflows.clone(),
-            runs.runbooks.clone(),
-            Arc::clone(&runs.objects),
+    if shutdown.run_until_cancelled(cache.wait_until_listed()).await == Some(true) {
+        let burst = Burst::new(run_queue.clone(), workflow_queue.clone());
+        let launcher = Launcher { context: context.clone(), cache: cache.clone(), burst, run_queue: run_queue.clone() };
+        let metrics = || Arc::clone(&context.metrics);
+        tasks.spawn(requeue_after_clock_jumps(
+            context.clone(),
+            cache.workflows.clone(),
+            workflow_queue.clone(),
+            run_queue.clone(),
+            shutdown.clone(),
         ));
-        tasks.spawn(runbook::run(runbooks, runbook_queue, runbook_worklist, shutdown.clone()));
-        tasks.spawn(run::run(runs.clone(), run_worklist, shutdown.clone()));
-        tasks.spawn(look_again_when_the_clock_was_set(runs.clone(), workflow_queue.clone(), shutdown.clone()));
-        tasks.spawn(workflow::run(runs, workflow_queue, workflow_worklist, shutdown));
+        let runbooks = Arc::new(Runbooks::new(context.clone(), cache, runbook_queue));
+        tasks.spawn(driver::run(runbooks, runbook_list, metrics(), shutdown.clone()));
+        let runs = Arc::new(Runs::new(launcher.clone()));
+        tasks.spawn(driver::run(runs, run_list, metrics(), shutdown.clone()));
+        let workflows = Arc::new(Workflows::new(launcher, workflow_queue));
+        tasks.spawn(driver::run(workflows, workflow_list, metrics(), shutdown));
     }
     while tasks.join_next().await.is_some() {}
 }
 
-/// Wakes all that may wait for a time.
-async fn look_again_when_the_clock_was_set(runs: Runs, workflows: Queue<workflow::Key>, shutdown: CancellationToken) {
-    let mut clock_set = runs.context.clock_set.subscribe();
-    while let Some(Ok(())) = shutdown.run_until_cancelled(clock_set.changed()).await {
-        runs.workflows.state().iter().for_each(|workflow| workflows.push(key_of(workflow)));
-        runs.journal.in_memory().iter().for_each(|state| runs.queue.push(RunKey::of_journal(state)));
+/// Enqueues all that may wait for a time.
+async fn requeue_after_clock_jumps(
+    context: Context,
+    workflows: Store<Workflow>,
+    workflow_queue: Queue<NamespacedName>,
+    run_queue: Queue<RunRef>,
+    shutdown: CancellationToken,
+) {
+    let mut jumps = context.clock_jump.subscribe();
+    while let Some(Ok(())) = shutdown.run_until_cancelled(jumps.changed()).await {
+        workflows.state().iter().for_each(|workflow| workflow_queue.push(NamespacedName::of(workflow.as_ref())));
+        context.journal.in_memory().iter().for_each(|state| run_queue.push(RunRef::of_journal(state)));
     }
 }
 
-/// Watches Workflows and Runbooks; each change wakes what it concerns.
+/// Watches Workflows and Runbooks; each change enqueues what it concerns.
 fn stores(
     context: &Context,
-    workflow_queue: &Queue<workflow::Key>,
-    runbook_queue: &Queue<runbook::Key>,
+    workflow_queue: &Queue<NamespacedName>,
+    runbook_queue: &Queue<NamespacedName>,
     tasks: &mut JoinSet<()>,
     shutdown: &CancellationToken,
 ) -> (Store<Workflow>, Store<Runbook>) {
-    let (woken, used) = (workflow_queue.clone(), runbook_queue.clone());
+    let (itself, used) = (workflow_queue.clone(), runbook_queue.clone());
     let changed = move |workflow: &Workflow| {
-        let key = key_of(workflow);
-        used.push_after((key.0.clone(), workflow.spec.runbook_ref.name.clone()), runbook::DEBOUNCE);
-        woken.push(key);
+        let key = NamespacedName::of(workflow);
+        let runbook = NamespacedName::new(&key.namespace, &workflow.spec.runbook_ref.name);
+        used.push_after(runbook, runbook::DEBOUNCE);
+        itself.push(key);
     };
-    let (workflows, watch) = reflect(context, changed, shutdown.clone());
+    let (workflows, watch) = reflect(&context.kube, changed, shutdown.clone());
     tasks.spawn(watch);
 
-    let (woken, changed_itself, known) = (workflow_queue.clone(), runbook_queue.clone(), workflows.clone());
+    let (users, itself, known) = (workflow_queue.clone(), runbook_queue.clone(), workflows.clone());
     let changed = move |runbook: &Runbook| {
         let (namespace, name) = (runbook.namespace(), runbook.name_any());
-        let users = known.state_filter(|w| w.namespace() == namespace && w.spec.runbook_ref.name == name);
-        for workflow in users {
-            woken.push(key_of(workflow.as_ref()));
+        let is_user = |workflow: &Workflow| workflow.namespace() == namespace && workflow.spec.runbook_ref.name == name;
+        for workflow in known.state_filter(is_user) {
+            users.push(NamespacedName::of(workflow.as_ref()));
         }
-        changed_itself.push((namespace.unwrap_or_default(), name));
+        itself.push(NamespacedName::of(runbook));
     };
-    let (runbooks, watch) = reflect(context, changed, shutdown.clone());
+    let (runbooks, watch) = reflect(&context.kube, changed, shutdown.clone());
     tasks.spawn(watch);
 
     (workflows, runbooks)

@@ -12,21 +12,17 @@ use ntro_journal::RunState;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::RunKey;
+use crate::cache::RunRef;
 
 /// When our status was last written, from the object's own record of its writers.
-pub(super) fn last_write(object: &WorkflowRun) -> Option<Timestamp> {
+pub fn last_write(object: &WorkflowRun) -> Option<Timestamp> {
     let fields = object.metadata.managed_fields.as_deref().unwrap_or_default();
     let ours = fields.iter().filter(|f| f.subresource.as_deref() == Some("status"));
     ours.filter_map(|f| f.time.as_ref().map(|time| time.0)).max()
 }
 
-pub(super) fn key_of(object: &WorkflowRun) -> RunKey {
-    RunKey::new(object.namespace().unwrap_or_default(), object.name_any())
-}
-
 /// Whether an object without a status is the one its journal was begun for.
-pub(super) fn is_same(object: &WorkflowRun, state: &RunState) -> bool {
+pub fn is_same(object: &WorkflowRun, state: &RunState) -> bool {
     let request = &object.spec.request;
     request.workflow_ref.name == state.workflow.name
         && request.trigger.initiator == state.trigger.initiator
@@ -37,7 +33,7 @@ pub(super) fn is_same(object: &WorkflowRun, state: &RunState) -> bool {
 }
 
 /// Whether a person asks by an object for the slot that a journal is about.
-pub(super) fn asks_for_same_slot(object: &WorkflowRun, state: &RunState) -> bool {
+pub fn asks_for_same_slot(object: &WorkflowRun, state: &RunState) -> bool {
     let request = &object.spec.request;
     request.workflow_ref.name == state.workflow.name
         && request.trigger.kind == TriggerKind::Backfill
@@ -48,7 +44,7 @@ pub(super) fn asks_for_same_slot(object: &WorkflowRun, state: &RunState) -> bool
 }
 
 /// The request of a run, from its journal.
-pub(super) fn request_of(state: &RunState) -> Option<Request> {
+pub fn request_of(state: &RunState) -> Option<Request> {
     let kind = match state.trigger.kind.as_str() {
         "Manual" => TriggerKind::Manual,
         "Schedule" => TriggerKind::Schedule,
@@ -70,15 +66,15 @@ pub(super) fn request_of(state: &RunState) -> Option<Request> {
 }
 
 /// The object of a run.
-pub fn run_object(key: &RunKey, request: &Request, workflow_uid: &str, run_id: Uuid) -> WorkflowRun {
-    let mut object = WorkflowRun::new(&key.name, WorkflowRunSpec { request: request.clone() });
+pub fn build(run: &RunRef, request: &Request, workflow_uid: &str, run_id: Uuid) -> WorkflowRun {
+    let mut object = WorkflowRun::new(&run.name, WorkflowRunSpec { request: request.clone() });
     let mut annotations = BTreeMap::new();
     if let Some(time) = &request.trigger.scheduled_time {
         annotations.insert(labels::SCHEDULED_AT.to_owned(), time.0.to_string());
     }
     object.metadata = ObjectMeta {
-        name: Some(key.name.clone()),
-        namespace: Some(key.namespace.clone()),
+        name: Some(run.name.clone()),
+        namespace: Some(run.namespace.clone()),
         labels: Some(
             [
                 (labels::MANAGED_BY, labels::MANAGED_BY_OPERATOR.to_owned()),
@@ -96,7 +92,7 @@ pub fn run_object(key: &RunKey, request: &Request, workflow_uid: &str, run_id: U
 }
 
 /// The reference by which an ended run goes with its Workflow.
-pub(super) fn owned_by(workflow: &Workflow) -> OwnerReference {
+pub fn owned_by(workflow: &Workflow) -> OwnerReference {
     OwnerReference {
         api_version: API_VERSION.to_owned(),
         kind: "Workflow".to_owned(),
@@ -108,24 +104,24 @@ pub(super) fn owned_by(workflow: &Workflow) -> OwnerReference {
 }
 
 /// The name of a slot's run.
-pub fn slot_key(namespace: &str, workflow: &str, slot: Timestamp) -> RunKey {
-    RunKey::new(namespace, names::slot_run(workflow, slot))
+pub fn slot_run(namespace: &str, workflow: &str, slot: Timestamp) -> RunRef {
+    RunRef::new(namespace, names::slot_run(workflow, slot))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::created;
     use super::*;
+    use crate::testing::runs::created;
 
     #[test]
     fn the_object_made_again_is_the_one_that_was_deleted() {
         let state = created();
         let request = request_of(&state).unwrap();
         assert_eq!((request.trigger.kind, request.trigger.initiator.as_str()), (TriggerKind::Manual, "ina"));
-        let key = RunKey::new("acme", "nav-abcde");
-        let object = run_object(&key, &request, "wf-uid", state.run_id);
+        let run = RunRef::new("acme", "nav-abcde");
+        let object = build(&run, &request, "wf-uid", state.run_id);
         assert!(is_same(&object, &state));
-        assert_eq!(key_of(&object), key);
+        assert_eq!(RunRef::of(&object), run);
         let mut other = object.clone();
         other.spec.request.trigger.initiator = "eve".to_owned();
         assert!(!is_same(&other, &state));
@@ -140,8 +136,7 @@ mod tests {
         let mut state = created();
         state.slot = Some(slot.to_string());
         state.trigger.kind = "Schedule".to_owned();
-        let mut object =
-            run_object(&slot_key("acme", "nav", slot), &request_of(&state).unwrap(), "wf-uid", Uuid::nil());
+        let mut object = build(&slot_run("acme", "nav", slot), &request_of(&state).unwrap(), "wf-uid", Uuid::nil());
         assert!(!asks_for_same_slot(&object, &state), "the schedule's own");
         object.spec.request.trigger.kind = TriggerKind::Backfill;
         assert!(asks_for_same_slot(&object, &state));
@@ -151,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_slot_names_its_run() {
-        let key = slot_key("acme", "nav", "2026-11-05T08:00:00Z".parse().unwrap());
+        let key = slot_run("acme", "nav", "2026-11-05T08:00:00Z".parse().unwrap());
         assert_eq!(key.name, "nav-20261105t0800z");
     }
 }

@@ -1,22 +1,24 @@
 //! Stand-ins for tests: an API server that answers from a function, and a context over it.
 
+pub mod runs;
+
 use std::sync::Arc;
 
 use axum::http::{Request, Response};
 use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
-use ntro_journal::Journal;
+use ntro_journal::{Journal, TestClock};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::args::Settings;
 use crate::bundles::Bundles;
-use crate::clock::{Clock, TestClock};
+use crate::cache::tenants::{Tenant, Tenants};
+use crate::clock::Clock;
 use crate::context::Context;
-use crate::kube_ext::Events;
+use crate::k8s::{Access, Events};
 use crate::metrics::Metrics;
-use crate::tenants::{Tenant, Tenants};
 
 /// A request to the API server: method, path with query, body.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,13 +83,11 @@ pub async fn context(dir: &std::path::Path, client: Client) -> (Context, Arc<Tes
         bundles: Arc::new(bundles),
         events: Events::new(client.clone(), None),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
-        client,
+        kube: Access::untried(client),
         metrics,
         settings,
         tenants,
-        watching: kube::runtime::watcher::Config::default(),
-        pace: crate::pace::Pace::default(),
-        clock_set: crate::clock_set::ClockSet::default(),
+        clock_jump: crate::clock::ClockJump::default(),
     };
     (context, clock)
 }

@@ -4,7 +4,6 @@
 //! are replaced long before they end, without a restart.
 
 mod authority;
-mod publish;
 mod serve;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,7 +15,6 @@ use rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
 pub use authority::{Authority, TlsError};
-pub use publish::run as publish_ca;
 pub use serve::serve;
 
 use crate::clock::Clock;

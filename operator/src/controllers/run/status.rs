@@ -1,13 +1,15 @@
 //! The status of a `WorkflowRun`: a projection of its journal. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::workflow_run::{
     Blocked, JobRef, JournalHead, Output, Phase, Pin, StepState, StepStatus, WaitKind, WaitingFor, WorkflowRunStatus,
 };
 use ntro_journal::RunState;
 use ntro_journal::protocol as journal;
+
+use crate::clock::whole_seconds;
+use crate::error::{Class, Problem};
 
 /// What the projection is made from.
 #[derive(Debug, Clone, Copy)]
@@ -46,8 +48,8 @@ pub fn project(source: &Source<'_>) -> WorkflowRunStatus {
         attempts: Some(i64::from(state.attempts)),
         journal: Some(JournalHead { length: signed(state.length), head: state.head_digest() }),
         outputs: some(outputs(source)),
-        start_time: state.started_at.map(time),
-        completion_time: state.completed_at().map(time),
+        start_time: state.started_at.map(whole_seconds),
+        completion_time: state.completed_at().map(whole_seconds),
         conditions: source.before.and_then(|before| before.conditions.clone()),
     };
     set_conditions(&mut status, phase, source);
@@ -78,17 +80,15 @@ pub fn refused(
 pub fn not_started(
     before: Option<&WorkflowRunStatus>,
     generation: Option<i64>,
-    reason: &str,
-    message: &str,
-    stalled: bool,
+    problem: &Problem,
     now: Timestamp,
 ) -> WorkflowRunStatus {
     let mut status = before.cloned().unwrap_or_default();
     status.observed_generation = generation;
     status.phase = Some(Phase::Pending);
     let mut list = status.conditions.take().unwrap_or_default();
-    let readiness = if stalled { Readiness::Stalled } else { Readiness::Reconciling };
-    conditions::set_readiness(&mut list, &readiness, reason, message, generation, now);
+    let readiness = if problem.class == Class::Invalid { Readiness::Stalled } else { Readiness::Reconciling };
+    conditions::set_readiness(&mut list, &readiness, problem.reason, &problem.message, generation, now);
     status.conditions = Some(list);
     status
 }
@@ -127,7 +127,8 @@ fn steps(source: &Source<'_>) -> Vec<StepState> {
 }
 
 fn waiting(state: &RunState) -> Vec<WaitingFor> {
-    let timer = |target: Option<u64>| target.and_then(|t| state.timers.get(&t)).map(|timer| time(timer.fires_at));
+    let timer =
+        |target: Option<u64>| target.and_then(|t| state.timers.get(&t)).map(|timer| whole_seconds(timer.fires_at));
     state
         .waiting_for()
         .iter()
@@ -175,15 +176,16 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: Phase, source: &Source<
     let blocked = status.blocked.as_ref();
     let why = blocked.map(|b| b.code.as_str()).unwrap_or_default();
     let site = blocked.and_then(|b| b.site.as_ref()).map(|site| format!(" at {site}")).unwrap_or_default();
-    let cannot =
-        format!("the run cannot go on: {why}{site}; `ntro run logs` says more, `ntro run retry` lets it go on");
+    let cannot = format!("run is blocked: {why}{site}; see `ntro run logs` for details, `ntro run retry` resumes it");
     let (readiness, reason, message) = match phase {
-        Phase::Succeeded => (Readiness::Ready, "Succeeded", "the run has ended"),
-        Phase::Failed => (Readiness::Ready, "Failed", "the run has ended: its code failed it"),
-        Phase::Cancelled => (Readiness::Ready, "Cancelled", "the run was cancelled"),
-        Phase::Waiting => (Readiness::Ready, "Waiting", "the run waits, and nothing of it is running"),
+        Phase::Succeeded => (Readiness::Ready, "Succeeded", "run succeeded"),
+        Phase::Failed => (Readiness::Ready, "Failed", "run failed: its code raised an error"),
+        Phase::Cancelled => (Readiness::Ready, "Cancelled", "run was cancelled"),
+        Phase::Waiting => (Readiness::Ready, "Waiting", "run is waiting; no pod is running"),
         Phase::Blocked => (Readiness::Stalled, "Blocked", cannot.as_str()),
-        Phase::Pending | Phase::Queued | Phase::Running => (Readiness::Reconciling, "Progressing", "the run goes on"),
+        Phase::Pending | Phase::Queued | Phase::Running => {
+            (Readiness::Reconciling, "Progressing", "run is in progress")
+        }
     };
     conditions::set_readiness(&mut list, &readiness, reason, message, source.generation, source.now);
     status.conditions = Some(list);
@@ -204,9 +206,4 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn time(at: Timestamp) -> Time {
-    // Whole seconds, as the API server keeps them.
-    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }

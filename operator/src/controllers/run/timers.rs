@@ -5,29 +5,28 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use super::user_actions::answer_all;
 use crate::context::Context;
-use crate::controllers::act::problem;
-use crate::controllers::run::wake::settle_acts;
-use crate::error::{Backoff, Problem};
+use crate::error::{Backoff, Problem, left};
 
 /// Longest sleep: old drafts and keys are forgotten then.
 const LONGEST: Duration = Duration::from_mins(10);
 /// Shortest sleep, so that a busy journal does not keep this loop spinning.
 const SHORTEST: Duration = Duration::from_millis(50);
-/// Changes of the journal within this time are seen in one look: each look is at every open run.
+/// Changes of the journal within this time are seen together: each look is at every unfinished run.
 const TOGETHER: Duration = Duration::from_millis(250);
 
 /// Ticks until told to stop.
 pub async fn run(context: Context, shutdown: CancellationToken) {
     let journal = &context.journal;
     let mut feed = journal.subscribe();
-    let mut clock_set = context.clock_set.subscribe();
+    let mut clock_jump = context.clock_jump.subscribe();
     let mut failures = 0;
     let mut expired = journal.now();
     loop {
         let now = journal.now();
         let mut due = journal.next_due();
-        let stale = until(Some(expired), now) == SHORTEST;
+        let stale = sleep_until(Some(expired), now) == SHORTEST;
         if stale {
             set_aside(&context);
         }
@@ -36,19 +35,23 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
                 Ok(()) => (failures, expired) = (0, now.saturating_add(longest()).unwrap_or(Timestamp::MAX)),
                 Err(problem) => {
                     failures += 1;
-                    tracing::error!(reason = problem.reason, error = problem.message, "the journal's clock failed");
+                    tracing::error!(
+                        reason = problem.reason,
+                        error = problem.message,
+                        "could not advance the journal's timers"
+                    );
                 }
             }
             due = journal.next_due();
         }
         let wait = match failures {
-            0 => until(due, now),
+            0 => sleep_until(due, now),
             failures => Backoff::DEFAULT.delay(failures, rand::random()),
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
-            _ = clock_set.changed() => {}
+            _ = clock_jump.changed() => {}
             _ = feed.recv(), if failures == 0 => {
                 tokio::time::sleep(TOGETHER).await;
                 feed = feed.resubscribe();
@@ -65,12 +68,13 @@ fn set_aside(context: &Context) {
     }
 }
 
-/// Applies the acts made until now, then lets time do its part. Without the acts no timer fires, but silent pods are released.
+/// Answers the user actions taken until now, then lets time do its part. If they cannot be, no timer fires, but silent pods are
+/// released.
 async fn tick(context: &Context) -> Result<(), Problem> {
-    let acts = settle_acts(context).await;
-    let known_upto = acts.as_ref().copied().unwrap_or(Timestamp::MIN);
-    context.journal.tick(known_upto).await.map_err(problem)?;
-    acts.map(|_| ())
+    let answered = answer_all(context).await;
+    let known_upto = answered.as_ref().copied().unwrap_or(Timestamp::MIN);
+    context.journal.tick(known_upto).await?;
+    answered.map(|_| ())
 }
 
 fn longest() -> SignedDuration {
@@ -78,8 +82,8 @@ fn longest() -> SignedDuration {
 }
 
 /// How long to sleep.
-fn until(due: Option<Timestamp>, now: Timestamp) -> Duration {
-    let left = due.map_or(LONGEST, |due| Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO));
+fn sleep_until(due: Option<Timestamp>, now: Timestamp) -> Duration {
+    let left = due.map_or(LONGEST, |due| left(due, now));
     left.clamp(SHORTEST, LONGEST)
 }
 
@@ -90,9 +94,9 @@ mod tests {
     #[test]
     fn it_sleeps_until_the_next_instant_and_never_spins() {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
-        assert_eq!(until(None, at(0)), LONGEST);
-        assert_eq!(until(Some(at(30)), at(0)), Duration::from_secs(30));
-        assert_eq!(until(Some(at(0)), at(30)), SHORTEST);
-        assert_eq!(until(Some(at(1_000_000)), at(0)), LONGEST);
+        assert_eq!(sleep_until(None, at(0)), LONGEST);
+        assert_eq!(sleep_until(Some(at(30)), at(0)), Duration::from_secs(30));
+        assert_eq!(sleep_until(Some(at(0)), at(30)), SHORTEST);
+        assert_eq!(sleep_until(Some(at(1_000_000)), at(0)), LONGEST);
     }
 }

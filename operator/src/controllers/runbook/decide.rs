@@ -1,41 +1,82 @@
-//! When the repository is asked again. Pure.
+//! Whether the repository is asked now. Pure.
 //!
-//! Passes happen for many reasons, a change of a Workflow being one. Registries are only asked on the interval, when the
+//! Reconciles happen for many reasons, a change of a Workflow being one. Registries are only asked on the interval, when the
 //! spec changed, when a person asks for it, and after a failure not before its back-off is over.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::validate::Pin;
+use super::error::RunbookError;
+use super::observe::{Observed, Question};
+use super::validate::{Pinned, Wanted};
+use crate::error::Requeue;
 
-/// What makes an earlier answer of the repository void.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// UID of the object.
-    pub uid: Option<String>,
-    /// `metadata.generation`.
-    pub generation: Option<i64>,
-    /// The annotation that asks for a pass now.
-    pub requested_at: Option<String>,
-    /// The other versions needed.
-    pub pins: BTreeSet<Pin>,
+/// What is to be done.
+pub enum Decision {
+    /// Nothing for so long.
+    Wait(Duration),
+    Act(Plan),
+}
+
+/// What is to be done now.
+pub enum Plan {
+    /// The spec says to leave everything as it is.
+    Suspend,
+    /// Nothing can be asked.
+    Fail(RunbookError),
+    /// The repository is asked for what is wanted and for what the namespace needs besides.
+    Resolve { wanted: Wanted, pinned: BTreeSet<Pinned> },
 }
 
 /// The last time the repository was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
-    /// What was asked.
-    pub question: Question,
-    /// Not before this instant again, unless the question changes.
-    pub again: Timestamp,
+    question: Question,
+    /// Not before this instant again, unless the question changes. Unknown until the reconcile is over.
+    again: Option<Timestamp>,
 }
 
-/// Whether to ask now, or in how long.
-pub fn wait(asked: Option<&Asked>, question: &Question, now: Timestamp) -> Option<Duration> {
+impl Asked {
+    pub fn now(question: Question) -> Self {
+        Self { question, again: None }
+    }
+
+    /// Notes when the repository is asked again, once per question.
+    pub fn answered(&mut self, requeue: Requeue, now: Timestamp) {
+        let wait = match requeue {
+            Requeue::After(delay) => SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX),
+            Requeue::OnChange => SignedDuration::MAX,
+        };
+        self.again.get_or_insert(now.saturating_add(wait).unwrap_or(Timestamp::MAX));
+    }
+}
+
+pub fn decide(
+    observed: &Observed,
+    validated: Result<Wanted, RunbookError>,
+    asked: Option<&Asked>,
+    now: Timestamp,
+) -> Decision {
+    if observed.runbook.spec.suspend == Some(true) {
+        return Decision::Act(Plan::Suspend);
+    }
+    // A tenant that was just prepared does not wait for the interval.
+    if let Some(problem) = observed.tenant_problem {
+        return Decision::Act(Plan::Fail(problem.error(&observed.key.namespace)));
+    }
+    if let Some(left) = wait(asked, &observed.question, now) {
+        return Decision::Wait(left);
+    }
+    let pinned = &observed.question.pinned | &observed.executed;
+    Decision::Act(validated.map_or_else(Plan::Fail, |wanted| Plan::Resolve { wanted, pinned }))
+}
+
+/// In how long the repository may be asked, if not now.
+fn wait(asked: Option<&Asked>, question: &Question, now: Timestamp) -> Option<Duration> {
     let asked = asked.filter(|asked| asked.question == *question)?;
-    let left = asked.again.duration_since(now);
+    let left = asked.again?.duration_since(now);
     Duration::try_from(left).ok().filter(|left| !left.is_zero())
 }
 
@@ -53,7 +94,7 @@ mod tests {
             uid: Some("u".to_owned()),
             generation: Some(generation),
             requested_at: requested_at.map(str::to_owned),
-            pins: BTreeSet::new(),
+            pinned: BTreeSet::new(),
         }
     }
 
@@ -63,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_same_question_waits_for_its_time_and_another_does_not() {
-        let asked = Asked { question: question(1, None), again: at(100) };
+        let asked = Asked { question: question(1, None), again: Some(at(100)) };
         assert_eq!(wait(None, &question(1, None), at(1)), None);
         assert_eq!(wait(Some(&asked), &question(1, None), at(40)), Some(Duration::from_mins(1)));
         assert_eq!(wait(Some(&asked), &question(1, None), at(100)), None);

@@ -8,8 +8,8 @@ use ntro_crds::runbook::{Resolved, VerifiedVersion};
 use semver::Version;
 
 use super::error::RunbookError;
-use super::status::{MAX_AVAILABLE, MAX_VERSIONS, Settled};
-use super::validate::{Pin, Selector, Wanted};
+use super::status::{MAX_AVAILABLE, MAX_VERSIONS, Resolution};
+use super::validate::{Pinned, Selector, Wanted};
 use super::verified::verified;
 use crate::bundles::{Access, Bundle, Bundles};
 use crate::error::{Classified, Problem};
@@ -32,7 +32,7 @@ pub struct Resolver<'a> {
 
 impl Resolver<'_> {
     /// Finds and fetches the current version and everything pinned. A pin that fails is told, not an error.
-    pub async fn settle(&self, wanted: &Wanted, pins: &BTreeSet<Pin>) -> Result<Settled, RunbookError> {
+    pub async fn resolve(&self, wanted: &Wanted, pins: &BTreeSet<Pinned>) -> Result<Resolution, RunbookError> {
         let (current, available) = match &wanted.selector {
             Selector::Digest(digest, version) => (self.fetch(digest, version.as_ref()).await?, None),
             Selector::Version(selector) => self.current(selector).await?,
@@ -52,7 +52,7 @@ impl Resolver<'_> {
             }
         }
         let resolved = Resolved { version: current.config.version.to_string(), digest: current.digest.to_string() };
-        Ok(Settled { resolved, versions, available, pin_problem })
+        Ok(Resolution { resolved, versions, available, pin_problem })
     }
 
     async fn current(&self, selector: &VersionSelector) -> Result<(Bundle, Option<Vec<String>>), RunbookError> {
@@ -68,10 +68,10 @@ impl Resolver<'_> {
         Ok((self.fetch(&digest, Some(&version)).await?, Some(available)))
     }
 
-    async fn pinned(&self, pin: &Pin) -> Result<Bundle, RunbookError> {
+    async fn pinned(&self, pin: &Pinned) -> Result<Bundle, RunbookError> {
         match pin {
-            Pin::Digest(digest) => self.fetch(digest, None).await,
-            Pin::Version(version) => {
+            Pinned::Digest(digest) => self.fetch(digest, None).await,
+            Pinned::Version(version) => {
                 // A version that was verified once keeps its bytes, even if its tag has moved since.
                 let known = self.known.iter().find(|known| known.version == version.to_string());
                 if let Some(digest) = known.and_then(|known| known.digest.parse::<Digest>().ok())

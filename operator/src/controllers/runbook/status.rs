@@ -1,8 +1,7 @@
-//! The next status of a Runbook, and which events the change is worth. Pure.
+//! The next status of a Runbook. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::runtime::events::EventType;
 use ntro_crds::RunbookStatus;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::runbook::{Resolved, VerifiedVersion};
@@ -17,13 +16,13 @@ pub const MAX_VERSIONS: usize = 32;
 /// Most entries of `status.available`.
 pub const MAX_AVAILABLE: usize = 10;
 
-/// What a pass found.
+/// What a reconcile found.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
     /// The spec says to leave everything as it is.
     Suspended,
     /// A verified bundle is at hand.
-    Settled(Settled),
+    Resolved(Resolution),
     /// It failed. `of_spec`: the spec itself is at fault.
     Failed {
         /// What is wrong.
@@ -35,7 +34,7 @@ pub enum Found {
 
 /// A good outcome.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settled {
+pub struct Resolution {
     /// The current version.
     pub resolved: Resolved,
     /// All versions the namespace needs, the current one first.
@@ -51,7 +50,7 @@ pub struct Settled {
 pub struct About<'a> {
     /// `metadata.generation`.
     pub generation: Option<i64>,
-    /// Value of the annotation that asks for a pass now.
+    /// Value of the annotation that asks for a reconcile now.
     pub requested_at: Option<&'a str>,
     /// The current instant.
     pub now: Timestamp,
@@ -61,7 +60,7 @@ pub struct About<'a> {
 pub fn next(previous: Option<&RunbookStatus>, found: &Found, about: About<'_>) -> RunbookStatus {
     let mut status = previous.cloned().unwrap_or_default();
     let mut conditions = status.conditions.take().unwrap_or_default();
-    let settled_before = status.resolved.is_some() && status.observed_generation == about.generation;
+    let resolution_before = status.resolved.is_some() && status.observed_generation == about.generation;
     let generation = about.generation;
     if let Some(requested) = about.requested_at {
         status.last_handled_reconcile_at = Some(requested.to_owned());
@@ -74,17 +73,17 @@ pub fn next(previous: Option<&RunbookStatus>, found: &Found, about: About<'_>) -
             conditions::set_readiness(&mut conditions, &readiness, "Suspended", message, generation, about.now);
             conditions::remove(&mut conditions, FETCH_FAILED);
         }
-        Found::Settled(settled) => {
-            settle(&mut status, settled, about);
-            let message = format!("version {} is {}", settled.resolved.version, settled.resolved.digest);
+        Found::Resolved(resolution) => {
+            resolved(&mut status, resolution, about);
+            let message = format!("version {} is {}", resolution.resolved.version, resolution.resolved.digest);
             let ready = &Readiness::Ready;
             conditions::set_readiness(&mut conditions, ready, "Resolved", &message, generation, about.now);
-            match &settled.pin_problem {
+            match &resolution.pin_problem {
                 Some(problem) => fetch_failed(&mut conditions, problem, about),
                 None => conditions::remove(&mut conditions, FETCH_FAILED),
             }
         }
-        Found::Failed { problem, of_spec } if settled_before && !of_spec => {
+        Found::Failed { problem, of_spec } if resolution_before && !of_spec => {
             // What was resolved for this very spec stays good while the registry is away or holds a broken newer version.
             fetch_failed(&mut conditions, problem, about);
         }
@@ -103,14 +102,14 @@ pub fn next(previous: Option<&RunbookStatus>, found: &Found, about: About<'_>) -
     status
 }
 
-fn settle(status: &mut RunbookStatus, settled: &Settled, about: About<'_>) {
-    let mut versions = settled.versions.clone();
+fn resolved(status: &mut RunbookStatus, resolution: &Resolution, about: About<'_>) {
+    let mut versions = resolution.versions.clone();
     versions.truncate(MAX_VERSIONS);
-    let mut available = settled.available.clone();
+    let mut available = resolution.available.clone();
     if let Some(available) = &mut available {
         available.truncate(MAX_AVAILABLE);
     }
-    let changed = status.resolved.as_ref() != Some(&settled.resolved)
+    let changed = status.resolved.as_ref() != Some(&resolution.resolved)
         || status.versions.as_ref() != Some(&versions)
         || (available.is_some() && status.available != available);
     // A poll that found nothing new is not worth a write: the time moves only together with something else.
@@ -118,7 +117,7 @@ fn settle(status: &mut RunbookStatus, settled: &Settled, about: About<'_>) {
         status.last_resolved_time = Some(Time(about.now));
     }
     status.observed_generation = about.generation;
-    status.resolved = Some(settled.resolved.clone());
+    status.resolved = Some(resolution.resolved.clone());
     status.versions = Some(versions);
     if available.is_some() {
         status.available = available;
@@ -131,56 +130,6 @@ fn fetch_failed(conditions: &mut Vec<Condition>, problem: &Problem, about: About
     conditions::upsert(conditions, condition);
 }
 
-/// An event worth publishing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    /// Whether it is a warning.
-    pub warning: bool,
-    /// Its reason.
-    pub reason: String,
-    /// One sentence.
-    pub note: String,
-}
-
-impl Told {
-    /// Its type for the API.
-    pub fn event_type(&self) -> EventType {
-        if self.warning { EventType::Warning } else { EventType::Normal }
-    }
-}
-
-/// What people should hear of: a new version, a failure that was not known yet, a recovery. Never a poll.
-pub fn events(previous: Option<&RunbookStatus>, next: &RunbookStatus) -> Vec<Told> {
-    let resolved = previous.and_then(|status| status.resolved.as_ref());
-    let (before, after) = (failure(previous), failure(Some(next)));
-    let mut told = Vec::new();
-    if let Some(new) = next.resolved.as_ref().filter(|new| resolved != Some(*new)) {
-        let note = format!("version {} is {}", new.version, new.digest);
-        told.push(Told { warning: false, reason: "Resolved".to_owned(), note });
-    }
-    match (before, after) {
-        (before, Some((reason, message))) if before.map(|b| b.0) != Some(reason) => {
-            told.push(Told { warning: true, reason: reason.to_owned(), note: message.to_owned() });
-        }
-        (Some((reason, _)), None) if told.is_empty() => {
-            let note = format!("{reason} is over");
-            told.push(Told { warning: false, reason: "Recovered".to_owned(), note });
-        }
-        _ => {}
-    }
-    told
-}
-
-/// Reason and message of the failure a status tells of.
-fn failure(status: Option<&RunbookStatus>) -> Option<(&str, &str)> {
-    let conditions = status?.conditions.as_deref()?;
-    let failing = |c: &&Condition| {
-        (c.type_ == FETCH_FAILED && c.status == "True")
-            || (c.type_ == conditions::READY && c.status == "False" && c.reason != "Suspended")
-    };
-    conditions.iter().find(failing).map(|c| (c.reason.as_str(), c.message.as_str()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +140,7 @@ mod tests {
         About { generation: Some(generation), requested_at: None, now: Timestamp::from_second(second).unwrap() }
     }
 
-    fn settled(version: &str) -> Found {
+    fn resolution(version: &str) -> Found {
         let resolved = Resolved { version: version.to_owned(), digest: DIGEST.to_owned() };
         let current = VerifiedVersion {
             version: version.to_owned(),
@@ -204,7 +153,7 @@ mod tests {
             activities: None,
             outputs: None,
         };
-        Found::Settled(Settled {
+        Found::Resolved(Resolution {
             resolved,
             versions: vec![current],
             available: Some(vec![version.to_owned()]),
@@ -223,20 +172,20 @@ mod tests {
 
     #[test]
     fn a_registry_outage_leaves_the_last_good_version_ready() {
-        let good = next(None, &settled("1.0.0"), about(1, 10));
+        let good = next(None, &resolution("1.0.0"), about(1, 10));
         assert_eq!(is(&good, "Ready").as_deref(), Some("True Resolved"));
         let out = next(Some(&good), &failed(Class::Transient, "RegistryUnavailable", false), about(1, 20));
         assert_eq!(is(&out, "Ready").as_deref(), Some("True Resolved"));
         assert_eq!(is(&out, FETCH_FAILED).as_deref(), Some("True RegistryUnavailable"));
         assert_eq!(out.resolved, good.resolved);
-        let back = next(Some(&out), &settled("1.0.0"), about(1, 30));
+        let back = next(Some(&out), &resolution("1.0.0"), about(1, 30));
         assert_eq!(is(&back, FETCH_FAILED), None);
         assert_eq!(back, good, "an outage leaves no trace");
     }
 
     #[test]
     fn a_changed_spec_that_cannot_be_served_is_not_ready_and_keeps_the_old_generation() {
-        let good = next(None, &settled("1.0.0"), about(1, 10));
+        let good = next(None, &resolution("1.0.0"), about(1, 10));
         let class = Class::Waiting { after: std::time::Duration::from_secs(1) };
         let waiting = next(Some(&good), &failed(class, "VersionNotFound", false), about(2, 20));
         assert_eq!(is(&waiting, "Ready").as_deref(), Some("False VersionNotFound"));
@@ -250,15 +199,15 @@ mod tests {
 
     #[test]
     fn polls_without_news_change_nothing() {
-        let first = next(None, &settled("1.0.0"), about(1, 10));
-        assert_eq!(next(Some(&first), &settled("1.0.0"), about(1, 9_999)), first);
-        let newer = next(Some(&first), &settled("1.1.0"), about(1, 20));
+        let first = next(None, &resolution("1.0.0"), about(1, 10));
+        assert_eq!(next(Some(&first), &resolution("1.0.0"), about(1, 9_999)), first);
+        let newer = next(Some(&first), &resolution("1.1.0"), about(1, 20));
         assert_eq!(newer.last_resolved_time, Some(Time(Timestamp::from_second(20).unwrap())));
     }
 
     #[test]
     fn suspension_keeps_what_is_resolved_and_is_ready() {
-        let good = next(None, &settled("1.0.0"), about(1, 10));
+        let good = next(None, &resolution("1.0.0"), about(1, 10));
         let suspended = next(Some(&good), &Found::Suspended, about(2, 20));
         assert_eq!(is(&suspended, "Ready").as_deref(), Some("True Suspended"));
         assert_eq!(suspended.resolved, good.resolved);
@@ -266,13 +215,14 @@ mod tests {
 
     #[test]
     fn events_tell_of_changes_failures_and_recoveries_once() {
-        let reasons = |told: Vec<Told>| told.into_iter().map(|t| t.reason).collect::<Vec<_>>();
-        let good = next(None, &settled("1.0.0"), about(1, 10));
-        assert_eq!(reasons(events(None, &good)), ["Resolved"]);
-        assert!(events(Some(&good), &good).is_empty());
+        let reasons =
+            |events: Vec<super::super::events::RunbookEvent>| events.into_iter().map(|t| t.reason).collect::<Vec<_>>();
+        let good = next(None, &resolution("1.0.0"), about(1, 10));
+        assert_eq!(reasons(super::super::events::events(None, &good)), ["Resolved"]);
+        assert!(super::super::events::events(Some(&good), &good).is_empty());
         let out = next(Some(&good), &failed(Class::Transient, "RegistryUnavailable", false), about(1, 20));
-        assert_eq!(reasons(events(Some(&good), &out)), ["RegistryUnavailable"]);
-        assert!(events(Some(&out), &out).is_empty());
-        assert_eq!(reasons(events(Some(&out), &good)), ["Recovered"]);
+        assert_eq!(reasons(super::super::events::events(Some(&good), &out)), ["RegistryUnavailable"]);
+        assert!(super::super::events::events(Some(&out), &out).is_empty());
+        assert_eq!(reasons(super::super::events::events(Some(&out), &good)), ["Recovered"]);
     }
 }

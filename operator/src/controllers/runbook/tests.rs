@@ -1,4 +1,4 @@
-//! Passes over a Runbook: a registry over HTTP, bundles on disk, and an API server that answers from a function.
+//! Reconciles of a Runbook: a registry over HTTP, bundles on disk, and an API server that answers from a function.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -23,14 +23,16 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Runbooks;
+use crate::cache::Cache;
 use crate::context::Context;
-use crate::controllers::run::objects::Objects;
+use crate::controllers::driver::Driver;
+use crate::k8s::NamespacedName;
 use crate::queue::queue;
 use crate::testing::{Asked, api_server, context};
 
 /// A registry with one repository, `acme/nav`, which can be away.
 #[derive(Default)]
-struct Shelf {
+struct Registry {
     away: AtomicBool,
     pulls: AtomicUsize,
     tags: Mutex<Vec<String>>,
@@ -38,7 +40,7 @@ struct Shelf {
     blobs: Mutex<HashMap<String, Vec<u8>>>,
 }
 
-impl Shelf {
+impl Registry {
     fn put(&self, bundle: &PackedBundle) {
         let tag = bundle.config.version.to_string();
         let manifest = (bundle.digest.to_string(), bundle.manifest_bytes.to_vec());
@@ -53,17 +55,17 @@ impl Shelf {
     }
 }
 
-async fn shelf(AxumState(shelf): AxumState<Arc<Shelf>>, UrlPath(path): UrlPath<String>) -> Response {
-    if shelf.away.load(Ordering::SeqCst) {
+async fn registry(AxumState(registry): AxumState<Arc<Registry>>, UrlPath(path): UrlPath<String>) -> Response {
+    if registry.away.load(Ordering::SeqCst) {
         return StatusCode::NOT_ACCEPTABLE.into_response();
     }
     let Some(rest) = path.strip_prefix("acme/nav/") else { return StatusCode::NOT_FOUND.into_response() };
     if rest == "tags/list" {
-        let tags = json!({"name": "acme/nav", "tags": *shelf.tags.lock().unwrap()});
+        let tags = json!({"name": "acme/nav", "tags": *registry.tags.lock().unwrap()});
         return axum::Json(tags).into_response();
     }
     if let Some(name) = rest.strip_prefix("manifests/") {
-        return match shelf.manifests.lock().unwrap().get(name) {
+        return match registry.manifests.lock().unwrap().get(name) {
             Some((digest, bytes)) => {
                 let headers = [("docker-content-digest", digest.as_str()), ("content-type", MANIFEST_MEDIA_TYPE)];
                 (headers, bytes.clone()).into_response()
@@ -72,8 +74,8 @@ async fn shelf(AxumState(shelf): AxumState<Arc<Shelf>>, UrlPath(path): UrlPath<S
         };
     }
     let digest = rest.strip_prefix("blobs/").unwrap_or_default();
-    shelf.pulls.fetch_add(1, Ordering::SeqCst);
-    match shelf.blobs.lock().unwrap().get(digest) {
+    registry.pulls.fetch_add(1, Ordering::SeqCst);
+    match registry.blobs.lock().unwrap().get(digest) {
         Some(bytes) => bytes.clone().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
@@ -99,24 +101,25 @@ fn bundle(slug: &str, version: &str) -> PackedBundle {
 }
 
 /// A Runbook on an API server that keeps its status, and the controller's state over it.
-struct Room {
-    shelf: Arc<Shelf>,
+struct World {
+    registry: Arc<Registry>,
     runbooks: Runbooks,
+    driver: Driver,
     writer: kube::runtime::reflector::store::Writer<Runbook>,
     clock: Arc<TestClock>,
     asked: UnboundedReceiver<Asked>,
     runbook: Value,
 }
 
-impl Room {
+impl World {
     async fn new(dir: &Path, spec: Value) -> Self {
-        let shelf = Arc::new(Shelf::default());
+        let registry = Arc::new(Registry::default());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = Router::new()
             .route("/v2/", get(|| async { StatusCode::OK }))
-            .route("/v2/{*path}", get(self::shelf))
-            .with_state(Arc::clone(&shelf));
+            .route("/v2/{*path}", get(self::registry))
+            .with_state(Arc::clone(&registry));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (client, asked) = api_server(|asked| {
@@ -132,7 +135,8 @@ impl Room {
         });
         let (context, clock): (Context, _) = context(dir, client).await;
         let (workflows, (known, writer)): (Store<_>, _) = (store().0, store());
-        let runbooks = Runbooks::new(context, workflows, known, Arc::new(Objects::new(queue().0)));
+        let driver = Driver::new(Arc::clone(&context.metrics));
+        let runbooks = Runbooks::new(context, Cache::new(workflows, known, queue().0), queue().0);
         let mut runbook = json!({
             "apiVersion": "ntro.dev/v1alpha1", "kind": "Runbook",
             "metadata": {"name": "nav", "namespace": "acme", "uid": "u", "generation": 1},
@@ -141,14 +145,14 @@ impl Room {
         for (key, value) in spec.as_object().unwrap() {
             runbook["spec"][key] = value.clone();
         }
-        Self { shelf, runbooks, writer, clock, asked, runbook }
+        Self { registry, runbooks, driver, writer, clock, asked, runbook }
     }
 
-    /// One pass; gives the status if it was written.
-    async fn pass(&mut self) -> Option<Value> {
+    /// One reconcile; gives the status if it was written.
+    async fn reconcile(&mut self) -> Option<Value> {
         let object: Runbook = serde_json::from_value(self.runbook.clone()).unwrap();
         self.writer.apply_watcher_event(&watcher::Event::Apply(object));
-        self.runbooks.serve("acme", "nav").await;
+        self.driver.drive(&self.runbooks, &NamespacedName::new("acme", "nav")).await;
         let mut written = None;
         while let Ok(asked) = self.asked.try_recv() {
             if asked.method == "PATCH" && asked.path.contains("/runbooks/nav/status") {
@@ -176,11 +180,11 @@ fn condition(status: &Value, kind: &str) -> String {
 #[tokio::test]
 async fn the_newest_version_is_resolved_fetched_once_and_told() {
     let dir = tempfile::tempdir().unwrap();
-    let mut room = Room::new(dir.path(), json!({})).await;
+    let mut world = World::new(dir.path(), json!({})).await;
     let (old, new) = (bundle("nav", "1.0.0"), bundle("nav", "1.1.0"));
-    room.shelf.put(&old);
-    room.shelf.put(&new);
-    let status = room.pass().await.unwrap();
+    world.registry.put(&old);
+    world.registry.put(&new);
+    let status = world.reconcile().await.unwrap();
     assert_eq!(condition(&status, "Ready"), "True Resolved");
     assert_eq!(status["resolved"], json!({"version": "1.1.0", "digest": new.digest.as_str()}));
     assert_eq!(status["available"], json!(["1.1.0", "1.0.0"]));
@@ -189,35 +193,35 @@ async fn the_newest_version_is_resolved_fetched_once_and_told() {
     assert_eq!(version["activities"], json!([{"name": "nav.post", "effect": "idempotent", "requires": "review"}]));
     assert_eq!(version["outputs"], json!(["pack.xlsx"]));
 
-    let pulls = room.shelf.pulls.load(Ordering::SeqCst);
-    room.wait(SignedDuration::from_mins(12));
-    assert_eq!(room.pass().await, None, "a poll without news writes nothing");
-    assert_eq!(room.shelf.pulls.load(Ordering::SeqCst), pulls, "and fetches nothing");
+    let pulls = world.registry.pulls.load(Ordering::SeqCst);
+    world.wait(SignedDuration::from_mins(12));
+    assert_eq!(world.reconcile().await, None, "a poll without news writes nothing");
+    assert_eq!(world.registry.pulls.load(Ordering::SeqCst), pulls, "and fetches nothing");
 }
 
 #[tokio::test]
 async fn an_outage_keeps_the_last_good_version_and_ends_without_a_trace() {
     let dir = tempfile::tempdir().unwrap();
-    let mut room = Room::new(dir.path(), json!({})).await;
-    room.shelf.put(&bundle("nav", "1.0.0"));
-    let good = room.pass().await.unwrap();
-    room.shelf.away.store(true, Ordering::SeqCst);
-    room.wait(SignedDuration::from_mins(12));
-    let out = room.pass().await.unwrap();
+    let mut world = World::new(dir.path(), json!({})).await;
+    world.registry.put(&bundle("nav", "1.0.0"));
+    let good = world.reconcile().await.unwrap();
+    world.registry.away.store(true, Ordering::SeqCst);
+    world.wait(SignedDuration::from_mins(12));
+    let out = world.reconcile().await.unwrap();
     assert_eq!(condition(&out, "Ready"), "True Resolved");
     assert!(condition(&out, "FetchFailed").starts_with("True "), "{out}");
     assert_eq!(out["resolved"], good["resolved"]);
-    room.shelf.away.store(false, Ordering::SeqCst);
-    room.wait(SignedDuration::from_mins(12));
-    assert_eq!(room.pass().await.unwrap(), good);
+    world.registry.away.store(false, Ordering::SeqCst);
+    world.wait(SignedDuration::from_mins(12));
+    assert_eq!(world.reconcile().await.unwrap(), good);
 }
 
 #[tokio::test]
 async fn a_bundle_of_another_runbook_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let mut room = Room::new(dir.path(), json!({"version": "1.0.0"})).await;
-    room.shelf.put(&bundle("other", "1.0.0"));
-    let status = room.pass().await.unwrap();
+    let mut world = World::new(dir.path(), json!({"version": "1.0.0"})).await;
+    world.registry.put(&bundle("other", "1.0.0"));
+    let status = world.reconcile().await.unwrap();
     assert_eq!(condition(&status, "Ready"), "False SlugMismatch");
     assert_eq!(condition(&status, "Stalled"), "True SlugMismatch");
     assert_eq!(status.get("resolved"), None);
@@ -226,26 +230,26 @@ async fn a_bundle_of_another_runbook_is_refused() {
 #[tokio::test]
 async fn a_version_that_comes_later_makes_it_ready() {
     let dir = tempfile::tempdir().unwrap();
-    let mut room = Room::new(dir.path(), json!({"version": "2.0.0"})).await;
-    let status = room.pass().await.unwrap();
+    let mut world = World::new(dir.path(), json!({"version": "2.0.0"})).await;
+    let status = world.reconcile().await.unwrap();
     assert_eq!(condition(&status, "Reconciling"), "True NotFound");
     assert_ne!(status["observedGeneration"], json!(1), "it is not settled");
-    room.shelf.put(&bundle("nav", "2.0.0"));
-    assert_eq!(room.pass().await, None, "not asked again before its time");
-    room.wait(SignedDuration::from_mins(1));
-    assert_eq!(condition(&room.pass().await.unwrap(), "Ready"), "True Resolved");
+    world.registry.put(&bundle("nav", "2.0.0"));
+    assert_eq!(world.reconcile().await, None, "not asked again before its time");
+    world.wait(SignedDuration::from_mins(1));
+    assert_eq!(condition(&world.reconcile().await.unwrap(), "Ready"), "True Resolved");
 }
 
 #[tokio::test]
 async fn a_request_of_a_person_is_served_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut room = Room::new(dir.path(), json!({})).await;
-    room.shelf.put(&bundle("nav", "1.0.0"));
-    room.pass().await.unwrap();
-    room.shelf.put(&bundle("nav", "1.1.0"));
-    assert_eq!(room.pass().await, None);
-    room.runbook["metadata"]["annotations"] = json!({"reconcile.ntro.dev/requestedAt": "now"});
-    let status = room.pass().await.unwrap();
+    let mut world = World::new(dir.path(), json!({})).await;
+    world.registry.put(&bundle("nav", "1.0.0"));
+    world.reconcile().await.unwrap();
+    world.registry.put(&bundle("nav", "1.1.0"));
+    assert_eq!(world.reconcile().await, None);
+    world.runbook["metadata"]["annotations"] = json!({"reconcile.ntro.dev/requestedAt": "now"});
+    let status = world.reconcile().await.unwrap();
     assert_eq!(status["resolved"]["version"], "1.1.0");
     assert_eq!(status["lastHandledReconcileAt"], "now");
 }
@@ -253,10 +257,10 @@ async fn a_request_of_a_person_is_served_at_once() {
 #[tokio::test]
 async fn a_namespace_that_is_no_tenant_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
-    let mut room = Room::new(dir.path(), json!({})).await;
-    room.shelf.put(&bundle("nav", "1.0.0"));
-    room.runbooks.context.tenants.set("acme", None);
-    let status = room.pass().await.unwrap();
+    let mut world = World::new(dir.path(), json!({})).await;
+    world.registry.put(&bundle("nav", "1.0.0"));
+    world.runbooks.context.tenants.set("acme", None);
+    let status = world.reconcile().await.unwrap();
     assert_eq!(condition(&status, "Ready"), "False NotATenant");
-    assert_eq!(room.shelf.pulls.load(Ordering::SeqCst), 0);
+    assert_eq!(world.registry.pulls.load(Ordering::SeqCst), 0);
 }

@@ -41,7 +41,7 @@ pub struct Wanted {
 }
 
 /// Checks a spec.
-pub fn wanted(spec: &RunbookSpec) -> Result<Wanted, RunbookError> {
+pub fn validate(spec: &RunbookSpec) -> Result<Wanted, RunbookError> {
     let version = spec.version.as_deref();
     let selector = match &spec.digest {
         Some(digest) => {
@@ -66,9 +66,14 @@ pub fn wanted(spec: &RunbookSpec) -> Result<Wanted, RunbookError> {
     })
 }
 
+/// How often to look for newer versions, whether or not the spec is valid otherwise.
+pub fn interval(spec: &RunbookSpec) -> Duration {
+    validate(spec).map_or(DEFAULT_INTERVAL, |wanted| wanted.interval)
+}
+
 /// A version somebody in the namespace holds on to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pin {
+pub enum Pinned {
     /// By its bytes.
     Digest(Digest),
     /// By its number.
@@ -77,26 +82,26 @@ pub enum Pin {
 
 /// The versions of this runbook that Workflows pin. What cannot be read as a version or a digest is left to the
 /// controller of Workflows to complain about.
-pub fn pinned<'a>(runbook: &str, workflows: impl IntoIterator<Item = &'a Workflow>) -> BTreeSet<Pin> {
+pub fn pinned<'a>(runbook: &str, workflows: impl IntoIterator<Item = &'a Workflow>) -> BTreeSet<Pinned> {
     workflows
         .into_iter()
         .filter(|workflow| workflow.spec.runbook_ref.name == runbook)
         .filter_map(|workflow| workflow.spec.runbook_ref.version.as_deref())
         .filter_map(|text| match text.parse::<Digest>() {
-            Ok(digest) => Some(Pin::Digest(digest)),
-            Err(_) => text.parse().ok().map(Pin::Version),
+            Ok(digest) => Some(Pinned::Digest(digest)),
+            Err(_) => text.parse().ok().map(Pinned::Version),
         })
         .collect()
 }
 
 /// The versions of this runbook that unfinished runs execute.
-pub fn executed<'a>(runbook: &str, runs: impl IntoIterator<Item = &'a WorkflowRun>) -> BTreeSet<Pin> {
+pub fn executed<'a>(runbook: &str, runs: impl IntoIterator<Item = &'a WorkflowRun>) -> BTreeSet<Pinned> {
     runs.into_iter()
         .filter_map(|run| run.status.as_ref())
         .filter(|status| !status.phase.is_some_and(ntro_crds::workflow_run::Phase::is_terminal))
         .filter_map(|status| status.pin.as_ref())
         .filter(|pin| pin.runbook.name == runbook)
-        .filter_map(|pin| pin.runbook.digest.parse().ok().map(Pin::Digest))
+        .filter_map(|pin| pin.runbook.digest.parse().ok().map(Pinned::Digest))
         .collect()
 }
 
@@ -116,7 +121,7 @@ mod tests {
 
     #[test]
     fn defaults_live_here_and_not_in_the_schema() {
-        let wanted = wanted(&spec(|_| {})).unwrap();
+        let wanted = validate(&spec(|_| {})).unwrap();
         assert_eq!(wanted.selector, Selector::Version(VersionSelector::Newest));
         assert_eq!((wanted.interval, wanted.insecure, wanted.secret), (DEFAULT_INTERVAL, false, None));
     }
@@ -128,7 +133,7 @@ mod tests {
             s["version"] = json!("1.4.0");
             s["interval"] = json!("1s");
         });
-        let wanted = wanted(&spec).unwrap();
+        let wanted = validate(&spec).unwrap();
         assert_eq!(wanted.selector, Selector::Digest(DIGEST.parse().unwrap(), Some(Version::new(1, 4, 0))));
         assert_eq!(wanted.interval, MIN_INTERVAL);
     }
@@ -142,7 +147,7 @@ mod tests {
             |s| s["interval"] = json!("soon"),
             |s| s["digest"] = json!("sha256:short"),
         ] {
-            let error = wanted(&spec(change)).unwrap_err();
+            let error = validate(&spec(change)).unwrap_err();
             assert!(error.is_of_spec(), "{error}");
         }
     }
@@ -163,7 +168,7 @@ mod tests {
             workflow("other", Some("9.9.9")),
         ];
         let found = pinned("nav", &workflows);
-        let expected = [Pin::Digest(DIGEST.parse().unwrap()), Pin::Version(Version::new(1, 0, 0))];
+        let expected = [Pinned::Digest(DIGEST.parse().unwrap()), Pinned::Version(Version::new(1, 0, 0))];
         assert_eq!(found, expected.into());
     }
 }

@@ -1,4 +1,4 @@
-//! Which runs a Workflow's schedule asks for now, which slots wait, which give none, and when to look again. Pure.
+//! Which runs a Workflow's schedule asks for now, which slots wait, which give none, and when to decide again. Pure.
 //!
 //! A slot counts only if it is later than the moment the schedule, its zone, its calendar or its suspension last changed, so
 //! that an edit never starts anything of the past. Slots are taken in order; each is started, queued or skipped, once. What
@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use ntro_schedule::slots::Slots;
 
-use super::facts::{RunFact, Standing};
 use super::history::{self, Keep};
+use crate::cache::{RunSummary, Standing};
+pub use crate::metrics::slot_reason as reason;
 
 /// How late a run may start if the spec does not say.
 pub const DEFAULT_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
@@ -72,8 +73,8 @@ pub struct Past<'a> {
     /// Slots that wait.
     pub queued: &'a [Timestamp],
     /// The runs of the Workflow.
-    pub runs: &'a [RunFact],
-    /// A slot whose run could not be started in this pass: it and all later ones are left as they were, for another pass.
+    pub runs: &'a [RunSummary],
+    /// A slot whose run could not be started: it and all later ones are left as they were, for another reconcile.
     pub stuck: Option<Timestamp>,
 }
 
@@ -140,55 +141,14 @@ pub struct Decision {
     pub skipped: Vec<Skipped>,
     /// When the next run is due.
     pub next_slot: Option<Timestamp>,
-    /// When to look again at the latest.
+    /// When to decide again at the latest.
     pub wake: Option<Timestamp>,
     /// Runs to delete, by name.
     pub prune: Vec<String>,
 }
 
-/// What a slot waits for whose period another one was given in the same pass.
+/// What a slot waits for whose period another one was given in the same reconcile.
 pub const EARLIER_SLOT: &str = "the run of an earlier slot";
-
-/// Reasons for which a slot gives no run, or waits.
-pub mod reason {
-    /// Nothing could be started in time.
-    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
-    /// A later slot was due as well when something could be started again.
-    pub const SUPERSEDED: &str = "LaterSlotDue";
-    /// The policy says to leave missed slots alone.
-    pub const POLICY_SKIP: &str = "MissedRunPolicySkip";
-    /// A run of the same period is unfinished.
-    pub const UNFINISHED: &str = "RunUnfinished";
-    /// A run of the same period waits for a person, a time or a signal.
-    pub const WAITING: &str = "RunWaiting";
-    /// A run of the same period is blocked: a person has to see to it.
-    pub const BLOCKED: &str = "RunBlocked";
-    /// A run of the same period is being cancelled.
-    pub const REPLACING: &str = "Replacing";
-    /// Its run, or that of an earlier slot, could not be started yet.
-    pub const NOT_STARTED: &str = "NotStarted";
-    /// It was due once; the clock has been set back since.
-    pub const CLOCK_SET_BACK: &str = "ClockSetBack";
-    /// As many slots wait as may.
-    pub const QUEUE_FULL: &str = "QueueFull";
-    /// The schedule was edited, or the Workflow suspended, while the slot waited.
-    pub const SCHEDULE_CHANGED: &str = "ScheduleChanged";
-    /// The slot's name was used by a run that is none of this Workflow's.
-    pub const NAME_TAKEN: &str = "NameTaken";
-
-    /// All for which a slot gives no run.
-    pub const OF_SKIPPED: [&str; 9] = [
-        DEADLINE_EXCEEDED,
-        SUPERSEDED,
-        POLICY_SKIP,
-        UNFINISHED,
-        WAITING,
-        BLOCKED,
-        QUEUE_FULL,
-        SCHEDULE_CHANGED,
-        NAME_TAKEN,
-    ];
-}
 
 /// Decides. `period_of` gives the accounting period of a slot.
 pub fn decide(rules: &Rules, past: &Past<'_>, period_of: &dyn Fn(Timestamp) -> String, now: Timestamp) -> Decision {
@@ -213,10 +173,10 @@ pub fn decide(rules: &Rules, past: &Past<'_>, period_of: &dyn Fn(Timestamp) -> S
     let next = rules.slots.next_after(clock.max(base));
     decision.next_slot = next.map(|slot| slot.saturating_add(rules.jitter).unwrap_or(Timestamp::MAX));
     decision.wake = earliest(decision.wake, decision.next_slot);
-    let mut judge = Judge { rules, past, period_of, clock, decision, taken: BTreeSet::new() };
-    judge.waiting(&ran);
-    judge.newly_due(base, &ran);
-    judge.decision
+    let mut deciding = Deciding { rules, past, period_of, clock, decision, taken: BTreeSet::new() };
+    deciding.waiting(&ran);
+    deciding.newly_due(base, &ran);
+    deciding.decision
 }
 
 fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
@@ -238,7 +198,7 @@ impl Decision {
     }
 }
 
-struct Judge<'a> {
+struct Deciding<'a> {
     rules: &'a Rules,
     past: &'a Past<'a>,
     period_of: &'a dyn Fn(Timestamp) -> String,
@@ -248,8 +208,8 @@ struct Judge<'a> {
     taken: BTreeSet<String>,
 }
 
-impl Judge<'_> {
-    /// Slots that were queued by an earlier pass.
+impl Deciding<'_> {
+    /// Slots that were queued by an earlier reconcile.
     fn waiting(&mut self, ran: &BTreeSet<Timestamp>) {
         let mut slots = self.past.queued.to_vec();
         slots.sort_unstable();
@@ -384,5 +344,4 @@ impl Judge<'_> {
 }
 
 #[cfg(test)]
-#[path = "decide_tests.rs"]
 mod tests;

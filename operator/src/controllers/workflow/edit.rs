@@ -6,8 +6,8 @@ use ntro_crds::workflow::ScheduleObserved;
 use ntro_crds::{Workflow, WorkflowStatus};
 
 use super::decide::{Skipped, reason};
-use super::facts::RunFact;
 use super::validate;
+use crate::cache::RunSummary;
 
 /// Since when the schedule holds as it is: its last edit, which may be a while ago if nobody was there to see it. A Workflow
 /// never seen before has its slots since its creation, whatever a former one of its name left in the status.
@@ -36,7 +36,7 @@ pub fn taken_away(
     before: Option<&WorkflowStatus>,
     observed: &ScheduleObserved,
     jitter: SignedDuration,
-    runs: &[RunFact],
+    runs: &[RunSummary],
 ) -> Option<Skipped> {
     let before = before?;
     let known = before.schedule_observed.as_ref()?;
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_slot_that_an_edit_took_away_is_told() {
         let slot = at("2026-11-05T08:00:00Z");
-        let told = |edit: &str, jitter: i64, runs: &[RunFact]| {
+        let told = |edit: &str, jitter: i64, runs: &[RunSummary]| {
             let edited = workflow("0 9 * * *", &[(edit, None)]);
             let seen = observed(&edited, Some(&before()), at("2026-11-05T12:00:00Z"));
             taken_away(Some(&before()), &seen, SignedDuration::from_secs(jitter), runs)

@@ -5,8 +5,8 @@ use ntro_schedule::cron::Schedule;
 use ntro_schedule::slots::Slots;
 
 use super::decide::{Concurrency, DEFAULT_DEADLINE, Missed, Rules};
-use super::facts::{Ending, RunFact, Standing};
 use super::history::Keep;
+use crate::cache::{Ending, RunSummary, Standing};
 
 pub fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -29,15 +29,15 @@ pub fn month(slot: Timestamp) -> String {
     slot.strftime("%Y-%m").to_string()
 }
 
-pub fn run(name: &str, slot: Option<&str>, period: &str, ending: Option<Ending>) -> RunFact {
-    RunFact {
+pub fn run(name: &str, slot: Option<&str>, period: &str, ending: Option<Ending>) -> RunSummary {
+    RunSummary {
         name: name.to_owned(),
         workflow_uid: None,
         period: Some(period.to_owned()),
         ours: slot.is_some(),
         slot: slot.map(at),
         by_schedule: slot.is_some(),
-        ahead: false,
+        precreated: false,
         begun: true,
         created: slot.map(at),
         standing: Standing::UnderWay,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::facts::{Ending, RunFact};
+use crate::cache::{Ending, RunSummary};
 
 /// How many runs of each ending are kept if the spec does not say.
 pub const DEFAULT_HISTORY: usize = 12;
@@ -36,11 +36,11 @@ enum Kind {
 }
 
 /// The runs to delete, oldest first, and when the next one's time is over.
-pub fn prune(keep: &Keep, runs: &[RunFact], now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
+pub fn prune(keep: &Keep, runs: &[RunSummary], now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
     let mut ended: Vec<_> = runs.iter().filter_map(|run| run.ending.map(|ending| (run, ending))).collect();
     ended.sort_by(|(a, _), (b, _)| (a.slot, a.completed, &a.name).cmp(&(b.slot, b.completed, &b.name)));
     let mut names = BTreeSet::new();
-    let kind = |run: &RunFact, ending: Ending| match ending {
+    let kind = |run: &RunSummary, ending: Ending| match ending {
         // It stands for nothing that happened: whoever asked for the slot again has been told.
         Ending::AlreadyRan => run.slot.map(|_| Kind::Again),
         Ending::Succeeded => (run.ours && run.by_schedule).then_some(Kind::Succeeded),
@@ -72,15 +72,15 @@ pub fn prune(keep: &Keep, runs: &[RunFact], now: Timestamp) -> (Vec<String>, Opt
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::Standing;
     use super::*;
+    use crate::cache::Standing;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn run(name: &str, slot: Option<i64>, ending: Option<Ending>, completed: i64) -> RunFact {
-        RunFact {
+    fn run(name: &str, slot: Option<i64>, ending: Option<Ending>, completed: i64) -> RunSummary {
+        RunSummary {
             name: name.to_owned(),
             workflow_uid: None,
             period: None,
@@ -88,7 +88,7 @@ mod tests {
             by_schedule: slot.is_some(),
             slot: slot.map(at),
             created: None,
-            ahead: false,
+            precreated: false,
             begun: true,
             standing: Standing::UnderWay,
             ending,
@@ -113,7 +113,7 @@ mod tests {
     fn what_was_asked_for_again_takes_no_place_of_what_failed_and_does_not_stay() {
         let keep = Keep { succeeded: 9, failed: 1, ttl: None };
         let again =
-            |name: &str, slot| RunFact { by_schedule: false, ..run(name, Some(slot), Some(Ending::AlreadyRan), 1) };
+            |name: &str, slot| RunSummary { by_schedule: false, ..run(name, Some(slot), Some(Ending::AlreadyRan), 1) };
         let runs = [run("failed", Some(1), Some(Ending::Failed), 10), again("x", 2), again("y", 3)];
         assert_eq!(prune(&keep, &runs, at(100)).0, ["x"]);
     }

@@ -1,81 +1,82 @@
-//! Workflows: schedules become runs, and the status tells whether a run could be started and how the last ones went.
+//! Workflows: slots become runs, and the status tells whether a run could be started and how the last ones went.
 //!
-//! Order for a slot: ledger and journal, then the `WorkflowRun` (unless it was made ahead), then the Workflow's status. Dying
+//! Order for a slot: claim and journal, then the `WorkflowRun` (unless it was precreated), then the Workflow's status. Dying
 //! in between repeats steps, never runs.
 
-pub mod ahead;
-pub mod decide;
+mod apply;
+mod decide;
 mod edit;
-pub mod facts;
+mod events;
 #[cfg(test)]
 mod fixtures;
 mod history;
-mod make;
-mod serve;
+mod memory;
+mod observe;
+mod plan;
+mod precreate;
+mod reconcile;
 mod status;
-pub mod validate;
+mod summarize;
+mod validate;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use kube::ResourceExt;
-use ntro_crds::Workflow;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::controllers::Driver;
-use crate::controllers::run::Runs;
+use super::driver::Controller;
+use crate::error::{Problem, Requeue};
+use crate::k8s::NamespacedName;
+use crate::launch::Launcher;
 use crate::metrics::ControllerName;
-use crate::queue::{Queue, Worklist};
-use serve::{Settled, Written};
+use crate::queue::Queue;
+use memory::Memory;
 
-/// Workflows worked on at the same time. They share the journal's commits: the more, the fewer of those.
-const WORKERS: usize = 64;
-
-/// Namespace and name of a Workflow.
-pub type Key = (String, String);
-
-/// What the workers share. Cloning is cheap.
-#[derive(Clone)]
-struct Workflows {
-    runs: Runs,
-    queue: Queue<Key>,
-    /// What was last written of each Workflow, until the watch shows it: nothing is written twice.
-    /// Boxed: there may be thousands for a moment, and the table keeps the room.
-    written: Arc<Mutex<HashMap<Key, Box<Written>>>>,
-    /// The Workflows with a slot to come.
-    armed: Arc<Mutex<HashSet<Key>>>,
-    /// What was seen to while runs of the namespace were being started.
-    settled: Arc<Mutex<HashMap<Key, Settled>>>,
+/// The controller of Workflows.
+pub struct Workflows {
+    launcher: Launcher,
+    queue: Queue<NamespacedName>,
+    memory: Memory,
 }
 
-/// Serves Workflows until told to stop.
-pub async fn run(runs: Runs, queue: Queue<Key>, worklist: Worklist<Key>, shutdown: CancellationToken) {
-    let tenants = tokio::spawn(tenant_changes(runs.clone(), queue.clone(), shutdown.clone()));
-    let driver = Arc::new(Driver::new(ControllerName::Workflow, runs.context.clone()));
-    let workflows = Workflows { runs, queue, written: Arc::default(), armed: Arc::default(), settled: Arc::default() };
-    let work = move |key: Key| {
-        let (workflows, driver) = (workflows.clone(), Arc::clone(&driver));
-        async move { driver.pass(&key.0, &key.1, Box::pin(workflows.pass(&key))).await }
-    };
-    worklist.run(WORKERS, shutdown, work).await;
-    let _ = tenants.await;
+impl Workflows {
+    pub fn new(launcher: Launcher, queue: Queue<NamespacedName>) -> Self {
+        Self { launcher, queue, memory: Memory::default() }
+    }
 }
 
-/// Namespace and name of a Workflow.
-pub fn key_of(workflow: &Workflow) -> Key {
-    (workflow.namespace().unwrap_or_default(), workflow.name_any())
+impl Controller for Workflows {
+    type Key = NamespacedName;
+    const NAME: ControllerName = ControllerName::Workflow;
+    /// They share the journal's commits: the more, the fewer of those.
+    const WORKERS: usize = 64;
+
+    async fn reconcile(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
+        self.reconcile(key).await
+    }
+
+    /// Whatever came of a reconcile, the Jobs that waited for it follow, unless more Workflows of the namespace are due.
+    fn reconciled(&self, key: &NamespacedName, _requeue: Requeue) {
+        self.launcher.burst.release_jobs(&key.namespace, self.queue.is_waiting(&key.namespace));
+    }
+
+    fn background(self: &Arc<Self>, shutdown: &CancellationToken) -> Vec<BoxFuture<'static, ()>> {
+        vec![watch_tenants(Arc::clone(self), shutdown.clone()).boxed()]
+    }
 }
 
-/// Wakes every Workflow when the tenants change: one of another namespace was left alone until then.
-async fn tenant_changes(runs: Runs, queue: Queue<Key>, shutdown: CancellationToken) {
-    let mut tenants = runs.context.tenants.subscribe();
+/// Enqueues the Workflows of namespaces that are served from now on: until then they were left alone.
+async fn watch_tenants(workflows: Arc<Workflows>, shutdown: CancellationToken) {
+    let mut tenants = workflows.launcher.context.tenants.subscribe();
     let mut known: BTreeSet<String> = BTreeSet::new();
     while let Some(Ok(())) = shutdown.run_until_cancelled(tenants.changed()).await {
         let now: BTreeSet<String> = tenants.borrow_and_update().keys().cloned().collect();
-        for workflow in runs.workflows.state() {
-            let key = key_of(&workflow);
-            if now.contains(&key.0) && !known.contains(&key.0) {
-                queue.push(key);
+        for workflow in workflows.launcher.cache.workflows.state() {
+            let key = NamespacedName::of(workflow.as_ref());
+            if now.contains(&key.namespace) && !known.contains(&key.namespace) {
+                workflows.queue.push(key);
             }
         }
         known = now;

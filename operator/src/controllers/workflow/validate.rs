@@ -1,30 +1,52 @@
 //! A Workflow's spec as checked values. Pure.
 
 use jiff::SignedDuration;
-use kube::ResourceExt;
 use ntro_bundle::reference::Digest;
 use ntro_crds::runbook::Resolved;
 use ntro_crds::workflow::{ConcurrencyPolicy, MissedRunPolicy, WorkflowSpec};
 use ntro_crds::{Runbook, Workflow};
-use ntro_schedule::spec::{self, BadSpec, check_period, slots};
+use ntro_schedule::spec::{self, BadSpec, check_period, seed_of, slots};
 
-use super::ahead;
 use super::decide::{Concurrency, DEFAULT_DEADLINE, Missed, Rules};
 use super::history::{DEFAULT_HISTORY, Keep};
-use crate::controllers::run::pin::{self, PinError};
+use super::observe::Observed;
+use super::precreate;
+use crate::error::{Classified, Problem};
+use crate::launch::pin::{self, PinError};
 
 /// Missed slots that `All` starts, and slots that `Queue` lets wait, if the spec does not say.
 const DEFAULT_MANY: usize = 10;
 
+/// A Workflow, checked.
+pub struct Validated {
+    /// Whether the spec has a schedule at all.
+    pub scheduled: bool,
+    /// The schedule and its rules.
+    pub rules: Result<Rules, Problem>,
+    /// The version the next run would take, or why none could be started.
+    pub runnable: Result<Resolved, Problem>,
+}
+
+/// Checks a Workflow. `image` is the installation's runner image.
+pub fn validate(observed: &Observed, image: Option<&str>) -> Validated {
+    let workflow = &observed.workflow;
+    let rules = rules(&workflow.spec, &seed_of(workflow));
+    Validated {
+        scheduled: is_scheduled(&workflow.spec),
+        rules: rules.map_err(|bad| Problem::invalid("ScheduleInvalid", bad.to_string())),
+        runnable: runnable(workflow, observed.runbook.as_deref(), image).map_err(|error| error.problem()),
+    }
+}
+
 /// Checks everything about slots. `seed` is `namespace/name` of the Workflow.
-pub fn rules(spec: &WorkflowSpec, seed: &str) -> Result<Rules, BadSpec> {
+fn rules(spec: &WorkflowSpec, seed: &str) -> Result<Rules, BadSpec> {
     let keep = |limit: Option<i32>| limit.map_or(DEFAULT_HISTORY, |n| usize::try_from(n).unwrap_or_default());
     let many = |limit: Option<i32>| limit.map_or(DEFAULT_MANY, |n| usize::try_from(n).unwrap_or(1).max(1));
     check_period(spec)?;
     Ok(Rules {
         slots: slots(spec, seed)?,
         jitter: spec::jitter(spec, seed),
-        lead: ahead::lead(seed),
+        lead: precreate::lead(seed),
         suspended: spec.suspend == Some(true),
         deadline: spec.starting_deadline_seconds.map_or(DEFAULT_DEADLINE, SignedDuration::from_secs),
         missed: match spec.missed_run_policy {
@@ -46,18 +68,7 @@ pub fn rules(spec: &WorkflowSpec, seed: &str) -> Result<Rules, BadSpec> {
     })
 }
 
-/// How much later than its slot each run of a Workflow is due.
-pub fn jitter_of(workflow: &Workflow) -> SignedDuration {
-    spec::jitter(&workflow.spec, &seed(workflow))
-}
-
-/// What hashed schedule fields and the jitter follow from.
-pub fn seed(workflow: &Workflow) -> String {
-    spec::seed(&workflow.namespace().unwrap_or_default(), &workflow.name_any())
-}
-
-/// Whether the spec has a schedule at all.
-pub fn is_scheduled(spec: &WorkflowSpec) -> bool {
+fn is_scheduled(spec: &WorkflowSpec) -> bool {
     spec.schedule.is_some() || spec.schedules.as_ref().is_some_and(|list| !list.is_empty())
 }
 
@@ -77,7 +88,7 @@ pub fn schedule_hash(spec: &WorkflowSpec) -> String {
 }
 
 /// The runbook's version a run would take now, if the Workflow could start one: everything but the slot.
-pub fn runnable(workflow: &Workflow, runbook: Option<&Runbook>, image: Option<&str>) -> Result<Resolved, PinError> {
+fn runnable(workflow: &Workflow, runbook: Option<&Runbook>, image: Option<&str>) -> Result<Resolved, PinError> {
     let version = pin::version(workflow, runbook)?;
     pin::config(workflow, version, None)?;
     pin::check_gate_policy(workflow, version)?;

@@ -3,7 +3,6 @@
 //!
 //! The run executes an idempotent activity, waits at a gate, executes an external activity and ends. Steps of a plan are
 //! done one by one, with anything in between, and what is left of a plan is forgotten when the operator dies.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 
@@ -16,9 +15,11 @@ use ntro_journal::protocol::{
     AppendRequest, Entry, EntryBody, ErrorCode, GateKind, INLINE_MAX, Payload, Pin, PodEntry, ReleaseCause, RetryCause,
     RunKey, RunnerVersions, Trigger, Verb, WaitKind, WaitingFor, WorkflowRef,
 };
-use ntro_operator::controllers::run::plan::{JobView, Limits, Plan, PodView, Step, View, plan};
 use proptest::prelude::*;
 use uuid::Uuid;
+
+use super::plan::{Deadlines, Plan, Step, View, plan};
+use super::views::{JobView, PodView};
 
 const HASH: &str = "template";
 /// Commands of the workflow.
@@ -209,7 +210,7 @@ impl World {
     fn glance(&mut self) {
         let seen = self.seen.clone();
         self.plan_for(&seen);
-        if self.plan.iter().any(Step::is_grave) {
+        if self.plan.iter().any(Step::is_destructive) {
             self.look();
         }
     }
@@ -254,7 +255,7 @@ impl World {
             wanted_job: name.as_deref().map(|name| (name, HASH)),
             jobs,
             pods,
-            limits: Limits::default(),
+            deadlines: Deadlines::default(),
             now: self.now,
         };
         let Plan { mut steps, .. } = plan(&view);
@@ -265,7 +266,7 @@ impl World {
     fn apply(&mut self, half: bool) {
         match self.plan.pop() {
             None => self.look(),
-            Some(Step::JobGone { segment }) => {
+            Some(Step::JobLost { segment }) => {
                 let outcome = machine::job_gone(&self.state, segment, self.now);
                 self.commit(outcome).unwrap();
             }

@@ -3,67 +3,22 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use ntro_crds::labels;
 use ntro_crds::workflow::WorkflowSpec;
 use ntro_journal::RunState;
 use ntro_journal::machine::SegmentState;
 use ntro_journal::protocol::{BlockCode, ReleaseCause};
 
-use crate::error::Next;
+use super::views::{JobView, PodView};
+use crate::error::Requeue;
 
 /// A pod that has handed the run over ends by itself within its linger and grace; this long after, its Job is ended for it.
 const LEAVE: SignedDuration = SignedDuration::from_secs(60);
 /// How long the Job controller is given to see that the pods of a Job are over, so that its verdict and their logs stay.
 const VERDICT: SignedDuration = SignedDuration::from_secs(10);
-/// A pod that should have been gone this long ago is on a node that does not answer. It is fenced, so the run goes on.
-const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
-
-/// A Job of the run, as far as it matters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobView {
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-    /// The segment it executes.
-    pub segment: u32,
-    /// UID of the `WorkflowRun` that owns it.
-    pub owner: String,
-    /// Hash of the template it was made from.
-    pub template_hash: String,
-    /// It is Complete or Failed.
-    pub finished: bool,
-    /// It is being deleted.
-    pub deleting: bool,
-    /// A queue holds it back: it is suspended, since when.
-    pub suspended: Option<Timestamp>,
-    /// When it was made, or let go by a queue.
-    pub since: Option<Timestamp>,
-}
-
-/// A pod of the run, as far as it matters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodView {
-    /// Its UID.
-    pub uid: String,
-    /// UID of its Job.
-    pub job_uid: String,
-    /// It is neither Succeeded nor Failed, and not lost.
-    pub alive: bool,
-    /// It was deleted and its node never said that it is gone.
-    pub lost: bool,
-    /// It is being deleted.
-    pub ending: bool,
-    /// Its container runs, since when.
-    pub running: Option<Timestamp>,
-}
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct Deadlines {
     /// A Job in a queue.
     pub queue: Option<SignedDuration>,
     /// A pod on its way.
@@ -72,14 +27,14 @@ pub struct Limits {
     pub run: Option<SignedDuration>,
 }
 
-impl Default for Limits {
+impl Default for Deadlines {
     fn default() -> Self {
         Self { queue: None, pending: SignedDuration::from_mins(15), run: None }
     }
 }
 
-impl Limits {
-    /// The limits a Workflow sets. They hold for runs under way as well.
+impl Deadlines {
+    /// The deadlines a Workflow sets. They hold for runs under way as well.
     pub fn of(spec: &WorkflowSpec) -> Self {
         let seconds = |said: Option<i64>| said.map(SignedDuration::from_secs);
         Self {
@@ -104,7 +59,7 @@ pub struct View<'a> {
     /// The pods seen.
     pub pods: &'a [PodView],
     /// How long things may take.
-    pub limits: Limits,
+    pub deadlines: Deadlines,
     /// The time.
     pub now: Timestamp,
 }
@@ -125,7 +80,7 @@ impl View<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Tell the journal that the Job of the current segment and its pods are gone.
-    JobGone {
+    JobLost {
         /// The segment.
         segment: u32,
     },
@@ -171,77 +126,27 @@ pub enum Step {
 
 impl Step {
     /// Whether it gives something up or makes a second Job of a run, which nothing but the API server's own word allows.
-    pub fn is_grave(&self) -> bool {
+    pub fn is_destructive(&self) -> bool {
         match self {
-            Self::JobGone { .. } | Self::Evicted { .. } | Self::DeleteJob { .. } | Self::Block { .. } => true,
+            Self::JobLost { .. } | Self::Evicted { .. } | Self::DeleteJob { .. } | Self::Block { .. } => true,
             Self::CreateJob { segment } => *segment > 1,
             Self::RecordJob { .. } | Self::NameTaken { .. } => false,
         }
     }
 }
 
-/// The steps, and when to look again.
+/// The steps, and when to plan again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// In this order.
     pub steps: Vec<Step>,
-    /// When to look again at the latest.
-    pub next: Next,
-}
-
-/// Reads a Job.
-pub fn job_view(job: &Job) -> Option<JobView> {
-    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let ended = |c: &&k8s_openapi::api::batch::v1::JobCondition| {
-        c.status == "True" && (c.type_ == "Complete" || c.type_ == "Failed")
-    };
-    let held_back = job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
-    let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    let owner =
-        job.owner_references().iter().find(|owner| owner.kind == "WorkflowRun" && owner.controller == Some(true));
-    Some(JobView {
-        name: job.name_any(),
-        uid: job.uid()?,
-        segment: job.labels().get(labels::SEGMENT)?.parse().ok()?,
-        owner: owner.map(|owner| owner.uid.clone()).unwrap_or_default(),
-        template_hash: job.annotations().get(labels::TEMPLATE_HASH).cloned().unwrap_or_default(),
-        finished: conditions.iter().any(|c| ended(&c)),
-        deleting: job.metadata.deletion_timestamp.is_some(),
-        suspended: held_back.then(|| since(job, "Suspended").or(created)).flatten(),
-        since: job.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0).or(created),
-    })
-}
-
-/// Since when a condition of a Job holds.
-fn since(job: &Job, condition: &str) -> Option<Timestamp> {
-    let conditions = job.status.as_ref()?.conditions.as_deref()?;
-    let found = conditions.iter().find(|c| c.type_ == condition && c.status == "True")?;
-    found.last_transition_time.as_ref().map(|time| time.0)
-}
-
-/// Reads a pod.
-pub fn pod_view(pod: &Pod, now: Timestamp) -> Option<PodView> {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let over = matches!(phase, Some("Succeeded" | "Failed"));
-    // The API server writes here when the pod's grace is over, not when it was deleted.
-    let gone_by = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-    let lost = !over && gone_by.is_some_and(|by| now.duration_since(by) > OVERDUE);
-    let job = pod.owner_references().iter().find(|owner| owner.kind == "Job" && owner.controller == Some(true))?;
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
-    let started = statuses.iter().filter_map(|status| status.state.as_ref()?.running.as_ref()?.started_at.as_ref());
-    Some(PodView {
-        uid: pod.uid()?,
-        job_uid: job.uid.clone(),
-        alive: !over && !lost,
-        lost,
-        ending: gone_by.is_some(),
-        running: started.map(|time| time.0).min(),
-    })
+    /// When to plan again at the latest.
+    pub requeue: Requeue,
 }
 
 /// What is to be done.
 pub fn plan(view: &View<'_>) -> Plan {
-    let mut plan = Plan { steps: Vec::new(), next: Next::OnChange };
+    let mut plan = Plan { steps: Vec::new(), requeue: Requeue::OnChange };
     match &view.state.segment_state {
         SegmentState::Queued => queued(view, &mut plan),
         SegmentState::Held(holder) => {
@@ -250,11 +155,11 @@ pub fn plan(view: &View<'_>) -> Plan {
                 let segment = holder.segment;
                 let mut standing = view.jobs.iter().filter(|job| job.uid == holder.job_uid && !job.deleting);
                 let evicted = standing.any(|job| job.suspended.is_some());
-                plan.steps.push(if evicted { Step::Evicted { segment } } else { Step::JobGone { segment } });
+                plan.steps.push(if evicted { Step::Evicted { segment } } else { Step::JobLost { segment } });
             } else if view.state.blocked.as_ref().is_some_and(|blocked| blocked.code == BlockCode::RunDeadlineExceeded)
             {
                 end_blocked(view, &holder.job_uid, &mut plan);
-            } else if let Some(limit) = view.limits.run {
+            } else if let Some(limit) = view.deadlines.run {
                 let started = view.pods.iter().find(|pod| pod.uid == holder.pod_uid).and_then(|pod| pod.running);
                 overdue(view, started, limit, BlockCode::RunDeadlineExceeded, &mut plan);
             }
@@ -272,7 +177,7 @@ pub fn plan(view: &View<'_>) -> Plan {
     prune(view, &mut plan);
     if view.pods.iter().any(|pod| pod.alive && pod.ending) {
         // Nothing tells when it is overdue.
-        plan.next = plan.next.sooner(Next::After(Duration::from_secs(15)));
+        plan.requeue = plan.requeue.sooner(Requeue::After(Duration::from_secs(15)));
     }
     plan
 }
@@ -283,20 +188,20 @@ fn queued(view: &View<'_>, plan: &mut Plan) {
     let seen = view.jobs.iter().find(|j| j.uid == job.uid);
     let lost = view.has_pod(&job.uid, |pod| pod.lost);
     if !view.has_pod(&job.uid, |pod| pod.alive) && (lost || seen.is_none_or(|j| j.finished || j.deleting)) {
-        plan.steps.push(Step::JobGone { segment: job.segment });
+        plan.steps.push(Step::JobLost { segment: job.segment });
         return;
     }
     let Some(seen) = seen.filter(|job| !job.finished && !job.deleting) else { return };
-    match (seen.suspended, view.limits.queue) {
+    match (seen.suspended, view.deadlines.queue) {
         (Some(since), Some(limit)) => overdue(view, Some(since), limit, BlockCode::QueueTimeout, plan),
         (Some(_), None) => {}
         // A pod whose container runs is about to attach: nothing of the node or the image keeps it.
         (None, _) if view.has_pod(&job.uid, |pod| pod.running.is_some()) => {}
-        (None, _) => overdue(view, seen.since, view.limits.pending, BlockCode::PendingTimeout, plan),
+        (None, _) => overdue(view, seen.since, view.deadlines.pending, BlockCode::PendingTimeout, plan),
     }
 }
 
-/// Blocks the run if something has taken longer than it may, else looks again when it will have.
+/// Blocks the run if something has taken longer than it may, else plans again when it will have.
 fn overdue(view: &View<'_>, since: Option<Timestamp>, limit: SignedDuration, code: BlockCode, plan: &mut Plan) {
     if view.state.blocked.is_some() {
         return;
@@ -305,7 +210,7 @@ fn overdue(view: &View<'_>, since: Option<Timestamp>, limit: SignedDuration, cod
     if end <= view.now {
         plan.steps.push(Step::Block { code });
     } else {
-        plan.next = plan.next.sooner(Next::After(until(view.now, end)));
+        plan.requeue = plan.requeue.sooner(Requeue::at(end, view.now));
     }
 }
 
@@ -321,7 +226,7 @@ fn wanted(view: &View<'_>, segment: u32, not_before: Timestamp, (name, hash): (&
     if let Some(found) = view.jobs.iter().find(|job| job.name == name) {
         let ours = found.owner == view.run_uid && found.template_hash == hash;
         if found.deleting {
-            plan.next = plan.next.sooner(Next::After(Duration::from_secs(5)));
+            plan.requeue = plan.requeue.sooner(Requeue::After(Duration::from_secs(5)));
             return;
         }
         plan.steps.push(if ours {
@@ -338,7 +243,7 @@ fn wanted(view: &View<'_>, segment: u32, not_before: Timestamp, (name, hash): (&
         return;
     }
     if not_before > view.now {
-        plan.next = plan.next.sooner(Next::After(until(view.now, not_before)));
+        plan.requeue = plan.requeue.sooner(Requeue::at(not_before, view.now));
         return;
     }
     plan.steps.push(Step::CreateJob { segment });
@@ -355,11 +260,11 @@ fn end_older(view: &View<'_>, plan: &mut Plan) -> bool {
             plan.steps.push(Step::DeleteJob { name: job.name.clone(), uid: job.uid.clone() });
         } else {
             let wait = Duration::try_from(wait).unwrap_or_default() + Duration::from_secs(1);
-            plan.next = plan.next.sooner(Next::After(wait));
+            plan.requeue = plan.requeue.sooner(Requeue::After(wait));
         }
     }
     if orphan || alive.iter().any(|job| job.deleting) || !plan.steps.is_empty() {
-        plan.next = plan.next.sooner(Next::After(Duration::from_secs(5)));
+        plan.requeue = plan.requeue.sooner(Requeue::After(Duration::from_secs(5)));
     }
     orphan || !alive.is_empty()
 }
@@ -388,11 +293,5 @@ fn prune(view: &View<'_>, plan: &mut Plan) {
     }
 }
 
-/// From `now` until `then`, at least a moment.
-pub fn until(now: Timestamp, then: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or_default().max(Duration::from_millis(10))
-}
-
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

@@ -263,5 +263,4 @@ fn volumes(input: &JobInput<'_>) -> Vec<Volume> {
 }
 
 #[cfg(test)]
-#[path = "job_tests.rs"]
 mod tests;

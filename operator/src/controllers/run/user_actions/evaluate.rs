@@ -1,4 +1,4 @@
-//! Whether a person's act counts. Pure: the act, the journal, the frozen gate policy and the proof of who acted come in.
+//! Whether a user action counts. Pure: the action, the journal, the frozen gate policy and the proof of who acted come in.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -8,9 +8,10 @@ use ntro_crds::workflow_run::Pin;
 use ntro_crds::{UserAction, names};
 use ntro_journal::RunState;
 use ntro_journal::machine::Gate;
+use ntro_journal::protocol::Verb as DecidingVerb;
 use uuid::Uuid;
 
-/// Reasons for which the operator refuses an act; the journal has more of its own.
+/// Reasons for which the operator refuses a user action; the journal has more of its own.
 pub mod reason {
     /// It is about another run than the one of that name.
     pub const RUN_MISMATCH: &str = "RunMismatch";
@@ -26,7 +27,7 @@ pub mod reason {
     pub const NOT_DISTINCT: &str = "NotDistinct";
     /// Nothing proves who acted.
     pub const APPROVAL_POLICY_MISSING: &str = "ApprovalPolicyMissing";
-    /// The act lacks what its verb needs.
+    /// The user action lacks what its verb needs.
     pub const INCOMPLETE: &str = "Incomplete";
 }
 
@@ -34,56 +35,54 @@ pub mod reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof(pub Option<Timestamp>);
 
-/// What an act comes to.
+/// What a user action comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Decide this gate.
+    /// Decide this gate, on what was seen of it.
     Decide {
-        /// Its identity.
         gate: Uuid,
-        /// What was seen.
+        verb: DecidingVerb,
         seen: GateSeen,
     },
-    /// Cancel the run.
     Cancel,
-    /// Let the run go on.
+    /// Resume a blocked run.
     Retry,
-    /// Open the read API to a key.
+    /// Open the read API to the key of this hash.
     View {
-        /// Its hash.
         key_hash: String,
     },
-    /// Send a signal.
     Signal {
-        /// Its name.
         name: String,
     },
     /// It does not count.
     Refuse(&'static str),
 }
 
-/// Judges an act.
-pub fn judge(act: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Verdict {
-    match judged(act, state, pin, proof) {
+/// Evaluates a user action.
+pub fn evaluate(action: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Verdict {
+    match verdict(action, state, pin, proof) {
         Ok(verdict) => verdict,
         Err(reason) => Verdict::Refuse(reason),
     }
 }
 
-fn judged(act: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Result<Verdict, &'static str> {
-    let spec = &act.spec;
+fn verdict(action: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Result<Verdict, &'static str> {
+    let spec = &action.spec;
     if spec.run != state.name || spec.run_id != state.run_id.to_string() {
         return Err(reason::RUN_MISMATCH);
     }
     if spec.workflow != state.workflow.name {
         return Err(reason::WORKFLOW_MISMATCH);
     }
-    let made = act.creation_timestamp().ok_or(reason::INCOMPLETE)?.0;
-    if proof.0.is_none_or(|since| since >= made) {
+    let created = action.creation_timestamp().ok_or(reason::INCOMPLETE)?.0;
+    if proof.0.is_none_or(|since| since >= created) {
         return Err(reason::APPROVAL_POLICY_MISSING);
     }
     match spec.verb {
-        Verb::Approve | Verb::Reject | Verb::Correct | Verb::Submit => decision(act, state, pin),
+        Verb::Approve => decision(action, state, pin, DecidingVerb::Approve),
+        Verb::Reject => decision(action, state, pin, DecidingVerb::Reject),
+        Verb::Correct => decision(action, state, pin, DecidingVerb::Correct),
+        Verb::Submit => decision(action, state, pin, DecidingVerb::Submit),
         Verb::Cancel => Ok(Verdict::Cancel),
         Verb::Retry => Ok(Verdict::Retry),
         Verb::View => Ok(Verdict::View { key_hash: spec.key_hash.clone().ok_or(reason::INCOMPLETE)? }),
@@ -91,8 +90,8 @@ fn judged(act: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Result
     }
 }
 
-fn decision(act: &UserAction, state: &RunState, pin: &Pin) -> Result<Verdict, &'static str> {
-    let spec = &act.spec;
+fn decision(action: &UserAction, state: &RunState, pin: &Pin, verb: DecidingVerb) -> Result<Verdict, &'static str> {
+    let spec = &action.spec;
     let seen = spec.gate.clone().ok_or(reason::INCOMPLETE)?;
     let id = seen.gate_id.parse::<Uuid>().map_err(|_| reason::GATE_MISMATCH)?;
     let gate = state.gate(id).ok_or(reason::GATE_MISMATCH)?;
@@ -106,17 +105,17 @@ fn decision(act: &UserAction, state: &RunState, pin: &Pin) -> Result<Verdict, &'
         return Err(reason::INCOMPLETE);
     }
     if let Some(rule) = pin.gate_policy.as_ref().and_then(|policy| policy.rule_for(&gate.step)) {
-        allowed(act, gate, state, pin, rule)?;
+        allowed(action, gate, state, pin, rule)?;
     }
-    Ok(Verdict::Decide { gate: id, seen })
+    Ok(Verdict::Decide { gate: id, verb, seen })
 }
 
 /// Applies the frozen policy of the gate.
-fn allowed(act: &UserAction, gate: &Gate, state: &RunState, pin: &Pin, rule: &Deciders) -> Result<(), &'static str> {
-    let actor = &act.spec.actor;
+fn allowed(action: &UserAction, gate: &Gate, state: &RunState, pin: &Pin, rule: &Deciders) -> Result<(), &'static str> {
+    let actor = &action.spec.actor;
     let users = rule.users.as_deref().unwrap_or_default();
     let groups = rule.groups.as_deref().unwrap_or_default();
-    let claimed = act.spec.groups.as_deref().unwrap_or_default();
+    let claimed = action.spec.groups.as_deref().unwrap_or_default();
     let named = users.contains(actor) || claimed.iter().any(|group| groups.contains(group));
     if !(named || users.is_empty() && groups.is_empty()) {
         return Err(reason::NOT_IN_POLICY);
@@ -144,5 +143,4 @@ fn decided(state: &RunState, actor: &str, which: impl Fn(&Gate) -> bool) -> bool
 }
 
 #[cfg(test)]
-#[path = "judge_tests.rs"]
 mod tests;

@@ -1,9 +1,9 @@
-//! Whether the API server proves who acts: the admission policy of acts and its binding are there, are the ones this
+//! Whether the API server proves who acts: the admission policy of user actions and its binding are there, are the ones this
 //! release was built with, and have been so without a gap. It fails closed: what cannot be shown counts as missing.
 //!
 //! What was verified is kept with the journals: UID and generation of policy, binding and namespace, and since when. An
-//! object that was deleted and put back, or changed and changed back, has another UID or generation, and every act made
-//! since the last verification is refused.
+//! object that was deleted and put back, or changed and changed back, has another UID or generation, and every user action
+//! made since the last verification is refused.
 
 use std::time::Duration;
 
@@ -15,12 +15,11 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use ntro_crds::admission::{self, Install};
 use ntro_crds::labels;
-use ntro_journal::Journal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::judge::Proof;
+use super::evaluate::Proof;
 use crate::args::Scope;
 use crate::context::Context;
 use crate::error::Problem;
@@ -50,7 +49,7 @@ pub struct Verified {
 }
 
 /// What follows from what was found: the proof, and the fact to keep if it changed. Pure.
-pub fn judge(found: Option<Fingerprint>, before: Option<&Verified>, now: Timestamp) -> (Proof, Option<Verified>) {
+pub fn assess(found: Option<Fingerprint>, before: Option<&Verified>, now: Timestamp) -> (Proof, Option<Verified>) {
     if let Some(before) = before.filter(|before| before.fingerprint == found) {
         return (Proof(found.is_some().then_some(before.since)), None);
     }
@@ -60,30 +59,30 @@ pub fn judge(found: Option<Fingerprint>, before: Option<&Verified>, now: Timesta
     (proof, Some(Verified { fingerprint: found, since }))
 }
 
-/// Looks at policy, binding and namespace as they are now, and keeps what was found.
-pub async fn verify(context: &Context, journal: &Journal, namespace: &str) -> Result<Proof, Problem> {
+/// Reads policy, binding and namespace as they are now, and keeps what was found.
+pub async fn verify(context: &Context, namespace: &str) -> Result<Proof, Problem> {
     let found = fingerprint(context, namespace).await?;
-    let before = journal.fact(namespace, FACT).await.map_err(super::problem)?;
+    let before = context.journal.fact(namespace, FACT).await?;
     let before = before.and_then(|text| serde_json::from_str::<Verified>(&text).ok());
-    let (proof, fact) = judge(found, before.as_ref(), context.clock.now());
+    let (proof, fact) = assess(found, before.as_ref(), context.clock.now());
     if let Some(fact) = fact {
-        let text = serde_json::to_string(&fact).map_err(super::defect)?;
-        journal.put_fact(namespace, FACT, &text).await.map_err(super::problem)?;
+        let text = serde_json::to_string(&fact).map_err(|error| Problem::bug(&error))?;
+        context.journal.put_fact(namespace, FACT, &text).await?;
         if fact.fingerprint.is_some() {
-            tracing::info!(namespace, "the approval policy is verified anew: acts made before now do not count");
+            tracing::info!(namespace, "approval policy verified; user actions created before now do not count");
         } else {
-            tracing::warn!(namespace, "the approval policy is missing or altered: no act counts until it is restored");
+            tracing::warn!(namespace, "approval policy missing or altered; no user action counts until it is restored");
         }
     }
     Ok(proof)
 }
 
 /// Verifies every tenant whenever policy, binding or tenants change, until told to stop: an upgrade of the policy costs
-/// only the acts made at that very moment, not the first one after it.
+/// only the user actions of that very moment, not the first one after it.
 pub async fn watch(context: Context, shutdown: CancellationToken) {
     let Some(name) = expected(&context).map(|policy| policy.name) else { return };
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let client = context.client.clone();
+    let client = context.kube.client.clone();
     let policies = watcher(Api::<ValidatingAdmissionPolicy>::all(client.clone()), config.clone());
     let bindings = watcher(Api::<ValidatingAdmissionPolicyBinding>::all(client), config);
     let mut policies = policies.default_backoff().boxed();
@@ -101,7 +100,7 @@ pub async fn watch(context: Context, shutdown: CancellationToken) {
         let known = tenants.borrow_and_update().clone();
         retry = false;
         for namespace in known.keys() {
-            if let Err(error) = verify(&context, &context.journal, namespace).await {
+            if let Err(error) = verify(&context, namespace).await {
                 let Problem { reason, message, .. } = error;
                 tracing::warn!(namespace, reason, error = message, "could not verify the approval policy");
                 retry = true;
@@ -112,7 +111,7 @@ pub async fn watch(context: Context, shutdown: CancellationToken) {
 
 async fn fingerprint(context: &Context, namespace: &str) -> Result<Option<Fingerprint>, Problem> {
     let Some(expected) = expected(context) else { return Ok(None) };
-    let client = context.client.clone();
+    let client = context.kube.client.clone();
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
     let namespaces: Api<Namespace> = Api::all(client);
@@ -187,26 +186,26 @@ mod tests {
 
     #[test]
     fn a_proof_holds_from_its_verification_while_nothing_changes() {
-        let (first, fact) = judge(Some(print(1)), None, at(100));
+        let (first, fact) = assess(Some(print(1)), None, at(100));
         assert_eq!(first, Proof(Some(at(102))));
         let fact = fact.unwrap();
-        assert_eq!(judge(Some(print(1)), Some(&fact), at(900)), (Proof(Some(at(102))), None));
+        assert_eq!(assess(Some(print(1)), Some(&fact), at(900)), (Proof(Some(at(102))), None));
     }
 
     #[test]
     fn a_jump_makes_everything_since_worthless() {
-        let (_, fact) = judge(Some(print(1)), None, at(100));
-        let (proof, again) = judge(Some(print(3)), fact.as_ref(), at(500));
+        let (_, fact) = assess(Some(print(1)), None, at(100));
+        let (proof, again) = assess(Some(print(3)), fact.as_ref(), at(500));
         assert_eq!(proof, Proof(Some(at(502))));
         assert!(again.is_some());
     }
 
     #[test]
     fn nothing_is_proved_while_it_is_away_nor_for_the_time_before_it_came_back() {
-        let (_, fact) = judge(Some(print(1)), None, at(100));
-        let (proof, gone) = judge(None, fact.as_ref(), at(500));
+        let (_, fact) = assess(Some(print(1)), None, at(100));
+        let (proof, gone) = assess(None, fact.as_ref(), at(500));
         assert_eq!(proof, Proof(None));
-        let (proof, _) = judge(Some(print(1)), gone.as_ref(), at(600));
+        let (proof, _) = assess(Some(print(1)), gone.as_ref(), at(600));
         assert_eq!(proof, Proof(Some(at(602))));
     }
 }

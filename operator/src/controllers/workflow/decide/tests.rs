@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
-use super::super::ahead::{Ahead, ahead};
-use super::super::facts::{Ending, Standing};
 use super::super::fixtures::{at, month, rules, run};
+use super::super::precreate::{self, Precreation};
 use super::*;
+use crate::cache::Ending;
 
-fn past<'a>(observed: &str, runs: &'a [RunFact]) -> Past<'a> {
+fn past<'a>(observed: &str, runs: &'a [RunSummary]) -> Past<'a> {
     Past { observed: at(observed), last_run: None, last_missed: None, queued: &[], runs, stuck: None }
 }
 
@@ -134,11 +134,11 @@ fn the_next_slot_is_one_that_will_be_started() {
 #[test]
 fn forbid_looks_at_the_period_only_and_at_every_unfinished_run_of_it() {
     let now = at("2026-11-05T08:00:01Z");
-    let at_a_gate = RunFact { standing: Standing::Waiting, ..run("nav-manual", None, "2026-11", None) };
+    let at_a_gate = RunSummary { standing: Standing::Waiting, ..run("nav-manual", None, "2026-11", None) };
     let table = [
         (run("nav-manual", None, "2026-11", None), Some(reason::UNFINISHED)),
         (at_a_gate, Some(reason::WAITING)),
-        (RunFact { standing: Standing::Blocked, ..run("nav-manual", None, "2026-11", None) }, Some(reason::BLOCKED)),
+        (RunSummary { standing: Standing::Blocked, ..run("nav-manual", None, "2026-11", None) }, Some(reason::BLOCKED)),
         (run("nav-manual", None, "2026-10", None), None),
         (run("nav-20261104t0800z", Some("2026-11-04T08:00:00Z"), "2026-11", None), Some(reason::UNFINISHED)),
         (run("nav-20261104t0800z", Some("2026-11-04T08:00:00Z"), "2026-11", Some(Ending::Failed)), None),
@@ -162,7 +162,7 @@ fn forbid_looks_at_the_period_only_and_at_every_unfinished_run_of_it() {
 #[test]
 fn queued_slots_wait_for_their_period_in_order_and_up_to_a_bound() {
     let rules = Rules { concurrency: Concurrency::Queue(2), ..rules("0 * * * *") };
-    let at_a_gate = RunFact { standing: Standing::Waiting, ..run("nav-manual", None, "2026-11", None) };
+    let at_a_gate = RunSummary { standing: Standing::Waiting, ..run("nav-manual", None, "2026-11", None) };
     let runs = [at_a_gate];
     let first = decide(&rules, &past("2026-11-05T07:30:00Z", &runs), &month, at("2026-11-05T08:00:00Z"));
     assert_eq!(waiting(&first), [("2026-11-05T08:00:00Z".to_owned(), reason::WAITING)]);
@@ -224,7 +224,7 @@ fn replace_cancels_waits_until_nothing_is_left_and_starts_the_newest() {
     let later = decide(&rules, &later, &month, at("2026-11-05T09:00:00Z"));
     assert_eq!(waiting(&later), [("2026-11-05T09:00:00Z".to_owned(), reason::REPLACING)]);
     assert_eq!(later.skipped, skipped(1, "2026-11-05T08:00:00Z", reason::SUPERSEDED));
-    let gone = [RunFact { ending: Some(Ending::Cancelled), ..runs[0].clone() }];
+    let gone = [RunSummary { ending: Some(Ending::Cancelled), ..runs[0].clone() }];
     let queued = [at("2026-11-05T09:00:00Z")];
     let free = Past { queued: &queued, ..past("2026-11-05T06:30:00Z", &gone) };
     let free = decide(&rules, &free, &month, at("2026-11-05T09:10:00Z"));
@@ -234,7 +234,7 @@ fn replace_cancels_waits_until_nothing_is_left_and_starts_the_newest() {
 #[test]
 fn replace_leaves_alone_what_a_former_workflow_began() {
     let rules = Rules { concurrency: Concurrency::Replace, ..rules("0 * * * *") };
-    let former = RunFact { ours: false, standing: Standing::Waiting, ..run("nav-old", None, "2026-11", None) };
+    let former = RunSummary { ours: false, standing: Standing::Waiting, ..run("nav-old", None, "2026-11", None) };
     let decision = decide(&rules, &past("2026-11-05T06:30:00Z", &[former]), &month, at("2026-11-05T07:00:00Z"));
     assert!(decision.replace.is_empty() && decision.start.is_empty());
     assert_eq!(waiting(&decision), [("2026-11-05T07:00:00Z".to_owned(), reason::WAITING)]);
@@ -243,7 +243,8 @@ fn replace_leaves_alone_what_a_former_workflow_began() {
 #[test]
 fn a_slot_that_a_person_asked_for_waits_for_that_run_to_begin() {
     let slot = "2026-11-05T08:00:00Z";
-    let asked = RunFact { by_schedule: false, begun: false, ..run("nav-20261105t0800z", Some(slot), "2026-11", None) };
+    let asked =
+        RunSummary { by_schedule: false, begun: false, ..run("nav-20261105t0800z", Some(slot), "2026-11", None) };
     for concurrency in [Concurrency::Allow, Concurrency::Forbid, Concurrency::Queue(1), Concurrency::Replace] {
         let rules = Rules { concurrency, ..rules("0 8 * * *") };
         let runs = [asked.clone()];
@@ -253,10 +254,10 @@ fn a_slot_that_a_person_asked_for_waits_for_that_run_to_begin() {
         assert_eq!(decision.queued[0].behind, asked.name);
         // It begins: the slot is served. It is taken back: the slot starts. It is refused to the end: the slot is counted.
         let queued = [at(slot)];
-        let then = |runs: &[RunFact], now: &str| {
+        let then = |runs: &[RunSummary], now: &str| {
             decide(&rules, &Past { queued: &queued, ..past("2026-11-05T00:00:00Z", runs) }, &month, at(now))
         };
-        let begun = then(&[RunFact { begun: true, ..asked.clone() }], slot);
+        let begun = then(&[RunSummary { begun: true, ..asked.clone() }], slot);
         assert!(begun.start.is_empty() && begun.queued.is_empty() && begun.skipped.is_empty(), "{concurrency:?}");
         assert_eq!(started(&then(&[], slot)), [slot]);
         assert_eq!(then(&runs, "2026-11-06T08:00:01Z").skipped[0].reason, reason::DEADLINE_EXCEEDED);
@@ -266,7 +267,7 @@ fn a_slot_that_a_person_asked_for_waits_for_that_run_to_begin() {
 #[test]
 fn what_was_asked_for_during_an_outage_is_not_counted_as_missed() {
     let runs = [run("nav-20261105t0300z", Some("2026-11-05T03:00:00Z"), "2026-11", Some(Ending::Succeeded))];
-    let runs = runs.map(|run| RunFact { by_schedule: false, ..run });
+    let runs = runs.map(|run| RunSummary { by_schedule: false, ..run });
     let decision =
         decide(&rules("0 * * * *"), &past("2026-11-05T00:30:00Z", &runs), &month, at("2026-11-05T05:10:00Z"));
     assert_eq!(decision.skipped, skipped(3, "2026-11-05T04:00:00Z", reason::SUPERSEDED));
@@ -279,7 +280,7 @@ fn a_run_that_is_there_already_is_not_started_again() {
         decide(&rules("0 8 * * *"), &past("2026-11-05T00:00:00Z", &runs), &month, at("2026-11-05T08:00:02Z"));
     assert_eq!((decision.start.len(), decision.served), (0, Some(at("2026-11-05T08:00:00Z"))));
     // Nor one that a person asked for, and it moves no other slot.
-    let backfill = [RunFact { by_schedule: false, ..runs[0].clone() }];
+    let backfill = [RunSummary { by_schedule: false, ..runs[0].clone() }];
     let deadline = SignedDuration::from_hours(48);
     let rules = Rules { concurrency: Concurrency::Allow, missed: Missed::Latest(5), deadline, ..rules("0 8 * * *") };
     let decision = decide(&rules, &past("2026-11-04T00:00:00Z", &backfill), &month, at("2026-11-05T08:00:02Z"));
@@ -316,9 +317,9 @@ struct World {
     rules: Rules,
     observed: Timestamp,
     now: Timestamp,
-    runs: Vec<RunFact>,
+    runs: Vec<RunSummary>,
     /// Objects made before their slot.
-    made: Vec<RunFact>,
+    precreated: Vec<RunSummary>,
     last_run: Option<Timestamp>,
     last_missed: Option<Timestamp>,
     queued: Vec<Timestamp>,
@@ -333,7 +334,7 @@ impl World {
             observed: start,
             now: start,
             runs: Vec::new(),
-            made: Vec::new(),
+            precreated: Vec::new(),
             last_run: None,
             last_missed: None,
             queued: Vec::new(),
@@ -353,15 +354,15 @@ impl World {
         decide(&self.rules, &past, &hour, self.now)
     }
 
-    fn ahead(&self, decision: &Decision) -> Ahead {
-        ahead(&self.rules, &self.runs, &self.made, decision, &hour, self.now)
+    fn precreation(&self, decision: &Decision) -> Precreation {
+        precreate::decide(&self.rules, &self.runs, &self.precreated, decision, &hour, self.now)
     }
 
-    /// One pass. Says what was decided, as far as it was done and is in the status.
-    fn pass(&mut self, ends: Ends) -> Result<Decision, TestCaseError> {
+    /// One reconcile. Says what was decided, as far as it was done and is in the status.
+    fn reconcile(&mut self, ends: Ends) -> Result<Decision, TestCaseError> {
         let mut decision = self.decide(None);
-        let to_come = self.ahead(&decision);
-        self.made.retain(|made| !to_come.delete.contains(&made.name));
+        let to_come = self.precreation(&decision);
+        self.precreated.retain(|run| !to_come.delete.contains(&run.name));
         let before = self.runs.clone();
         let mut served = None;
         for (written, due) in decision.start.clone().iter().enumerate() {
@@ -380,21 +381,21 @@ impl World {
             let due_at = due.slot.checked_add(self.rules.jitter).unwrap();
             prop_assert!(due_at <= self.now && self.now.duration_since(due_at) <= self.rules.deadline);
             prop_assert!(self.ever.insert(due.slot), "{} started twice", due.slot);
-            let same = |run: &&RunFact| !run.ended() && run.period.as_deref() == Some(due.period.as_str());
+            let same = |run: &&RunSummary| !run.ended() && run.period.as_deref() == Some(due.period.as_str());
             let allowed = self.rules.concurrency == Concurrency::Allow || !self.runs.iter().any(|run| same(&run));
             prop_assert!(allowed, "two unfinished runs of {}", due.period);
             let name = due.slot.to_string();
-            self.made.retain(|made| made.name != name);
+            self.precreated.retain(|run| run.name != name);
             self.runs.push(run(&name, Some(&name), &due.period, None));
             served = Some(due.slot);
         }
         if matches!(ends, Ends::Dies(_)) {
             return Ok(Decision::default());
         }
-        if let Some((slot, period)) = to_come.make {
+        if let Some((slot, period)) = to_come.create {
             prop_assert!(!self.ever.contains(&slot), "an object for {slot}, which was started");
             let name = slot.to_string();
-            self.made.push(RunFact { ahead: true, ..run(&name, Some(&name), &period, None) });
+            self.precreated.push(RunSummary { precreated: true, ..run(&name, Some(&name), &period, None) });
         }
         self.last_run = served.max(decision.served).max(self.last_run);
         self.last_missed = decision.skipped.iter().map(|skipped| skipped.latest).max().max(self.last_missed);
@@ -410,7 +411,7 @@ fn hour(slot: Timestamp) -> String {
     slot.strftime("%Y-%m-%dT%H").to_string()
 }
 
-/// How a pass ends.
+/// How a reconcile ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ends {
     /// Everything was done, and the status tells of it.
@@ -484,26 +485,26 @@ proptest! {
                 }
                 Event::Waits(n) => world.runs.iter_mut().skip(n).take(1).for_each(|run| run.standing = Standing::Waiting),
                 Event::Dies(n) => {
-                    world.pass(Ends::Dies(n))?;
+                    world.reconcile(Ends::Dies(n))?;
                     continue;
                 }
                 Event::Fails(n) => {
-                    world.pass(Ends::Fails(n))?;
+                    world.reconcile(Ends::Fails(n))?;
                     continue;
                 }
                 // A person deletes the objects of ended runs: the ledger still knows them, the status knows the latest.
                 Event::Pruned => world.runs.retain(|run| !run.ended() || run.slot > world.last_run),
             }
-            world.pass(Ends::Well)?;
+            world.reconcile(Ends::Well)?;
             // Looking again changes nothing more than what a cancelled run lets go.
-            world.pass(Ends::Well)?;
-            world.pass(Ends::Well)?;
+            world.reconcile(Ends::Well)?;
+            world.reconcile(Ends::Well)?;
             let settled = world.decide(None);
             prop_assert!(settled.start.is_empty() && settled.skipped.is_empty() && settled.replace.is_empty(), "{settled:?}");
-            let to_come = world.ahead(&settled);
-            prop_assert!(to_come.make.is_none() && to_come.delete.is_empty(), "{to_come:?}");
-            let not_to_come = world.made.iter().find(|made| made.slot < Some(world.now) && world.ever.contains(&made.slot.unwrap()));
-            prop_assert!(not_to_come.is_none() && world.made.len() < 2, "{:?}", world.made);
+            let to_come = world.precreation(&settled);
+            prop_assert!(to_come.create.is_none() && to_come.delete.is_empty(), "{to_come:?}");
+            let not_to_come = world.precreated.iter().find(|run| run.slot < Some(world.now) && world.ever.contains(&run.slot.unwrap()));
+            prop_assert!(not_to_come.is_none() && world.precreated.len() < 2, "{:?}", world.precreated);
             prop_assert_eq!(settled.queued.iter().map(|queued| queued.slot).collect::<Vec<_>>(), world.queued.clone());
         }
     }
@@ -539,11 +540,11 @@ proptest! {
                 Event::Edited | Event::Pruned => continue,
             };
             latest = latest.max(world.now);
-            count(&world.pass(ends)?);
+            count(&world.reconcile(ends)?);
         }
         world.now = latest;
         for _ in 0..3 {
-            count(&world.pass(Ends::Well)?);
+            count(&world.reconcile(Ends::Well)?);
         }
         let slots = |until: Timestamp| until.as_second().div_euclid(1200);
         let passed = slots(latest.checked_sub(world.rules.jitter).unwrap()) - slots(world.observed);

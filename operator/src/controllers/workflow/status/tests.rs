@@ -1,44 +1,49 @@
-use super::super::facts::Standing;
+use std::sync::LazyLock;
+
+use super::super::decide::reason;
+use super::super::events;
 use super::*;
+use crate::cache::Standing;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn resolved() -> Resolved {
-    Resolved { version: "1.0.0".to_owned(), digest: format!("sha256:{}", "a".repeat(64)) }
-}
+static RESOLVED: LazyLock<Resolved> =
+    LazyLock::new(|| Resolved { version: "1.0.0".to_owned(), digest: format!("sha256:{}", "a".repeat(64)) });
+static OBSERVED: LazyLock<ScheduleObserved> =
+    LazyLock::new(|| ScheduleObserved { hash: "hash".to_owned(), time: Time(at(1)) });
 
 fn problem(class: Class, reason: &'static str) -> Problem {
-    Problem { class, reason, message: "why".to_owned() }
+    Problem::new(class, reason, "why")
 }
 
-fn found(runs: &[RunFact]) -> Found<'_> {
-    Found {
+fn input(runs: &[RunSummary]) -> StatusInput<'_> {
+    StatusInput {
         generation: Some(1),
         requested_at: None,
-        observed: None,
+        schedule_observed: &OBSERVED,
         schedule: None,
-        runnable: Ok(resolved()),
+        runnable: Ok(&RESOLVED),
         suspended: false,
         next_slot: None,
         served: None,
-        skipped: Vec::new(),
-        queued: Vec::new(),
+        skipped: &[],
+        queued: &[],
         runs,
         now: at(1000),
     }
 }
 
-fn run(name: &str, ending: Option<Ending>, completed: Option<i64>) -> RunFact {
-    RunFact {
+fn run(name: &str, ending: Option<Ending>, completed: Option<i64>) -> RunSummary {
+    RunSummary {
         name: name.to_owned(),
         workflow_uid: None,
         period: None,
         ours: true,
         slot: None,
         by_schedule: false,
-        ahead: false,
+        precreated: false,
         begun: true,
         standing: Standing::UnderWay,
         created: Some(at(1)),
@@ -54,17 +59,17 @@ fn condition<'a>(status: &'a WorkflowStatus, kind: &str) -> Option<&'a Condition
 #[test]
 fn the_same_pass_twice_gives_the_same_status() {
     let runs = [run("a", None, None), run("b", Some(Ending::Failed), Some(50))];
-    let first = next(None, &found(&runs));
-    let later = Found { now: at(9000), ..found(&runs) };
+    let first = next(None, &input(&runs));
+    let later = StatusInput { now: at(9000), ..input(&runs) };
     assert_eq!(next(Some(&first), &later), first);
-    assert!(events(Some(&first), &first, &[]).is_empty());
+    assert!(events::events(Some(&first), &first, &[]).is_empty());
     assert!(can_wait(&first, &first));
 }
 
 #[test]
 fn a_failed_run_leaves_the_workflow_ready() {
     let runs = [run("a", Some(Ending::Succeeded), Some(40)), run("b", Some(Ending::Failed), Some(50))];
-    let status = next(None, &found(&runs));
+    let status = next(None, &input(&runs));
     assert_eq!(condition(&status, conditions::READY).unwrap().status, "True");
     assert_eq!(condition(&status, conditions::LAST_RUN_SUCCEEDED).unwrap().reason, "RunFailed");
     assert_eq!((status.last_successful_time, status.last_failure_time), (Some(Time(at(40))), Some(Time(at(50)))));
@@ -74,20 +79,22 @@ fn a_failed_run_leaves_the_workflow_ready() {
 #[test]
 fn what_pruned_runs_said_is_kept() {
     let ended = [run("a", Some(Ending::Succeeded), Some(40))];
-    let before = next(None, &found(&ended));
-    let after = next(Some(&before), &found(&[]));
+    let before = next(None, &input(&ended));
+    let after = next(Some(&before), &input(&[]));
     assert_eq!(after.last_successful_time, before.last_successful_time);
     assert!(condition(&after, conditions::LAST_RUN_SUCCEEDED).is_some());
 }
 
 #[test]
 fn invalid_stalls_and_waiting_reconciles() {
-    let config = Found { runnable: Err(problem(Class::Invalid, "ConfigInvalid")), ..found(&[]) };
+    let invalid = problem(Class::Invalid, "ConfigInvalid");
+    let config = StatusInput { runnable: Err(&invalid), ..input(&[]) };
     let status = next(None, &config);
     assert_eq!(condition(&status, conditions::STALLED).unwrap().reason, "ConfigInvalid");
     assert_eq!(condition(&status, conditions::CONFIG_VALID).unwrap().status, "False");
     let after = std::time::Duration::from_mins(1);
-    let waiting = Found { runnable: Err(problem(Class::Waiting { after }, "RunbookMissing")), ..found(&[]) };
+    let missing = problem(Class::Waiting { after }, "RunbookMissing");
+    let waiting = StatusInput { runnable: Err(&missing), ..input(&[]) };
     let status = next(Some(&status), &waiting);
     assert!(condition(&status, conditions::STALLED).is_none());
     assert_eq!(condition(&status, conditions::RECONCILING).unwrap().reason, "RunbookMissing");
@@ -97,15 +104,16 @@ fn invalid_stalls_and_waiting_reconciles() {
 #[test]
 fn missed_slots_add_up_and_each_is_told_once() {
     let missed = |count, latest, reason| Skipped { count, ..Skipped::one(at(latest), reason) };
-    let first = Found { skipped: vec![missed(3, 600, reason::DEADLINE_EXCEEDED)], ..found(&[]) };
-    let before = next(None, &first);
-    let both = vec![missed(1, 660, reason::QUEUE_FULL), missed(1, 540, reason::DEADLINE_EXCEEDED)];
-    let after = next(Some(&before), &Found { skipped: both.clone(), ..found(&[]) });
+    let three = [missed(3, 600, reason::DEADLINE_EXCEEDED)];
+    let before = next(None, &StatusInput { skipped: &three, ..input(&[]) });
+    let both = [missed(1, 660, reason::QUEUE_FULL), missed(1, 540, reason::DEADLINE_EXCEEDED)];
+    let after = next(Some(&before), &StatusInput { skipped: &both, ..input(&[]) });
     let known = after.missed.clone().unwrap();
     assert_eq!((known.count, known.time, known.reason.as_str()), (5, Time(at(660)), reason::QUEUE_FULL));
-    assert_eq!(events(Some(&before), &after, &both).len(), 2);
+    assert_eq!(events::events(Some(&before), &after, &both).len(), 2);
     assert!(!can_wait(&before, &after));
-    let older = next(Some(&after), &Found { skipped: vec![missed(1, 100, reason::QUEUE_FULL)], ..found(&[]) });
+    let old = [missed(1, 100, reason::QUEUE_FULL)];
+    let older = next(Some(&after), &StatusInput { skipped: &old, ..input(&[]) });
     assert_eq!(older.missed.unwrap().time, Time(at(660)), "the latest stays the latest");
 }
 
@@ -113,11 +121,15 @@ fn missed_slots_add_up_and_each_is_told_once() {
 fn slots_that_wait_are_shown_and_told_once() {
     let slot =
         |second, reason| Queued { slot: at(second), period: "2026-10".into(), behind: "nav-abcde".into(), reason };
-    let one = next(None, &Found { queued: vec![slot(600, reason::WAITING)], ..found(&[]) });
-    let told = events(None, &one, &[]);
-    assert!(told.iter().any(|told| told.reason == "Queued" && told.note.contains("waits for a person")), "{told:?}");
-    let two = vec![slot(600, reason::UNFINISHED), slot(660, reason::UNFINISHED)];
-    let two = next(Some(&one), &Found { queued: two, ..found(&[]) });
-    assert_eq!(events(Some(&one), &two, &[]).len(), 1);
-    assert_eq!(next(Some(&two), &found(&[])).queued, None);
+    let waiting = [slot(600, reason::WAITING)];
+    let one = next(None, &StatusInput { queued: &waiting, ..input(&[]) });
+    let events = events::events(None, &one, &[]);
+    assert!(
+        events.iter().any(|event| event.reason == "Queued" && event.note.contains("waits for a person")),
+        "{events:?}"
+    );
+    let two = [slot(600, reason::UNFINISHED), slot(660, reason::UNFINISHED)];
+    let two = next(Some(&one), &StatusInput { queued: &two, ..input(&[]) });
+    assert_eq!(events::events(Some(&one), &two, &[]).len(), 1);
+    assert_eq!(next(Some(&two), &input(&[])).queued, None);
 }

@@ -1,5 +1,5 @@
-use super::super::fixtures::pin;
 use super::*;
+use crate::testing::runs::pin;
 
 fn input(pin: &Pin) -> JobInput<'_> {
     JobInput {

@@ -3,7 +3,7 @@ use ntro_journal::protocol::Verb as Said;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::controllers::run::fixtures::{asking, at, created, held, pin, queued};
+use crate::testing::runs::{asking, at, created, held, pin, queued};
 
 /// A run with an open gate of each of two steps.
 fn state() -> RunState {
@@ -15,7 +15,7 @@ fn gate<'a>(state: &'a RunState, step: &str) -> &'a Gate {
 }
 
 /// The approval of the gate of `review` by Amy as it should be, with one field of its spec replaced.
-fn act(state: &RunState, path: &str, value: Value) -> UserAction {
+fn action(state: &RunState, path: &str, value: Value) -> UserAction {
     let gate = gate(state, "review");
     let id = gate.id.to_string();
     let mut act = json!({
@@ -50,7 +50,7 @@ fn refusal(verdict: &Verdict) -> Option<&'static str> {
 #[test]
 fn an_act_that_says_what_it_is_about_is_let_through() {
     let state = state();
-    let verdict = judge(&act(&state, "", Value::Null), &state, &pin(None), proof());
+    let verdict = evaluate(&action(&state, "", Value::Null), &state, &pin(None), proof());
     assert!(matches!(verdict, Verdict::Decide { gate: id, .. } if id == gate(&state, "review").id), "{verdict:?}");
 }
 
@@ -70,7 +70,7 @@ fn an_act_about_something_else_is_refused() {
         ("/verb", json!("correct"), reason::INCOMPLETE),
     ];
     for (path, value, wanted) in table {
-        let verdict = judge(&act(&state, path, value.clone()), &state, &pin(None), proof());
+        let verdict = evaluate(&action(&state, path, value.clone()), &state, &pin(None), proof());
         assert_eq!(refusal(&verdict), Some(wanted), "{path} = {value}");
     }
 }
@@ -80,8 +80,11 @@ fn without_a_proof_that_is_older_nothing_counts() {
     let state = state();
     for since in [None, Some(at(100)), Some(at(101))] {
         for verb in ["approve", "cancel"] {
-            let act = act(&state, "/verb", json!(verb));
-            assert_eq!(refusal(&judge(&act, &state, &pin(None), Proof(since))), Some(reason::APPROVAL_POLICY_MISSING));
+            let action = action(&state, "/verb", json!(verb));
+            assert_eq!(
+                refusal(&evaluate(&action, &state, &pin(None), Proof(since))),
+                Some(reason::APPROVAL_POLICY_MISSING)
+            );
         }
     }
 }
@@ -103,7 +106,7 @@ fn the_frozen_policy_says_who() {
         let mut of_step = rule.clone();
         of_step["step"] = json!("review");
         for policy in [json!({"author": "amy", "gates": [of_step]}), json!({"author": "amy", "default": rule})] {
-            let verdict = judge(&act(&state, "", Value::Null), &state, &pin(Some(policy.clone())), proof());
+            let verdict = evaluate(&action(&state, "", Value::Null), &state, &pin(Some(policy.clone())), proof());
             assert_eq!(refusal(&verdict), wanted, "{policy}");
         }
     }
@@ -113,7 +116,7 @@ fn the_frozen_policy_says_who() {
 fn a_rule_of_another_step_does_not_hold() {
     let state = state();
     let policy = json!({"author": "pat", "gates": [{"step": "prepare", "users": ["bob"]}]});
-    assert_eq!(refusal(&judge(&act(&state, "", Value::Null), &state, &pin(Some(policy)), proof())), None);
+    assert_eq!(refusal(&evaluate(&action(&state, "", Value::Null), &state, &pin(Some(policy)), proof())), None);
 }
 
 #[test]
@@ -133,25 +136,25 @@ fn the_initiator_and_other_deciders_can_be_kept_out() {
         correction: None,
     };
     let decided = machine::decide(&state, &decide, at(4)).state;
-    let judged = |state: &RunState, actor: &str, from: &str| {
+    let verdict = |state: &RunState, actor: &str, from: &str| {
         let policy = json!({"author": "pat", "default": {"distinctFrom": [from]}});
-        refusal(&judge(&act(state, "/actor", json!(actor)), state, &pin(Some(policy)), proof()))
+        refusal(&evaluate(&action(state, "/actor", json!(actor)), state, &pin(Some(policy)), proof()))
     };
-    assert_eq!(judged(&state, "ina", "initiator"), Some(reason::NOT_DISTINCT));
+    assert_eq!(verdict(&state, "ina", "initiator"), Some(reason::NOT_DISTINCT));
     for from in ["otherDeciders", "gate:prepare"] {
-        assert_eq!(judged(&state, "amy", from), None);
-        assert_eq!(judged(&decided, "amy", from), Some(reason::NOT_DISTINCT));
-        assert_eq!(judged(&decided, "bob", from), None);
+        assert_eq!(verdict(&state, "amy", from), None);
+        assert_eq!(verdict(&decided, "amy", from), Some(reason::NOT_DISTINCT));
+        assert_eq!(verdict(&decided, "bob", from), None);
     }
-    assert_eq!(judged(&decided, "amy", "gate:review"), None);
+    assert_eq!(verdict(&decided, "amy", "gate:review"), None);
 }
 
 #[test]
 fn acts_on_runs_need_what_their_verb_needs() {
     let state = state();
-    let judged = |verb: &str| judge(&act(&state, "/verb", json!(verb)), &state, &pin(None), proof());
-    assert_eq!(judged("cancel"), Verdict::Cancel);
-    assert_eq!(judged("retry"), Verdict::Retry);
-    assert_eq!(judged("view"), Verdict::Refuse(reason::INCOMPLETE));
-    assert_eq!(judged("signal"), Verdict::Refuse(reason::INCOMPLETE));
+    let verdict = |verb: &str| evaluate(&action(&state, "/verb", json!(verb)), &state, &pin(None), proof());
+    assert_eq!(verdict("cancel"), Verdict::Cancel);
+    assert_eq!(verdict("retry"), Verdict::Retry);
+    assert_eq!(verdict("view"), Verdict::Refuse(reason::INCOMPLETE));
+    assert_eq!(verdict("signal"), Verdict::Refuse(reason::INCOMPLETE));
 }

@@ -1,0 +1,27 @@
+//! Does what was planned for a run, and what its Jobs need after that.
+
+use super::Runs;
+use super::decide::Plan;
+use super::validate::Open;
+use super::{gates, user_actions};
+use crate::error::{Problem, Requeue};
+
+/// A run as it stands after what was done: all that its status is made from. Only [`Runs::apply`] makes one.
+pub struct Applied {
+    pub open: Open,
+    pub requeue: Requeue,
+}
+
+impl Runs {
+    pub(super) async fn apply(&self, open: Open, plan: Plan) -> Result<Applied, Problem> {
+        let (context, id) = (&self.context, open.state.run_id);
+        user_actions::answer(context, &open.state, &open.pin, plan.user_actions).await?;
+        if !plan.expired.is_empty() {
+            gates::expiry::reject(context, id, &plan.expired).await?;
+        }
+        let open = Open { state: context.journal.state(id).await?, ..open };
+        let requeue = self.follow_jobs(&open).await?.sooner(plan.requeue);
+        let open = Open { state: context.journal.state(id).await?, ..open };
+        Ok(Applied { open, requeue })
+    }
+}

@@ -1,0 +1,125 @@
+//! What there is of a run before it is decided about: its object, its journal, what people ask of it.
+
+use std::sync::Arc;
+
+use ntro_crds::workflow_run::WorkflowRunStatus;
+use ntro_crds::{UserAction, WorkflowRun};
+use ntro_journal::machine::SegmentState;
+use ntro_journal::{JournalError, PublishedHead, RunState};
+use uuid::Uuid;
+
+use super::Runs;
+use crate::cache::{Lookup, RunRef};
+use crate::error::{Problem, Requeue};
+use crate::launch::burst::{Busy, Deferred, LONGEST_DEFERRAL, Turn};
+use crate::launch::run_object::is_same;
+
+/// What a look at a run finds.
+pub enum Seen {
+    Present(Observed),
+    /// It is somebody else's for now, is deferred, or belongs to no tenant any more.
+    NothingToDo(Requeue),
+}
+
+/// All that a reconcile decides from.
+pub struct Observed {
+    pub run: RunRef,
+    /// Not one that is being deleted.
+    pub object: Option<Arc<WorkflowRun>>,
+    pub journal: JournalSeen,
+    /// The journal is older than what the object's status tells of it.
+    pub behind: bool,
+    /// The API server has a status that the watch does not show yet.
+    pub stale: bool,
+    pub user_actions: Vec<Arc<UserAction>>,
+    /// Ends the run's launch when the reconcile is over.
+    _launching: Option<Busy>,
+}
+
+/// What the store knows of a run's name.
+pub enum JournalSeen {
+    Unknown,
+    /// The name is claimed, but there is no journal.
+    Claimed,
+    Begun(Arc<RunState>),
+}
+
+impl Runs {
+    pub(super) async fn observe(&self, run: &RunRef) -> Result<Seen, Problem> {
+        let turn = self.launcher.burst.turn(run);
+        if self.context.tenants.get(&run.namespace).is_none_or(|tenant| tenant.terminating) {
+            // Nothing starts here any more.
+            return Ok(Seen::NothingToDo(Requeue::OnChange));
+        }
+        let launching = match turn {
+            Turn::Held => return Ok(Seen::NothingToDo(Requeue::OnChange)),
+            Turn::First(launching) => Some(launching),
+            Turn::Usual => {
+                if self.defer_if_queued(run).await? {
+                    return Ok(Seen::NothingToDo(Requeue::After(LONGEST_DEFERRAL)));
+                }
+                None
+            }
+        };
+        let object = self.object(run).await?;
+        let journal = self.journal_of(run).await?;
+        let (mut behind, mut stale) = (false, false);
+        if let (Some(object), JournalSeen::Begun(state)) = (&object, &journal) {
+            behind = self.is_behind(object.status.as_ref(), state.run_id).await?;
+            stale = self.is_stale(run, object, state).await?;
+        }
+        let user_actions = self.cache.user_actions.of(run);
+        let run = run.clone();
+        Ok(Seen::Present(Observed { run, object, journal, behind, stale, user_actions, _launching: launching }))
+    }
+
+    async fn object(&self, run: &RunRef) -> Result<Option<Arc<WorkflowRun>>, Problem> {
+        let object = match self.cache.runs.get(run) {
+            Lookup::Unfinished(object) => Some(object),
+            Lookup::Ended => {
+                let api = self.context.kube.namespaced::<WorkflowRun>(&run.namespace);
+                api.get_opt(&run.name).await?.map(Arc::new)
+            }
+            Lookup::Missing => None,
+        };
+        Ok(object.filter(|object| object.metadata.deletion_timestamp.is_none()))
+    }
+
+    async fn journal_of(&self, run: &RunRef) -> Result<JournalSeen, Problem> {
+        let Some(id) = self.context.journal.run_by_name(&run.namespace, &run.name).await? else {
+            return Ok(JournalSeen::Unknown);
+        };
+        match self.context.journal.state(id).await {
+            Ok(state) => Ok(JournalSeen::Begun(state)),
+            Err(JournalError::UnknownRun(_)) => Ok(JournalSeen::Claimed),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Defers a run whose first Job waits for its pod while other runs of the namespace are being launched: there is nothing to
+    /// do about it but to say so.
+    async fn defer_if_queued(&self, run: &RunRef) -> Result<bool, Problem> {
+        if !self.launcher.burst.is_busy(&run.namespace) || !self.cache.user_actions.of(run).is_empty() {
+            return Ok(false);
+        }
+        let JournalSeen::Begun(state) = self.journal_of(run).await? else { return Ok(false) };
+        let queued = state.segment == 1 && state.segment_state == SegmentState::Queued;
+        Ok(queued && state.cancel_requested.is_none() && self.launcher.burst.defer(Deferred::Run(run.clone())))
+    }
+
+    async fn is_behind(&self, status: Option<&WorkflowRunStatus>, id: Uuid) -> Result<bool, Problem> {
+        let Some(head) = status.and_then(|status| status.journal.as_ref()) else { return Ok(false) };
+        let head = PublishedHead { length: u64::try_from(head.length).unwrap_or(0), head: head.head.clone() };
+        Ok(self.context.journal.is_behind(id, &head).await?)
+    }
+
+    /// Asks the API server itself about an object whose journal does not look like its own: the watch may be late.
+    async fn is_stale(&self, run: &RunRef, object: &WorkflowRun, state: &RunState) -> Result<bool, Problem> {
+        let published = object.status.as_ref().is_some_and(|status| status.run_id.is_some());
+        if published || (state.terminal.is_none() && is_same(object, state)) {
+            return Ok(false);
+        }
+        let fresh = self.context.kube.namespaced::<WorkflowRun>(&run.namespace).get_opt(&run.name).await?;
+        Ok(fresh.and_then(|object| object.status?.run_id).is_some())
+    }
+}

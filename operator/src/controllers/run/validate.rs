@@ -1,0 +1,138 @@
+//! Whether a run's object and its journal belong together. Pure.
+
+use std::sync::Arc;
+
+use ntro_crds::workflow_run::Pin;
+use ntro_crds::{UserAction, WorkflowRun};
+use ntro_journal::RunState;
+
+use super::observe::{JournalSeen, Observed};
+use crate::cache::{RunRef, is_precreated};
+use crate::error::{Class, Problem};
+use crate::launch::pin;
+use crate::launch::run_object::{asks_for_same_slot, is_same};
+
+/// A run, checked.
+pub enum Validated {
+    Open(Box<Open>),
+    NotOpen(Intake),
+}
+
+/// A run whose object and journal belong together.
+pub struct Open {
+    pub run: RunRef,
+    pub object: Arc<WorkflowRun>,
+    pub state: Arc<RunState>,
+    pub pin: Pin,
+    pub user_actions: Vec<Arc<UserAction>>,
+}
+
+/// What to do about a run that is not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intake {
+    Nothing,
+    /// There is no such run: nobody can act on it.
+    Missing,
+    /// An unfinished run lost its object, which is created again: deleting is not cancelling.
+    Recreate,
+    /// An object nobody has admitted yet.
+    Admit,
+    /// A person asked for the slot just when the schedule had begun it: the slot has one run, and the name is that run's.
+    DeleteDuplicate,
+    /// The watch is late.
+    ReconcileSoon,
+    /// The object stands for a run that must not be executed.
+    Refuse(Refusal),
+}
+
+/// Why an object stands for a run that must not be executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The store does not know a run that was published.
+    Unknown,
+    /// The store knows another run under this name than the one that was published.
+    OtherRun,
+    /// The journal is older than, or differs from, what was published.
+    Behind,
+    /// A run of this name was executed before.
+    AlreadyRan,
+}
+
+impl Refusal {
+    /// The reason of the conditions and the code of the block.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Unknown | Self::OtherRun | Self::Behind => "JournalBehind",
+            Self::AlreadyRan => "AlreadyRan",
+        }
+    }
+
+    /// For people.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Unknown => {
+                "the store does not know this run: it is older than what was published; restore the newest copy"
+            }
+            Self::OtherRun => {
+                "the store knows another run under this name: it is not the one that published this status"
+            }
+            Self::Behind => "the store is older than, or differs from, what was published; restore the newest copy",
+            Self::AlreadyRan => {
+                "a run of this name has been executed already; nothing is executed again: start a run with another name"
+            }
+        }
+    }
+}
+
+/// Checks a run.
+pub fn validate(observed: &Observed) -> Result<Validated, Problem> {
+    let intake = match (&observed.object, &observed.journal) {
+        (None, JournalSeen::Unknown) => Intake::Missing,
+        (None, JournalSeen::Claimed) => Intake::Nothing,
+        (None, JournalSeen::Begun(state)) if state.terminal.is_some() => Intake::Nothing,
+        (None, JournalSeen::Begun(_)) => Intake::Recreate,
+        (Some(object), JournalSeen::Unknown | JournalSeen::Claimed) => unbegun(object),
+        (Some(object), JournalSeen::Begun(state)) => match begun(observed, object, state) {
+            Some(intake) => intake,
+            None => return open(observed, object, state).map(|open| Validated::Open(Box::new(open))),
+        },
+    };
+    Ok(Validated::NotOpen(intake))
+}
+
+/// An object without a journal.
+fn unbegun(object: &WorkflowRun) -> Intake {
+    if object.status.as_ref().is_some_and(|status| status.run_id.is_some()) {
+        return Intake::Refuse(Refusal::Unknown);
+    }
+    // A precreated one: its Workflow begins it when the slot is due, or deletes it. User actions wait for that.
+    if is_precreated(object) { Intake::Nothing } else { Intake::Admit }
+}
+
+/// An object with a journal: `None` if they belong together.
+fn begun(observed: &Observed, object: &WorkflowRun, state: &RunState) -> Option<Intake> {
+    match object.status.as_ref().and_then(|status| status.run_id.as_deref()) {
+        Some(published) if published != state.run_id.to_string() => Some(Intake::Refuse(Refusal::OtherRun)),
+        None if observed.stale => Some(Intake::ReconcileSoon),
+        None if state.terminal.is_none() && is_same(object, state) => {
+            observed.behind.then_some(Intake::Refuse(Refusal::Behind))
+        }
+        None if state.terminal.is_none() && asks_for_same_slot(object, state) => Some(Intake::DeleteDuplicate),
+        None => Some(Intake::Refuse(Refusal::AlreadyRan)),
+        Some(_) => observed.behind.then_some(Intake::Refuse(Refusal::Behind)),
+    }
+}
+
+fn open(observed: &Observed, object: &Arc<WorkflowRun>, state: &Arc<RunState>) -> Result<Open, Problem> {
+    let pin = pin::from_journal(&state.pin).ok_or_else(|| {
+        let message = format!("the journal of run {} has a pin this release cannot read", state.run_id);
+        Problem::new(Class::Bug, "PinUnreadable", message)
+    })?;
+    Ok(Open {
+        run: observed.run.clone(),
+        object: Arc::clone(object),
+        state: Arc::clone(state),
+        pin,
+        user_actions: observed.user_actions.clone(),
+    })
+}

@@ -1,0 +1,73 @@
+//! Which Events a change of a Workflow's status is worth. Pure.
+
+use kube::runtime::events::EventType;
+use ntro_crds::WorkflowStatus;
+use ntro_crds::conditions;
+use ntro_crds::workflow::QueuedSlot;
+
+use super::decide::{EARLIER_SLOT, Skipped, reason};
+
+/// An Event to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowEvent {
+    pub kind: EventType,
+    pub reason: String,
+    /// One sentence.
+    pub note: String,
+    /// It is about a slot: never counted as a repetition of one with the same reason, which was about another slot.
+    pub unaggregated: bool,
+}
+
+/// What a change of the status is worth: slots that gave no run, slots that wait, and a Ready that changed.
+pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus, skipped: &[Skipped]) -> Vec<WorkflowEvent> {
+    let mut events = Vec::new();
+    for Skipped { count, latest, reason, period, behind } in skipped {
+        let slots = if *count == 1 { "skipped slot".to_owned() } else { format!("skipped {count} slots up to") };
+        let period = period.as_ref().map(|period| format!(" for {period}")).unwrap_or_default();
+        let note = format!("{slots} {latest}{period}: {}", explained(reason, behind.as_deref()));
+        events.push(WorkflowEvent { kind: EventType::Warning, reason: (*reason).to_owned(), note, unaggregated: true });
+    }
+    let known = previous.and_then(|p| p.queued.as_deref()).unwrap_or_default();
+    let new = next.queued.iter().flatten().filter(|slot| known.iter().all(|known| known.time != slot.time));
+    for QueuedSlot { time, period, behind, reason } in new {
+        let note = format!("queued slot {} for {period}: {}", time.0, explained(reason, Some(behind)));
+        events.push(WorkflowEvent { kind: EventType::Normal, reason: "Queued".to_owned(), note, unaggregated: true });
+    }
+    let ready = |status: &WorkflowStatus| {
+        let condition = status.conditions.iter().flatten().find(|c| c.type_ == conditions::READY).cloned();
+        condition.map(|c| (c.status, c.reason, c.message))
+    };
+    let (before, after) = (previous.and_then(ready), ready(next));
+    if let Some((status, reason, note)) =
+        after.filter(|after| before.as_ref().map(|b| (&b.0, &b.1)) != Some((&after.0, &after.1)))
+    {
+        // What only waits for something else is no cause for worry.
+        let stalled = next.conditions.iter().flatten().any(|c| c.type_ == conditions::STALLED);
+        let kind = if status == "True" || !stalled { EventType::Normal } else { EventType::Warning };
+        events.push(WorkflowEvent { kind, reason, note, unaggregated: false });
+    }
+    events
+}
+
+/// A reason in words; `behind` is the run it is about.
+fn explained(reason: &str, behind: Option<&str>) -> String {
+    let run = match behind {
+        None | Some(EARLIER_SLOT) => format!("{EARLIER_SLOT} of the same period"),
+        Some(run) => format!("run {run} of the same period"),
+    };
+    match reason {
+        reason::DEADLINE_EXCEEDED => "not started within startingDeadlineSeconds".to_owned(),
+        reason::SUPERSEDED => "a later slot was due as well".to_owned(),
+        reason::POLICY_SKIP => "missed, and missedRunPolicy is Skip".to_owned(),
+        reason::UNFINISHED => format!("{run} is unfinished"),
+        reason::WAITING => format!("{run} waits for a person at a gate, or for something else outside"),
+        reason::BLOCKED => format!("{run} is blocked until a person retries or cancels it"),
+        reason::REPLACING => format!("{run} is being cancelled"),
+        reason::NOT_STARTED => "not started yet: see condition Ready".to_owned(),
+        reason::CLOCK_SET_BACK => "was due, and the clock has been set back since".to_owned(),
+        reason::QUEUE_FULL => format!("{run} is unfinished, and the queue is full (maxQueuedRuns)"),
+        reason::SCHEDULE_CHANGED => "the schedule was edited or suspended while it waited".to_owned(),
+        reason::NAME_TAKEN => "a run that does not belong to this Workflow has its name".to_owned(),
+        other => other.to_owned(),
+    }
+}

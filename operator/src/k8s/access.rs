@@ -1,0 +1,51 @@
+//! What of the cluster this operator may see, and how it begins to watch it.
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource};
+
+use super::list;
+
+/// A client with the operator's scope. Cloning is cheap.
+#[derive(Clone)]
+pub struct Access {
+    pub client: Client,
+    /// The only namespace to look at; `None` for all.
+    pub namespace: Option<String>,
+    /// What every watch begins with.
+    pub watch: watcher::Config,
+}
+
+impl Access {
+    /// Asks the API server how lists are best read.
+    pub async fn new(client: Client, namespace: Option<String>) -> Self {
+        let mut access = Self { client, namespace, watch: watcher::Config::default() };
+        access.watch = list::initial_list(&access.all()).await;
+        access
+    }
+
+    /// An access that was never tried, for tests.
+    #[cfg(test)]
+    pub fn untried(client: Client) -> Self {
+        Self { client, namespace: None, watch: watcher::Config::default() }
+    }
+
+    /// All objects of a kind that this operator may see: of the cluster, or of its own namespace.
+    pub fn all<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match &self.namespace {
+            None => Api::all(self.client.clone()),
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+        }
+    }
+
+    /// The objects of a kind in one namespace.
+    pub fn namespaced<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}

@@ -1,0 +1,25 @@
+//! How a run is begun: pinned, admitted to the journal, given its object, and its first Job released. Whoever wants a run,
+//! a schedule or a person, comes through here.
+
+mod admit;
+pub mod burst;
+pub mod pin;
+mod request;
+pub mod run_object;
+pub mod slot;
+
+pub use admit::Admitted;
+pub use burst::Burst;
+
+use crate::cache::{Cache, RunRef};
+use crate::context::Context;
+use crate::queue::Queue;
+
+/// Begins runs. Cloning is cheap.
+#[derive(Clone)]
+pub struct Launcher {
+    pub context: Context,
+    pub cache: Cache,
+    pub burst: Burst,
+    pub run_queue: Queue<RunRef>,
+}

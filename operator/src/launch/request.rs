@@ -1,0 +1,88 @@
+//! What may be asked for: checks of a run's request against its Workflow. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ntro_bundle::reference::Digest;
+use ntro_crds::Workflow;
+use ntro_crds::workflow_run::{Request, TriggerKind};
+use ntro_schedule::period;
+use ntro_schedule::spec::{self, period_of, seed_of, slots};
+
+use crate::error::{Class, Problem, left};
+
+/// A slot is waited for no longer than this at a time: sleeps run by another clock than slots.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// Refuses what is not due, is not of the schedule, or is for another period than it says.
+pub fn check(workflow: &Workflow, request: &Request, now: Timestamp) -> Result<(), Problem> {
+    if request.trigger.kind == TriggerKind::Backfill {
+        check_slot(workflow, request)?;
+    }
+    check_due(request, now)?;
+    check_period(workflow, request)
+}
+
+/// Hash of what was asked for: tells the same wish from another under the same name.
+pub fn hash(request: &Request, entity: &str) -> String {
+    let text = serde_json::to_vec(&(request, entity)).unwrap_or_default();
+    Digest::of(&text).hex().to_owned()
+}
+
+/// The slot of a request that a schedule made, in seconds.
+pub fn slot(request: &Request) -> Option<String> {
+    let scheduled = matches!(request.trigger.kind, TriggerKind::Schedule | TriggerKind::Backfill);
+    request
+        .trigger
+        .scheduled_time
+        .as_ref()
+        .filter(|_| scheduled)
+        .map(|time| time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// No run begins before its slot, whatever objects there are.
+fn check_due(request: &Request, now: Timestamp) -> Result<(), Problem> {
+    let Some(slot) = request.trigger.scheduled_time.as_ref().map(|time| time.0).filter(|slot| *slot > now) else {
+        return Ok(());
+    };
+    let after = left(slot, now).clamp(Duration::from_millis(10), LONGEST_WAIT);
+    let message = format!("the slot {slot} is not due yet");
+    Err(Problem { class: Class::Waiting { after }, reason: "SlotNotDue", message })
+}
+
+/// A person may ask for slots of the schedule as it is, for the period they stand for.
+fn check_slot(workflow: &Workflow, request: &Request) -> Result<(), Problem> {
+    let invalid = |reason, message| Err(Problem { class: Class::Invalid, reason, message });
+    let slots = slots(&workflow.spec, &seed_of(workflow)).map_err(|bad| Problem {
+        class: Class::Invalid,
+        reason: "ScheduleInvalid",
+        message: bad.to_string(),
+    })?;
+    let Some(slot) = request.trigger.scheduled_time.as_ref().map(|time| time.0).filter(|slot| slots.has(*slot)) else {
+        let asked = request.trigger.scheduled_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
+        let message = format!("{asked} is no slot of the schedule: `ntro workflow backfill --dry-run` lists them");
+        return invalid("NotASlot", message);
+    };
+    let period = period_of(&workflow.spec, slot);
+    let asked = request.context.as_ref().and_then(|context| context.period.as_deref());
+    if asked != Some(period.as_str()) {
+        let message = format!("the slot {slot} stands for the period {period}: say so in context.period");
+        return invalid("PeriodMismatch", message);
+    }
+    Ok(())
+}
+
+/// A period of the length that the Workflow says, if it says one: under another name the same month could be closed twice.
+fn check_period(workflow: &Workflow, request: &Request) -> Result<(), Problem> {
+    let Some(asked) = request.context.as_ref().and_then(|context| context.period.as_deref()) else { return Ok(()) };
+    let wanted = workflow.spec.period.as_ref().map(|rule| spec::unit(rule.unit));
+    let message = match period::unit_of(asked) {
+        None => format!("context.period {asked} is no period: write 2026-10-31, 2026-10, 2026-Q4 or 2026"),
+        Some(unit) if wanted.is_some_and(|wanted| wanted != unit) => {
+            let like = period_of(&workflow.spec, Timestamp::UNIX_EPOCH);
+            format!("context.period {asked} is not of the length that the Workflow's period says: write it like {like}")
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(Problem { class: Class::Invalid, reason: "PeriodInvalid", message })
+}
