@@ -241,9 +241,9 @@ def run_segment(path: Path, run: str, bundle: Path, points: Path, kill_at: int |
     """Body of an attempt's process. It dies without a word at point number `kill_at`, counted over all attempts of the run."""
     import logging
 
-    from ntro_runtime.engine import Engine
-    from ntro_runtime.journal_client import JournalClient
-    from ntro_runtime.sandbox import die_with_parent
+    from ntro_runtime.engine.engine import Engine
+    from ntro_runtime.engine.journal_client import JournalClient
+    from ntro_runtime.shared.sandbox import die_with_parent
 
     class Client(JournalClient):
         def attach(self, versions: Json) -> Json:
@@ -312,13 +312,13 @@ def zygote_main() -> None:
     import gc
     import importlib
 
-    from ntro_runtime import compat
-    from ntro_runtime.runtime import DurableRuntime
-    from ntro_runtime.sandbox import die_with_parent
+    from ntro_runtime.sdk import patches as compat
+    from ntro_runtime.sdk.runtime import DurableRuntime
+    from ntro_runtime.shared.sandbox import die_with_parent
 
     die_with_parent()
     compat.install(DurableRuntime())
-    for module in ("openpyxl", "pdfplumber", "ntro.accounting", "ntro_runtime.engine"):
+    for module in ("openpyxl", "pdfplumber", "ntro.accounting", "ntro_runtime.engine.engine"):
         importlib.import_module(module)
     results = os.dup(1)
     os.dup2(2, 1)

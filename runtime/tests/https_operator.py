@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness import Json, Server
-from ntro_runtime.errors import ProtocolError
-from ntro_runtime.journal_client import JournalClient
+from ntro_runtime.engine.journal_client import JournalClient
+from ntro_runtime.shared.errors import ProtocolError
 
 STATUS = {"NotYet": 503, "Fenced": 412, "Sealed": 410, "Version": 426, "Invalid": 400, "Forbidden": 403, "TooLarge": 413}
 

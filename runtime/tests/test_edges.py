@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from ntro_runtime.errors import ProtocolError
-from ntro_runtime.guards import Guard
-from ntro_runtime.log_pump import MAX_LINE, LogPump
-from ntro_runtime.operator_api import OutageError, StoppedError, UnreachableError, patiently
-from ntro_runtime.sites import Site, SiteFinder
+from ntro_runtime.shared.errors import ProtocolError
+from ntro_runtime.shared.sites import Site, SiteFinder
+from ntro_runtime.supervisor.log_pump import MAX_LINE, LogPump
+from ntro_runtime.supervisor.operator_api import OutageError, StoppedError, UnreachableError, patiently
+from ntro_runtime.workflow.guards import Guard
 
 # -- guards ----------------------------------------------------------------------------------------
 

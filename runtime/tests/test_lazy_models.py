@@ -35,7 +35,7 @@ def look(first: str) -> dict[str, object]:
 
 def test_bundles_see_the_same() -> None:
     plain = look("")
-    lazy = look("from ntro_runtime import lazy_models; lazy_models.install()")
+    lazy = look("from ntro_runtime.sdk import lazy_models; lazy_models.install()")
     assert int(str(plain.pop("early"))) > 1000
     assert int(str(lazy.pop("early"))) < 100
     assert lazy == plain

@@ -19,18 +19,19 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from https_operator import layer_of
-from ntro_runtime import gates, unpack
-from ntro_runtime.bundle import BundleError, class_name, read_slug
-from ntro_runtime.codec import CodecError, decode, decode_args, encode, encode_args, signature_of
-from ntro_runtime.commands import Command, compare
-from ntro_runtime.context import file_name
-from ntro_runtime.errors import SdkMisuse
-from ntro_runtime.journal import Journal
-from ntro_runtime.options import activity_call, milliseconds
-from ntro_runtime.payload import Payload, digest_of, read_payload
-from ntro_runtime.retries import Failure, Verdict, decide, failure_of
-from ntro_runtime.retries import class_name as error_class
-from ntro_runtime.supervisor import Config, child_environment
+from ntro_runtime.sdk.context import file_name
+from ntro_runtime.shared.bundle import BundleError, class_name, read_slug
+from ntro_runtime.shared.errors import SdkMisuse
+from ntro_runtime.shared.payload import Payload, digest_of, read_payload
+from ntro_runtime.supervisor import unpack
+from ntro_runtime.supervisor.supervisor import Config, child_environment
+from ntro_runtime.workflow import gates
+from ntro_runtime.workflow.codec import CodecError, decode, decode_args, encode, encode_args, signature_of
+from ntro_runtime.workflow.commands import Command, compare
+from ntro_runtime.workflow.journal import Journal
+from ntro_runtime.workflow.options import activity_call, milliseconds
+from ntro_runtime.workflow.retries import Failure, Verdict, decide, failure_of
+from ntro_runtime.workflow.retries import class_name as error_class
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 

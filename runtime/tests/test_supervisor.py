@@ -248,7 +248,7 @@ def test_a_kernel_without_landlock_is_refused_unless_allowed(pod: Callable[..., 
     it = pod("return 1")
     # The child's own process finds no Landlock: as on an old kernel.
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text("import ntro_runtime.sandbox as s\ns.landlock_abi = lambda: 0\n")
+    (tmp_path / "site" / "sitecustomize.py").write_text("import ntro_runtime.shared.sandbox as s\ns.landlock_abi = lambda: 0\n")
     paths = os.pathsep.join([str(tmp_path / "site"), str(ROOT / "src"), str(ROOT / "temporalio-shim" / "src")])
     code, printed = it.finish(PYTHONPATH=paths)
     assert code == 78, printed

@@ -1,5 +1,5 @@
 """`python -m ntro_runtime`: the supervisor."""
 
-from .supervisor import main
+from .supervisor.supervisor import main
 
 main()

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .codec import CodecError, Signature, decode_args, encode
-from .context import ActivityContext, current_activity
-from .journal import Output
+from ..sdk.context import ActivityContext, current_activity
+from ..workflow.codec import CodecError, Signature, decode_args, encode
+from ..workflow.journal import Output
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
+from ..sdk.context import ActivityContext, ActivityInfo, RunFiles
+from ..shared.errors import Block, BlockCode, ConnectionLostError, ProtocolError
+from ..shared.sites import Site, SiteFinder
+from ..workflow.activity_calls import PendingActivity
+from ..workflow.journal import NOT_STARTED, ActivityState, Entry, time_of
+from ..workflow.retries import Failure, Verdict, decide, error_fields, failure_of
 from .activities import ActivityRunner, Attempt, Outcome, Probe, UnwritableResultError
-from .context import ActivityContext, ActivityInfo, RunFiles
-from .errors import Block, BlockCode, ConnectionLostError, ProtocolError
-from .journal import NOT_STARTED, ActivityState, Entry, time_of
 from .journal_client import Json
-from .ledger import Ledger
-from .retries import Failure, Verdict, decide, error_fields, failure_of
-from .scope import PendingActivity
-from .sites import Site, SiteFinder
+from .journal_session import JournalSession
 
 _log = logging.getLogger("ntro.runtime")
 _MAX_RUNNING = 16
@@ -38,8 +38,8 @@ class _Running:
 class Attempts:
     """`report` is called on another thread when an attempt ends, and must lead to `ended()` on the main one."""
 
-    def __init__(self, ledger: Ledger, finder: SiteFinder, halt: Halt, probe: Probe, report: Callable[[Outcome], None]) -> None:
-        self._ledger = ledger
+    def __init__(self, session: JournalSession, finder: SiteFinder, halt: Halt, probe: Probe, report: Callable[[Outcome], None]) -> None:
+        self._session = session
         self._finder = finder
         self._halt = halt
         self._probe = probe
@@ -70,7 +70,7 @@ class Attempts:
     def advance(self) -> bool:
         """Start what may start. False if nothing is under way or due."""
         busy = False
-        for state in list(self._ledger.journal.open_activities()):
+        for state in list(self._session.journal.open_activities()):
             pending = self.wanted.get(state.command)
             if pending is None:
                 continue
@@ -83,7 +83,7 @@ class Attempts:
         """Seconds until an attempt has taken too long or a further one is due."""
         now = time.monotonic()
         waits = [r.deadline - now for r in self._running.values() if r.deadline is not None]
-        for state in self._ledger.journal.open_activities():
+        for state in self._session.journal.open_activities():
             if state.command in self.wanted and state.command not in self._running:
                 waits.append(self._due_in(state))
         return min(waits) if waits else None
@@ -92,7 +92,7 @@ class Attempts:
         if state.failed_attempt < state.attempt or state.failures == 0 or state.last_failure is None:
             return 0
         wait = int(state.last_failure["retryAfterMs"]) / 1000
-        passed = (self._ledger.now() - time_of(state.last_failure)).total_seconds()
+        passed = (self._session.now() - time_of(state.last_failure)).total_seconds()
         return min(wait, wait - passed)
 
     def _start(self, state: ActivityState, pending: PendingActivity) -> None:
@@ -100,7 +100,7 @@ class Attempts:
             self._fresh.discard(state.command)
         else:
             self._retry(state, pending)
-        created, call = self._ledger.journal.created, pending.call
+        created, call = self._session.journal.created, pending.call
         info = ActivityInfo(
             workflow_id=created["runId"],
             activity_id=str(state.command),
@@ -109,7 +109,7 @@ class Attempts:
             attempt=state.attempt,
             idempotency_key=f"{created['runId']}/{state.command}",
         )
-        context = ActivityContext(info, RunFiles(self._ledger.journal, self._ledger.client))
+        context = ActivityContext(info, RunFiles(self._session.journal, self._session.client))
         attempt = Attempt(state.command, state.attempt, call.name, call.function, pending.signature, pending.args_text, context)
         deadline = None if call.timeout_ms is None else time.monotonic() + call.timeout_ms / 1000
         self._running[state.command] = _Running(attempt, deadline)
@@ -121,7 +121,7 @@ class Attempts:
         cause = "failure" if state.failed_attempt == state.attempt else "crash"
         entry: Json = {"type": "activityRetried", "target": state.command, "attempt": state.attempt + 1, "cause": cause}
         try:
-            self._ledger.append(entry)
+            self._session.append(entry)
         except ProtocolError as error:
             if error.code != "NotAllowedToRepeat":
                 raise
@@ -141,12 +141,12 @@ class Attempts:
         if outcome.error is not None or outcome.result is None:
             self._failed(attempt, outcome.error or RuntimeError("no result"))
             return
-        self._ledger.append(
+        self._session.append(
             {
                 "type": "activityCompleted",
                 "target": attempt.command,
                 "attempt": attempt.number,
-                "result": self._ledger.text(outcome.result),
+                "result": self._session.text(outcome.result),
                 "outputs": [output.to_wire() for output in outcome.outputs],
             }
         )
@@ -163,11 +163,11 @@ class Attempts:
     def disown_fresh(self) -> None:
         """Intents were journaled, but this process will not act on them: say so, else a person would be asked whether it did."""
         detail = {"message": "the pod was terminated before the attempt began"}
-        for state in self._ledger.journal.open_activities():
+        for state in self._session.journal.open_activities():
             if state.command in self._fresh:
                 entry: Json = {"type": "activityAttemptFailed", "target": state.command, "attempt": state.attempt}
-                entry |= {"error": {"type": NOT_STARTED}, "detail": self._ledger.payload(detail), "retryAfterMs": 0}
-                self._ledger.append(entry)
+                entry |= {"error": {"type": NOT_STARTED}, "detail": self._session.payload(detail), "retryAfterMs": 0}
+                self._session.append(entry)
 
     def _failed(self, attempt: Attempt, error: BaseException) -> None:
         if isinstance(error, (ProtocolError, ConnectionLostError)):
@@ -177,23 +177,23 @@ class Attempts:
             self._halt(Block(BlockCode.SDK_MISUSE, str(error), site, attempt.name))
         failure = failure_of(error)
         _log.error("activity %s, attempt %d, failed", attempt.name, attempt.number, exc_info=error)
-        state = self._ledger.journal.activities[attempt.command]
+        state = self._session.journal.activities[attempt.command]
         call = self.wanted[attempt.command].call
         step = decide(
             failure,
             effect=state.effect,
             policy=call.policy,
             failures=state.failures + 1,
-            elapsed_ms=int((self._ledger.now() - time_of(state.scheduled)).total_seconds() * 1000),
+            elapsed_ms=int((self._session.now() - time_of(state.scheduled)).total_seconds() * 1000),
             limit_ms=call.limit_ms,
         )
         entry = {"target": attempt.command, "attempt": attempt.number, "detail": self._detail(failure, site)}
         if step.verdict is Verdict.FAIL:
-            self._ledger.append({**entry, "type": "activityFailed", "error": error_fields(failure)})
+            self._session.append({**entry, "type": "activityFailed", "error": error_fields(failure)})
             return
         entry |= {"type": "activityAttemptFailed", "error": {"type": failure.type}, "retryAfterMs": step.delay_ms}
         if step.verdict is Verdict.RETRY:
-            self._ledger.append(entry)
+            self._session.append(entry)
             return
         message = f"activity {attempt.name!r} failed in attempt {attempt.number}: {failure.type}: {failure.message}"
         self._halt(Block(BlockCode.RETRIES_EXHAUSTED, message, site, attempt.name), entry)
@@ -202,4 +202,4 @@ class Attempts:
         detail: Json = {"type": failure.type, "message": failure.message}
         if site is not None:
             detail["site"] = str(site)
-        return self._ledger.payload(detail)
+        return self._session.payload(detail)

@@ -1,4 +1,4 @@
-"""The process that runs a bundle: `python -m ntro_runtime.child`, started by the supervisor.
+"""The process that runs a bundle: `python -m ntro_runtime.engine.child`, started by the supervisor.
 
 It first gives up every right it does not need, then talks to the journal over an inherited socket. It never has the pod's token.
 """
@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from . import sandbox
+from ..shared import sandbox
+from ..shared.errors import ExitCode
 from .engine import Engine
-from .errors import ExitCode
 from .journal_client import JournalClient
 
 

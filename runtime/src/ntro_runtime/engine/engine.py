@@ -10,31 +10,31 @@ import json
 import logging
 import os
 import queue
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import compat, loop
+from ..sdk import patches as compat
+from ..sdk.runtime import DurableRuntime, WorkflowInfo
+from ..shared.bundle import Bundle, BundleError, load
+from ..shared.errors import Block, BlockCode, ConnectionLostError, ExitCode, Leave, ProtocolError
+from ..shared.payload import read_payload
+from ..shared.sites import Site, SiteFinder
+from ..workflow import loop
+from ..workflow.codec import CodecError, decode_args, signature_of
+from ..workflow.guards import Guard
+from ..workflow.journal import Entry, time_of
+from ..workflow.scope import WorkflowScope
 from .activities import Probe
 from .attempts import Attempts
-from .bundle import Bundle, BundleError, load
-from .codec import CodecError, decode_args, signature_of
-from .commands import Command, Difference, compare, describe
-from .errors import Block, BlockCode, ConnectionLostError, ExitCode, Leave, ProtocolError
-from .guards import Guard
-from .journal import Entry, time_of
+from .exit import Exit
 from .journal_client import JournalClient, Json
-from .ledger import Ledger
-from .payload import read_payload
-from .runtime import DurableRuntime, WorkflowInfo
-from .scope import WorkflowScope
-from .sites import Site, SiteFinder
+from .journal_session import JournalSession
+from .recorder import Recorder
 
 _log = logging.getLogger("ntro.runtime")
-_APPEND_BYTES = 512 * 1024
 _TERMINATION_GRACE_S = 17.0
 
 
@@ -50,18 +50,18 @@ class Engine:
         probe: Probe = lambda _point: None,
     ) -> None:
         self._root = root.resolve()
-        self._exit = exit_process
         self._probe = probe
         self._finder = SiteFinder(self._root)
         self._guard = Guard(self._finder, self._misused)
         self._runtime = DurableRuntime()
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._ledger = Ledger(client, probe, lambda entry: self._attempts.on_entry(entry))
-        self._journal = self._ledger.journal
-        self._attempts = Attempts(self._ledger, self._finder, self._halt, probe, lambda outcome: self._events.put(("ended", outcome)))
+        self._session = JournalSession(client, probe, lambda entry: self._attempts.on_entry(entry))
+        self._journal = self._session.journal
+        self._exit = Exit(self._session, self._guard, exit_process)
+        self._attempts = Attempts(self._session, self._finder, self._exit.halt, probe, lambda outcome: self._events.put(("ended", outcome)))
+        self._recorder = Recorder(self._session, self._attempts, self._exit, self._finder, self._wait)
         self._poll: Future[Json] | None = None
         self._terminate = False
-        self._leaving = False
         self._scope: WorkflowScope
         self._bundle: Bundle
 
@@ -70,7 +70,7 @@ class Engine:
     def run(self) -> NoReturn:
         """Attach, replay, go on, leave."""
         try:
-            self._ledger.attach()
+            self._session.attach()
             self._leave_if_asked()
             self._load()
             self._turn(None)
@@ -83,9 +83,9 @@ class Engine:
                 else:
                     self._park()
         except ProtocolError as error:
-            self._refused(error)
+            self._exit.refused(error)
         except ConnectionLostError:
-            self._leave(Leave(ExitCode.OUTAGE))
+            self._exit.leave(Leave(ExitCode.OUTAGE))
 
     def terminate(self) -> None:
         """The pod is asked to go (signal handler)."""
@@ -97,25 +97,25 @@ class Engine:
         compat.install(self._runtime)
         loop.install()
         loop.set_misuse_handler(lambda message: self._misused(message, self._finder.of_caller()))
-        text = read_payload(created["input"], self._ledger.client)
+        text = read_payload(created["input"], self._session.client)
         os.environ.update(compat.settings(json.loads(text)))
         try:
             self._bundle = load(self._root)
             signature = signature_of(self._bundle.entry, skip_self=True)
         except BundleError as error:
-            self._halt(Block(BlockCode.BUNDLE_INVALID, str(error), exit_code=ExitCode.CONFIG))
+            self._exit.halt(Block(BlockCode.BUNDLE_INVALID, str(error), exit_code=ExitCode.CONFIG))
         except (Exception, SystemExit) as error:
             message = f"importing the bundle failed: {_text(error)}"
-            self._halt(Block(BlockCode.BUNDLE_INVALID, message, self._finder.of_exception(error), exit_code=ExitCode.CONFIG))
-        self._scope = WorkflowScope(self._finder, self._ledger.client, self._halt, time_of(created), self._guard)
-        self._attempts.wanted = self._scope.activities
+            self._exit.halt(Block(BlockCode.BUNDLE_INVALID, message, self._finder.of_exception(error), exit_code=ExitCode.CONFIG))
+        self._scope = WorkflowScope(self._finder, self._session.client, self._exit.halt, time_of(created), self._guard)
+        self._attempts.wanted = self._scope.activities.pending
         self._runtime.activity_by_name = self._bundle.activities.get
         self._runtime.bind(self._scope, self._info())
         args = f"[{text}]" if signature.params or signature.variadic else "[]"
         try:
             self._input = decode_args(args, signature, "the workflow")
         except CodecError as error:
-            self._halt(Block(BlockCode.CODE_ERROR, str(error), self._finder.of_code(self._bundle.entry)))
+            self._exit.halt(Block(BlockCode.CODE_ERROR, str(error), self._finder.of_code(self._bundle.entry)))
 
     def _info(self) -> WorkflowInfo:
         created = self._journal.created
@@ -132,84 +132,30 @@ class Engine:
 
     def _turn(self, delivery: Entry | None) -> None:
         seq = 0 if delivery is None else int(delivery["seq"])
-        self._runtime.replaying = seq <= self._ledger.replay_until
+        self._runtime.replaying = seq <= self._session.replay_until
         phase = "replay" if self._runtime.replaying else "turn"
         self._probe(f"{phase}:before")
         tell = self._begin if delivery is None else self._scope.prepare(delivery)
         commands = self._scope.turn(delivery, tell)
-        for name in self._scope.take_refused():
+        for name in self._scope.signals.take_refused():
             _log.warning("signal without effect: %s", name)
         self._probe(f"{phase}:after")
-        self._settle(commands, seq)
+        self._recorder.record(self._scope, commands, seq, self._bundle.entry)
 
     def _begin(self) -> None:
         try:
             instance = self._bundle.workflow()
             entry = self._bundle.entry(instance, *self._input)
         except Exception as error:
-            self._halt(Block(BlockCode.CODE_ERROR, _text(error), self._finder.of_exception(error)))
+            self._exit.halt(Block(BlockCode.CODE_ERROR, _text(error), self._finder.of_exception(error)))
         self._scope.start(instance, entry)
-
-    def _settle(self, commands: list[Command], seq: int) -> None:
-        """Compare with the journal what it has already, append the rest."""
-        live: list[Command] = []
-        for command in commands:
-            recorded = self._journal.commands.get(command.number)
-            if recorded is None:
-                live.append(command)
-                continue
-            difference = compare(command, recorded)
-            if difference is not None:
-                self._diverged(difference, command.site)
-        missing = self._journal.commands.get(self._scope.next_command)
-        if not live and missing is not None and int(missing["seenUpto"]) <= seq:
-            message = f"command {missing['command']}: the journal has {describe(missing)}, the code now gives nothing"
-            self._diverged(Difference(message), None)
-        if live:
-            self._append_commands(live)
-
-    def _diverged(self, difference: Difference, site: Site | None) -> NoReturn:
-        code = BlockCode.ARGS_DRIFT if difference.drift else BlockCode.DIVERGENCE
-        self._halt(Block(code, difference.message, site or self._finder.of_code(self._bundle.entry)))
-
-    def _append_commands(self, commands: list[Command]) -> None:
-        # The code is done, but effects under way are still to be recorded before the run is sealed.
-        while self._scope.finished and self._attempts.running:
-            self._wait(self._attempts.next_deadline())
-        chunk: list[Command] = []
-        for command in commands:
-            if chunk and sum(c.size for c in chunk) + command.size > _APPEND_BYTES:
-                self._append_chunk(chunk)
-                chunk = []
-            chunk.append(command)
-        self._append_chunk(chunk)
-        if self._scope.finished:
-            self._leave(Leave(ExitCode.OK, released="finished"))
-
-    def _append_chunk(self, commands: list[Command]) -> None:
-        for command in commands:
-            if command.payload is not None:
-                self._ledger.upload(command.payload)
-        try:
-            self._ledger.append(*[command.to_wire(self._ledger.inline_max) for command in commands])
-        except ProtocolError as error:
-            if error.code == "RequirementNotMet":
-                # The operator has blocked the run and said which activity.
-                self._leave(Leave(ExitCode.BLOCKED, released="blocked"))
-            if error.code in ("TooLarge", "Diverged"):
-                code = BlockCode.TOO_LARGE if error.code == "TooLarge" else BlockCode.DIVERGENCE
-                self._halt(Block(code, error.message, commands[0].site))
-            raise
-        for command in commands:
-            if command.type == "activityScheduled":
-                self._attempts.scheduled(command.number)
 
     # -- waiting -----------------------------------------------------------------------------------
 
     def _wait(self, seconds: float | None) -> None:
         """Until something happens: an attempt ends, the journal has news, the pod must go, or `seconds` are over."""
         if self._poll is None:
-            self._poll = self._ledger.poll()
+            self._poll = self._session.poll()
             self._poll.add_done_callback(lambda future: self._events.put(("news", future)))
         try:
             kind, value = self._events.get(timeout=None if seconds is None else max(0.0, seconds))
@@ -220,16 +166,16 @@ class Engine:
             self._attempts.ended(value)
         elif kind == "news":
             self._poll = None
-            self._ledger.take(list(value.result()["entries"]))
+            self._session.take(list(value.result()["entries"]))
 
     def _park(self) -> None:
         """Nothing to do here: say so, wait a little for news, and leave."""
         waiting_for = self._scope.waiting_for()
         if not waiting_for:
-            self._halt(Block(BlockCode.CODE_ERROR, "the workflow waits for something that can never happen"))
+            self._exit.halt(Block(BlockCode.CODE_ERROR, "the workflow waits for something that can never happen"))
         if not self._unless_unread({"type": "parked", "seenUpto": self._scope.seen, "waitingFor": waiting_for}):
             return
-        linger_until = time.monotonic() + self._ledger.seconds("lingerMs")
+        linger_until = time.monotonic() + self._session.seconds("lingerMs")
         while not self._journal.undelivered and not self._terminate:
             left = linger_until - time.monotonic()
             if left <= 0:
@@ -237,18 +183,18 @@ class Engine:
             self._wait(left)
         if self._journal.undelivered:
             return
-        self._flush()
-        if self._unless_unread({"type": "released", "epoch": self._ledger.client.epoch, "cause": "parked"}):
-            self._exit_now(ExitCode.OK)
+        self._exit.flush()
+        if self._unless_unread({"type": "released", "epoch": self._session.client.epoch, "cause": "parked"}):
+            self._exit.now(ExitCode.OK)
 
     def _unless_unread(self, entry: Json) -> bool:
         """Append a record that is refused while there is something to be handed over."""
         try:
-            self._ledger.append(entry)
+            self._session.append(entry)
         except ProtocolError as error:
             if error.code != "Unread":
                 raise
-            self._ledger.take(list(error.extra.get("entries", [])))
+            self._session.take(list(error.extra.get("entries", [])))
             return False
         return True
 
@@ -256,13 +202,13 @@ class Engine:
 
     def _leave_if_asked(self) -> None:
         if self._journal.cancel_requested:
-            self._drain(self._ledger.seconds("cancelGraceMs"))
-            self._leave(Leave(ExitCode.OK, released="cancelled"))
+            self._drain(self._session.seconds("cancelGraceMs"))
+            self._exit.leave(Leave(ExitCode.OK, released="cancelled"))
         if self._terminate:
             self._drain(_TERMINATION_GRACE_S)
             self._attempts.disown_fresh()
             # Only the operator may say that a pod is gone; it sees so at once.
-            self._leave(Leave(ExitCode.TERMINATED))
+            self._exit.leave(Leave(ExitCode.TERMINATED))
 
     def _drain(self, grace_s: float) -> None:
         """Let attempts under way end, and report them; start nothing new."""
@@ -273,65 +219,7 @@ class Engine:
             self._wait(left if deadline is None else min(left, deadline))
 
     def _misused(self, message: str, site: Site | None) -> NoReturn:
-        self._halt(Block(BlockCode.SDK_MISUSE, message, site))
-
-    def _halt(self, block: Block, *first: Json) -> NoReturn:
-        """Block the run and end the process, without a word to the code."""
-        self._leave(Leave(block.exit_code, released="blocked", block=block), *first)
-
-    def _leave(self, order: Leave, *first: Json) -> NoReturn:
-        if self._leaving:
-            self._exit_now(ExitCode.CRASH)
-        self._leaving = True
-        self._guard.disarm()
-        entries = list(first)
-        if order.block is not None:
-            where = f" at {order.block.site}" if order.block.site else ""
-            _log.error("run blocked: %s%s: %s", order.block.code, where, order.block.message)
-        self._flush()
-        try:
-            if order.block is not None:
-                entries.append(self._blocked(order.block))
-            if entries:
-                self._ledger.append(*entries)
-            if order.released is not None:
-                self._ledger.append({"type": "released", "epoch": self._ledger.client.epoch, "cause": order.released})
-        except ProtocolError as error:
-            if error.code == "Fenced":
-                self._exit_now(ExitCode.FENCED)
-            if error.code != "Sealed":
-                _log.error("leaving: the journal refused: %s", error)
-                self._exit_now(order.code or ExitCode.CRASH)
-        except ConnectionLostError:
-            self._exit_now(ExitCode.OUTAGE)
-        self._exit_now(order.code)
-
-    def _blocked(self, block: Block) -> Json:
-        entry: Json = {"type": "blocked", "code": str(block.code)}
-        if block.site is not None:
-            entry["site"] = block.site.to_wire()
-        if block.activity is not None:
-            entry["activity"] = block.activity
-        return {**entry, "detail": self._ledger.payload({"message": block.message})}
-
-    def _refused(self, error: ProtocolError) -> NoReturn:
-        """The operator does not want this process any more, or does not understand it."""
-        codes = {"Fenced": ExitCode.FENCED, "Sealed": ExitCode.OK, "Version": ExitCode.CONFIG}
-        code = codes.get(error.code, ExitCode.CRASH)
-        if code is ExitCode.CRASH:
-            _log.error("the journal refused a request: %s", error)
-        self._guard.disarm()
-        self._exit_now(code)
-
-    def _flush(self) -> None:
-        for handler in logging.getLogger().handlers:
-            handler.flush()
-        sys.stdout.flush()
-        sys.stderr.flush()
-
-    def _exit_now(self, code: int) -> NoReturn:
-        self._flush()
-        self._exit(int(code))
+        self._exit.halt(Block(BlockCode.SDK_MISUSE, message, site))
 
 
 def _text(error: BaseException) -> str:

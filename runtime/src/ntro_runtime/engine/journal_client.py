@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
-from .errors import ConnectionLostError, ProtocolError
+from ..shared.errors import ConnectionLostError, ProtocolError
 
 Json = dict[str, Any]
 

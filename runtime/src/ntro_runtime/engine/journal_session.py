@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import PROTOCOL_MAX, PROTOCOL_MIN, __version__
+from ..shared.payload import INLINE_MAX, Payload
+from ..shared.versions import versions
+from ..workflow.codec import encode
+from ..workflow.journal import Entry, Journal, time_of
 from .activities import Probe
-from .codec import encode
-from .journal import Entry, Journal, time_of
 from .journal_client import JournalClient, Json
-from .payload import INLINE_MAX, Payload
 
 _POLL_MS = 20_000
 
 
-def versions() -> Json:
-    """What this runner is, for `attach`."""
-    return {
-        "runtime": __version__,
-        "protocolMin": PROTOCOL_MIN,
-        "protocolMax": PROTOCOL_MAX,
-        "python": platform.python_version(),
-        "sdk": importlib.metadata.version("ntro"),
-    }
-
-
-class Ledger:
+class JournalSession:
     """`on_entry` is called for every entry as it becomes known, whoever wrote it."""
 
     def __init__(self, client: JournalClient, probe: Probe, on_entry: Callable[[Entry], None]) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from .errors import SdkMisuse
-from .journal import Output
-from .payload import BlobStore, digest_of
+from ..shared.errors import SdkMisuse
+from ..shared.payload import BlobStore, digest_of
+from ..workflow.journal import Output
 
 MAX_NAME = 255
 

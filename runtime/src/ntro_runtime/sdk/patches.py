@@ -9,11 +9,11 @@ import importlib
 import os
 from typing import Any
 
+from ..shared.errors import SdkMisuse
+from ..shared.sites import Site
+from ..workflow.scope import WorkflowScope
 from . import lazy_models
-from .errors import SdkMisuse
 from .runtime import DurableRuntime
-from .scope import WorkflowScope
-from .sites import Site
 
 SDK_VERSION = "0.1.2"
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from . import marks
+from ..shared import marks
+from ..shared.errors import SdkMisuse
+from ..workflow.options import activity_call, milliseconds
+from ..workflow.scope import WorkflowScope
 from .context import ActivityInfo, current_activity
-from .errors import SdkMisuse
-from .options import activity_call, milliseconds
-from .scope import WorkflowScope
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class DurableRuntime:
             call = activity_call(function, name, arg, kwargs)
         except SdkMisuse as error:
             scope.misuse(str(error), site)
-        return scope.run_activity(call, site)
+        return scope.activities.run(call, site)
 
     def execute_child_workflow(self, cls_or_slug: Any, arg: Any = None, /, **kwargs: Any) -> Awaitable[Any]:
         return self.start_child_workflow(cls_or_slug, arg, **kwargs)
@@ -120,7 +120,7 @@ class DurableRuntime:
             timeout_ms = None if timeout is None else milliseconds(timeout, "timeout")
         except SdkMisuse as error:
             scope.misuse(str(error), site)
-        return scope.wait(predicate, timeout_ms)
+        return scope.waits.wait(predicate, timeout_ms)
 
     def workflow_info(self) -> WorkflowInfo:
         return self._info or WorkflowInfo("<no-active-workflow>", "", "", "", datetime.fromtimestamp(0, UTC))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from .errors import ProtocolError
+from ..shared.errors import ProtocolError
 
 T = TypeVar("T")
 Json = dict[str, Any]

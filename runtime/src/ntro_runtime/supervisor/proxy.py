@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .errors import ProtocolError
+from ..shared.errors import ProtocolError
 from .log_pump import LogPump
 from .operator_api import OperatorApi, OutageError
 from .report import Report

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .errors import BlockCode, ExitCode
+from ..shared.errors import BlockCode, ExitCode
 
 Json = dict[str, Any]
 _CODES = frozenset(str(code) for code in BlockCode)

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import sandbox
-from .bundle import BundleError, step_ids
-from .errors import ExitCode, ProtocolError
-from .ledger import versions
+from ..shared import sandbox
+from ..shared.bundle import BundleError, step_ids
+from ..shared.errors import ExitCode, ProtocolError
+from ..shared.versions import versions
 from .log_pump import LogPump
 from .operator_api import OperatorApi, OutageError, StoppedError, patiently
 from .proxy import Proxy
@@ -159,7 +159,7 @@ class Supervisor:
         return self._outcome(status, proxy)
 
     def _start(self, bundle: Path, scratch: Path, channel: socket.socket, pipes: dict[str, int]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", "ntro_runtime.child", "--bundle", str(bundle), "--scratch", str(scratch)]
+        command = [sys.executable, "-P", "-m", "ntro_runtime.engine.child", "--bundle", str(bundle), "--scratch", str(scratch)]
         command += ["--journal-fd", str(channel.fileno()), "--log-fd", str(pipes["logging"])]
         if self._config.allow_no_landlock:
             command.append("--allow-no-landlock")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..shared.payload import Payload
+from ..shared.sites import Site
 from .journal import Entry
-from .payload import Payload
-from .sites import Site
 
 COMPARED: dict[str, tuple[str, ...]] = {
     "activityScheduled": ("activity", "step"),

@@ -9,16 +9,14 @@ import asyncio
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..shared.errors import Block, BlockCode
+from ..shared.payload import Payload
+from ..shared.sites import Site
 from . import gates
-from .errors import Block, BlockCode
+from .host import Host
 from .journal import Entry
-from .payload import Payload
-from .sites import Site
-
-if TYPE_CHECKING:
-    from .scope import WorkflowScope
 
 _STEP = re.compile("[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 
@@ -42,7 +40,7 @@ class OpenGate:
 class GateKeeper:
     """The gates of one scope."""
 
-    def __init__(self, scope: WorkflowScope) -> None:
+    def __init__(self, scope: Host) -> None:
         self._scope = scope
         self._open: list[OpenGate] = []
         self._request: gates.GateRequest | None = None

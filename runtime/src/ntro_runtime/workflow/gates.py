@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from .sites import Site
+from ..shared.sites import Site
 
 ANSWERS = {"approve": "approved", "reject": "rejected", "correct": "corrected"}
 

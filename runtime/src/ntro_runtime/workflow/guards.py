@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
-from .sites import Site, SiteFinder
+from ..shared.sites import Site, SiteFinder
 
 _USE_NOW = "use runbook.now()"
 _USE_ACTIVITY = "do it in an activity"

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, TypeVar
 
-from .errors import SdkMisuse
+from ..shared.errors import SdkMisuse
 
 T = TypeVar("T")
 _log = logging.getLogger("ntro.runtime.loop")

@@ -1,0 +1,20 @@
+"""What this runner is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+from .. import PROTOCOL_MAX, PROTOCOL_MIN, __version__
+
+
+def versions() -> dict[str, Any]:
+    """What this runner is, for `attach`."""
+    return {
+        "runtime": __version__,
+        "protocolMin": PROTOCOL_MIN,
+        "protocolMax": PROTOCOL_MAX,
+        "python": platform.python_version(),
+        "sdk": importlib.metadata.version("ntro"),
+    }

@@ -1,0 +1,1 @@
+"""Workflow code under way. Pure: no input or output, no clock; the same deliveries always give the same commands."""
