@@ -3,7 +3,7 @@
 use ntro_crds::Gate;
 use serde_json::Value;
 
-use crate::commands::columns;
+use crate::commands::shared::columns;
 use crate::printer::{Printer, Table};
 
 /// Rows of one table that are printed before the rest is summed up in a line.

@@ -1,4 +1,4 @@
-//! Reading payload is an act too: a `view` act opens a one-time key for ten minutes, and what is read with it is journaled.
+//! Reading payload is an action too: a `view` action opens a one-time key for ten minutes, and what is read with it is journaled.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,7 +6,7 @@ use ntro_crds::user_action::Verb;
 use sha2::{Digest as _, Sha256};
 
 use crate::cluster::{Cluster, Person};
-use crate::commands::act::{self, Act};
+use crate::commands::shared::user_action::{self, NewUserAction};
 use crate::error::Result;
 use crate::operator_api::{Contact, Session};
 
@@ -14,9 +14,9 @@ use crate::operator_api::{Contact, Session};
 pub async fn open(cluster: &Cluster, person: &Person, workflow: &str, run: &str, run_id: &str) -> Result<Session> {
     let contact = Contact::read(cluster).await?;
     let key = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-    let mut view = Act::on_run(Verb::View, workflow, run, run_id);
+    let mut view = NewUserAction::on_run(Verb::View, workflow, run, run_id);
     view.key_hash = Some(format!("sha256:{}", hex(&Sha256::digest(key.as_bytes()))));
-    act::perform(cluster, person, view).await?;
+    user_action::perform(cluster, person, view).await?;
     Ok(Session::new(cluster.clone(), contact, key))
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Failure, Result};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What to do, on which run.
-pub struct Act<'a> {
+pub struct NewUserAction<'a> {
     /// The verb.
     pub verb: Verb,
     /// Name of the Workflow.
@@ -40,7 +40,7 @@ pub struct Act<'a> {
     pub patience: Duration,
 }
 
-impl<'a> Act<'a> {
+impl<'a> NewUserAction<'a> {
     /// An act without a gate.
     pub fn on_run(verb: Verb, workflow: &'a str, run: &'a str, run_id: &'a str) -> Self {
         Self {
@@ -76,35 +76,39 @@ impl<'a> Act<'a> {
 }
 
 /// Creates the act and waits for the operator's judgement. The same act twice is one object, so repeating is safe.
-pub async fn perform(cluster: &Cluster, person: &Person, act: Act<'_>) -> Result<()> {
+pub async fn perform(cluster: &Cluster, person: &Person, action: NewUserAction<'_>) -> Result<()> {
     let namespace = cluster.namespace();
     let acts: Api<UserAction> = Api::namespaced(cluster.client.clone(), namespace);
-    let what = format!("{} {namespace}/{}", act.verb.as_str(), act.gate.as_ref().map_or(act.run, |g| g.name.as_str()));
-    let mut name = act.name(person, None);
+    let what = format!(
+        "{} {namespace}/{}",
+        action.verb.as_str(),
+        action.gate.as_ref().map_or(action.run, |g| g.name.as_str())
+    );
+    let mut name = action.name(person, None);
     // An act that did not count for a reason that passes may be made again, under another name.
     while let Some(uid) = refused_for_now(&acts, &name, &what).await? {
-        name = act.name(person, Some(&uid));
+        name = action.name(person, Some(&uid));
     }
     let spec = UserActionSpec {
         actor: person.name.clone(),
         groups: (!person.groups.is_empty()).then(|| person.groups.iter().take(64).cloned().collect()),
-        verb: act.verb,
-        workflow: act.workflow.to_owned(),
-        run: act.run.to_owned(),
-        run_id: act.run_id.to_owned(),
-        gate: act.gate,
-        draft_digest: act.draft_digest,
-        comment_digest: act.comment_digest,
-        key_hash: act.key_hash,
+        verb: action.verb,
+        workflow: action.workflow.to_owned(),
+        run: action.run.to_owned(),
+        run_id: action.run_id.to_owned(),
+        gate: action.gate,
+        draft_digest: action.draft_digest,
+        comment_digest: action.comment_digest,
+        key_hash: action.key_hash,
         signal: None,
-        repeats: act.repeats,
+        repeats: action.repeats,
     };
     match acts.create(&PostParams::default(), &UserAction::new(&name, spec)).await {
         Ok(_) => {}
         Err(kube::Error::Api(s)) if s.code == 409 => {}
         Err(e) => return Err(Failure::from_kube(&what, e)),
     }
-    let until = Instant::now() + act.patience;
+    let until = Instant::now() + action.patience;
     loop {
         let status = acts.get(&name).await.map_err(|e| Failure::from_kube(&what, e))?.status.unwrap_or_default();
         match status.outcome {
@@ -119,7 +123,7 @@ pub async fn perform(cluster: &Cluster, person: &Person, act: Act<'_>) -> Result
                 return Err(Failure::Timeout(format!(
                     "cannot {what}: the operator has not judged UserAction {name} within {} s; it will when it is back, \
                      `kubectl -n {namespace} get act {name}` shows it",
-                    act.patience.as_secs()
+                    action.patience.as_secs()
                 )));
             }
             None => tokio::time::sleep(Duration::from_millis(150)).await,

@@ -10,7 +10,7 @@ use ntro_crds::labels;
 use ntro_crds::tenant::{People, TenantSpec, manifests};
 use serde_json::Value;
 
-use crate::args::{self, Global, TenantCreate};
+use crate::args::{Global, TenantCreate};
 use crate::cluster::Cluster;
 use crate::error::{Failure, Outcome, Result};
 use crate::operator_api::CONTACT;
@@ -19,9 +19,8 @@ use crate::printer::{Printer, Table};
 /// How long the operator may take to serve a new tenant.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs `ntro tenant …`.
-pub async fn run(args: &args::Tenant, global: &Global, printer: Printer) -> Result<Outcome> {
-    let args::Tenant::Create(args) = args;
+/// Runs `ntro tenant create`.
+pub async fn run(args: &TenantCreate, global: &Global, printer: Printer) -> Result<Outcome> {
     let spec = spec(args, global)?;
     let objects = manifests(&spec);
     if args.dry_run {

@@ -20,7 +20,8 @@ use serde_json::Value;
 
 use crate::args::{Global, Output, WorkflowCreate};
 use crate::cluster::Cluster;
-use crate::commands::{columns, manifest, runbook};
+use crate::commands::runbook::validate;
+use crate::commands::shared::{columns, manifest};
 use crate::error::{Failure, Outcome, Result, chain};
 use crate::operator_api::Contact;
 use crate::printer::{Printer, Table};
@@ -72,12 +73,12 @@ pub async fn run(args: &WorkflowCreate, global: &Global, printer: Printer) -> Re
 
 /// The bundle, checked and packed.
 fn packed(args: &WorkflowCreate, printer: Printer) -> Result<PackedBundle> {
-    let report = runbook::read(&args.path)?;
+    let report = validate::read(&args.path)?;
     let errors: Vec<_> = report.errors().map(ToString::to_string).collect();
     if let [one] = errors.as_slice() {
         return Err(Failure::Invalid(format!("bundle {}: {one}", args.path.display())));
     }
-    runbook::print(&report, printer);
+    validate::print(&report, printer);
     if !errors.is_empty() {
         return Err(Failure::Invalid(format!(
             "bundle {} has {} problems, listed above",

@@ -1,0 +1,29 @@
+//! `ntro run retry`.
+
+use ntro_crds::user_action::Verb;
+
+use super::{get, run_id};
+use crate::cluster::Cluster;
+use crate::commands::shared::columns;
+use crate::commands::shared::user_action::{self, NewUserAction};
+use crate::error::{Failure, Outcome, Result};
+use crate::printer::Printer;
+
+pub(super) async fn retry(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
+    let run = get(cluster, name).await?;
+    let status = run.status.clone().unwrap_or_default();
+    let Some(blocked) = status.blocked else {
+        return Err(Failure::Invalid(format!(
+            "run {name} is not blocked but {}: there is nothing to retry",
+            columns::word(status.phase)
+        )));
+    };
+    let person = cluster.whoami().await?;
+    let mut action = NewUserAction::on_run(Verb::Retry, &run.spec.request.workflow_ref.name, name, run_id(&run)?);
+    // One retry for each time the run was blocked: the journal has grown in between.
+    action.nonce = status.journal.map(|j| j.length.to_string());
+    action.repeats = blocked.repeats;
+    user_action::perform(cluster, &person, action).await?;
+    printer.line(format!("workflowrun/{name} goes on after {} by {}", blocked.code, person.name));
+    Ok(Outcome::Done)
+}
