@@ -48,7 +48,7 @@ lint: venv ## Formatting and lints, Rust and Python.
 .PHONY: built
 built:
 	cargo test --locked --workspace --no-run
-	cargo build --locked -p ntro-journal --example journal-server
+	cargo build --locked -p journal-testserver
 
 .PHONY: unit
 unit: export PATH := $(NTRO_CACHE)/bin/registry:$(PATH)
@@ -58,12 +58,12 @@ unit: venv built ## Unit, property and model tests; the crash tests of the runti
 	nice -n 15 $(PY) -m pytest -q examples/runbooks
 
 .PHONY: golden
-golden: ## Generated files are up to date: CRDs, chart schemas, tenant chart.
-	cargo run --locked -q -p ntro-crds --example generate -- --check
+golden: ## Generated files are up to date: charts, the table of entries, the runtime's tables.
+	cargo run --locked -q -p xtask -- generate --check
 
 .PHONY: generate
 generate: ## Write the generated files.
-	cargo run --locked -q -p ntro-crds --example generate
+	cargo run --locked -q -p xtask -- generate
 
 .PHONY: images
 images: binaries ## Build the images and push them to the test registry.

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 CRATES = [
-    ["ntro-operator", "ntro", "xtask", "ntro-journal-testserver"],
+    ["ntro-operator", "ntro", "xtask", "journal-testserver"],
     ["ntro-manifests", "ntro-schedule"],
     ["ntro-crds", "ntro-bundle", "ntro-journal"],
 ]
@@ -38,7 +38,7 @@ OPERATOR = [
     ["bundles", "queue", "tls"],
     ["k8s"],
     ["metrics", "telemetry"],
-    ["args", "clock", "error", "failpoint"],
+    ["args", "clock", "error"],
 ]
 
 RUNTIME = [

@@ -17,8 +17,8 @@ pub const RUN_ID: &str = "ntro.dev/run-id";
 pub const SEGMENT: &str = "ntro.dev/segment";
 /// Annotation of runs: the scheduled slot, RFC 3339 in UTC.
 pub const SCHEDULED_AT: &str = "ntro.dev/scheduled-at";
-/// Annotation of runs: the object was made before its slot. Until the slot is due there is no more to the run than this object.
-pub const MADE_AHEAD: &str = "ntro.dev/made-ahead";
+/// Annotation of runs: the object was created before its slot. Until the slot is due there is no more to the run than this object.
+pub const PRECREATED: &str = "ntro.dev/precreated";
 /// Annotation of runs: the slot waited for its turn, so that the run starts late by the rules of its Workflow.
 pub const WAITED: &str = "ntro.dev/waited";
 /// Annotation of Jobs: hash of the template they were made from; decides about adoption.

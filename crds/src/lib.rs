@@ -11,7 +11,6 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed assumption is a failed test")
 )]
 
-pub mod admission;
 pub mod conditions;
 pub mod duration;
 pub mod gate;
@@ -20,7 +19,6 @@ pub mod names;
 pub mod policy;
 pub mod runbook;
 pub mod schema;
-pub mod tenant;
 pub mod user_action;
 pub mod workflow;
 pub mod workflow_run;

@@ -57,7 +57,7 @@ pub struct ActIdentity<'a> {
     pub comment_digest: Option<&'a str>,
     /// Hash of the one-time key.
     pub key_hash: Option<&'a str>,
-    /// Anything else that tells one act from another: a signal's name, repeats, or a number drawn by the caller.
+    /// Anything else that tells one act from another: a signal's name, the effects to repeat, or a number drawn by the caller.
     pub other: Option<&'a str>,
 }
 

@@ -40,7 +40,7 @@ use crate::schema;
     validation = ("(self.verb in ['correct', 'submit', 'signal']) || !has(self.draftDigest)", "draftDigest belongs to correct, submit and signal only"),
     validation = ("(self.verb == 'view') == has(self.keyHash)", "view needs keyHash, and no other verb has it"),
     validation = ("(self.verb == 'signal') == has(self.signal)", "signal needs the signal's name, and no other verb has it"),
-    validation = ("self.verb == 'retry' || !has(self.repeats)", "repeats belongs to retry only")
+    validation = ("self.verb == 'retry' || !has(self.repeatEffects)", "repeatEffects belongs to retry only")
 )]
 pub struct UserActionSpec {
     /// Name of the user who acts. Must be the user who creates this object.
@@ -83,7 +83,7 @@ pub struct UserActionSpec {
     /// Numbers of the effects that may be repeated although they may have happened already, as the run's blocking tells them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(range(min = 0)))]
-    pub repeats: Option<Vec<i64>>,
+    pub repeat_effects: Option<Vec<i64>>,
 }
 
 /// What a person may do.

@@ -411,7 +411,7 @@ pub struct QueuedSlot {
     pub period: String,
     /// The run it waits for; `-` if it waits for none.
     #[schemars(length(max = 63))]
-    pub behind: String,
+    pub held_by: String,
     /// `RunUnfinished`, `RunWaiting` (that run waits for a person, a time or a signal), `RunBlocked` (that run needs a person),
     /// `Replacing` (that run is being cancelled), `NotStarted` (the condition Ready says why) or `ClockSetBack`.
     #[schemars(length(max = 63))]

@@ -382,7 +382,7 @@ pub struct Blocked {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(range(min = 0)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub repeats: Option<Vec<i64>>,
+    pub repeat_effects: Option<Vec<i64>>,
 }
 
 /// Length and head of a journal.

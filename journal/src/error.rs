@@ -71,7 +71,11 @@ impl JournalError {
             Self::Refused { .. }
             | Self::UnknownRun(_)
             | Self::Blob(BlobError::Mismatch(_) | BlobError::Missing(_) | BlobError::TooLarge(_))
-            | Self::Store(StoreError::NetworkFileSystem { .. } | StoreError::TooNew { .. }) => ErrorClass::Invalid,
+            | Self::Store(
+                StoreError::NetworkFileSystem { .. }
+                | StoreError::FormatTooOld { .. }
+                | StoreError::FormatTooNew { .. },
+            ) => ErrorClass::Invalid,
             Self::Store(StoreError::InUse(_)) => ErrorClass::Waiting,
             Self::Store(StoreError::Unreadable(_)) | Self::Corrupt { .. } => ErrorClass::Bug,
             Self::Store(_) | Self::Blob(_) | Self::Stopped => ErrorClass::Transient,
@@ -86,6 +90,8 @@ impl JournalError {
             Self::Corrupt { .. } => "JournalCorrupt",
             Self::Store(StoreError::InUse(_)) => "StoreInUse",
             Self::Store(StoreError::Raced(_)) => "StoreRaced",
+            Self::Store(StoreError::FormatTooOld { .. }) => "FormatTooOld",
+            Self::Store(StoreError::FormatTooNew { .. }) => "FormatTooNew",
             Self::Store(_) => "StoreFailed",
             Self::Blob(BlobError::Missing(_)) => "BlobMissing",
             Self::Blob(BlobError::Mismatch(_)) => "BlobMismatch",

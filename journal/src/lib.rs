@@ -16,8 +16,8 @@ pub mod store;
 pub use clock::{Clock, SystemClock, TestClock};
 pub use error::{ErrorClass, JournalError};
 pub use journal::{
-    AttachPod, CreateRun, DraftRef, Export, GateAct, Journal, Limits, PublishedHead, Settings, VerifyError, verify,
+    AttachPod, CreateRun, DraftRef, Export, Journal, Limits, PublishedHead, Settings, VerifyError, verify,
 };
-pub use machine::{ActOutcome, RunState};
+pub use machine::{GateDecision, RunState, UserActionOutcome};
 pub use protocol::Session;
 pub use store::{Inserted, ViewKey};

@@ -12,12 +12,13 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use ntro_journal::machine::{ActivityState, RunState, SegmentState};
+use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, BlockCode, Entry, EntryBody, GateKind, LogLine, LogRequest, LogStream, Output, Payload, Phase, Pin,
     PodEntry, ReleaseCause, RetryCause, RunnerVersions, Sha256Digest, Trigger, Verb, WorkflowRef,
 };
 use ntro_journal::{
-    AttachPod, CreateRun, DraftRef, GateAct, Inserted, Journal, Session, Settings, SystemClock, failpoint, verify,
+    AttachPod, CreateRun, DraftRef, GateDecision, Inserted, Journal, Session, Settings, SystemClock, failpoint, verify,
 };
 use uuid::Uuid;
 
@@ -124,13 +125,15 @@ impl Driver {
     /// The workflow: save a file, ask a person, post, done.
     async fn work(&self, state: &RunState, session: &Session) {
         let (command, seen_upto) = (state.next_command, state.last_delivery());
-        let schedule = |activity: &str| PodEntry::ActivityScheduled {
-            command,
-            seen_upto,
-            activity: activity.to_owned(),
-            step: None,
-            args: Payload::inline("[]"),
-            timeout_ms: None,
+        let schedule = |activity: &str| {
+            PodEntry::ActivityScheduled(entries::ActivityScheduled {
+                command,
+                seen_upto,
+                activity: activity.to_owned(),
+                step: None,
+                args: Payload::inline("[]"),
+                timeout_ms: None,
+            })
         };
         let under_way = state.activities.iter().find(|(_, activity)| activity.state == ActivityState::Running);
         if let Some((target, activity)) = under_way {
@@ -138,12 +141,13 @@ impl Driver {
                 return self.execute(state, session, *target).await;
             }
             let (target, attempt) = (*target, activity.attempt + 1);
-            let retry = PodEntry::ActivityRetried { target, attempt, cause: RetryCause::Crash };
+            let retry =
+                PodEntry::ActivityRetried(entries::ActivityRetried { target, attempt, cause: RetryCause::Crash });
             return self.append(state, session, vec![retry]).await;
         }
         let entries = match command {
             0 => vec![schedule("save")],
-            1 => vec![PodEntry::GateOpened {
+            1 => vec![PodEntry::GateOpened(entries::GateOpened {
                 command,
                 seen_upto,
                 step: "review".to_owned(),
@@ -152,14 +156,16 @@ impl Driver {
                 actions: Vec::new(),
                 due_ms: None,
                 content: Payload::inline("{}"),
-            }],
+            })],
             2 if state.gates[&1].decision.is_none() => vec![
-                PodEntry::Parked { seen_upto, waiting_for: Vec::new() },
-                PodEntry::Released { epoch: None, cause: ReleaseCause::Parked },
+                PodEntry::Parked(entries::Parked { seen_upto, waiting_for: Vec::new() }),
+                PodEntry::Released(entries::PodReleased { epoch: None, cause: ReleaseCause::Parked }),
             ],
             2 => vec![schedule("post")],
-            3 => vec![PodEntry::RunCompleted { command, seen_upto, result: Payload::inline("1") }],
-            _ => vec![PodEntry::Released { epoch: None, cause: ReleaseCause::Finished }],
+            3 => {
+                vec![PodEntry::RunCompleted(entries::RunCompleted { command, seen_upto, result: Payload::inline("1") })]
+            }
+            _ => vec![PodEntry::Released(entries::PodReleased { epoch: None, cause: ReleaseCause::Finished })],
         };
         self.append(state, session, entries).await;
     }
@@ -176,7 +182,8 @@ impl Driver {
         self.journal.put_blob(self.run, digest, content.into()).await.unwrap();
         let output = Output { name: activity.name.clone(), digest, size, media_type: "text/plain".to_owned() };
         let (attempt, result) = (activity.attempt, Payload::Blob { blob: digest, size });
-        let done = PodEntry::ActivityCompleted { target, attempt, result, outputs: vec![output] };
+        let done =
+            PodEntry::ActivityCompleted(entries::ActivityCompleted { target, attempt, result, outputs: vec![output] });
         self.append(state, session, vec![done]).await;
     }
 
@@ -192,14 +199,14 @@ impl Driver {
         }
         let gate = &state.gates[&1];
         let digest = self.journal.put_draft(self.run, "key", "\"fine\"".to_owned()).await.unwrap();
-        let act = GateAct {
+        let act = GateDecision {
             gate_id: gate.id,
             revision: gate.revision,
             digest: Some(gate.content_digest.clone()),
             verb: Verb::Approve,
             actor: "bob".to_owned(),
             groups: Vec::new(),
-            act: "the-act".to_owned(),
+            user_action: "the-act".to_owned(),
             acted_at: self.journal.now(),
             comment: Some(DraftRef { key_hash: "key".to_owned(), digest }),
             correction: None,
@@ -239,17 +246,20 @@ async fn compare(dir: &Path, what: &str) -> RunState {
         assert!(there.contains(&line), "{what}: acknowledged and lost: {line}");
     }
     for entry in &entries {
-        if let EntryBody::ActivityCompleted { outputs, .. } = &entry.body {
+        if let EntryBody::ActivityCompleted(entries::ActivityCompleted { outputs, .. }) = &entry.body {
             journal.get_blob(run, outputs[0].digest).await.unwrap();
         }
     }
     journal.payload_text(run, &state.input).await.unwrap();
-    let decided = entries.iter().filter(|entry| matches!(entry.body, EntryBody::GateDecided { .. })).count();
+    let decided = entries
+        .iter()
+        .filter(|entry| matches!(entry.body, EntryBody::GateDecided(entries::GateDecided { .. })))
+        .count();
     assert_eq!(decided, 1, "{what}");
     let allowed: usize = entries
         .iter()
         .map(|entry| match &entry.body {
-            EntryBody::RetryRequested { repeats, .. } => repeats.len(),
+            EntryBody::RetryRequested(entries::RetryRequested { repeat_effects, .. }) => repeat_effects.len(),
             _ => 0,
         })
         .sum();

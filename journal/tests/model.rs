@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use ntro_journal::machine::{ActivityState, RunState};
+use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, BlockCode, Effect, Entry, EntryBody, ErrorClass, FinalError, GateCloseCause, GateKind, Payload, Pin,
-    PodEntry, ReleaseCause, RetryCause, RunKey, RunnerVersions, Trigger, Verb, WorkflowRef,
+    PodEntry, ReleaseCause, RetryCause, RunSecret, RunnerVersions, Trigger, Verb, WorkflowRef,
 };
 use ntro_journal::{
-    ActOutcome, AttachPod, CreateRun, GateAct, Inserted, Journal, JournalError, Session, Settings, TestClock, verify,
+    AttachPod, CreateRun, GateDecision, Inserted, Journal, JournalError, Session, Settings, TestClock,
+    UserActionOutcome, verify,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -37,7 +39,7 @@ enum Op {
     },
     Job,
     JobGone,
-    Decide {
+    GateDecision {
         verb: u8,
         stale: bool,
     },
@@ -63,7 +65,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (any::<u8>(), 0..24_u8).prop_map(|(which, what)| Op::Ghost { which, what }),
         5 => Just(Op::Job),
         2 => Just(Op::JobGone),
-        4 => (0..4_u8, prop::bool::weighted(0.2)).prop_map(|(verb, stale)| Op::Decide { verb, stale }),
+        4 => (0..4_u8, prop::bool::weighted(0.2)).prop_map(|(verb, stale)| Op::GateDecision { verb, stale }),
         2 => Just(Op::Signal),
         1 => prop::bool::weighted(0.15).prop_map(|yes| if yes { Op::Cancel } else { Op::Signal }),
         3 => prop::bool::weighted(0.7).prop_map(|all| Op::Retry { all }),
@@ -87,7 +89,7 @@ struct World {
     run: Uuid,
     create: CreateRun,
     pods: Vec<Pod>,
-    acts: Vec<(String, ActOutcome)>,
+    acts: Vec<(String, UserActionOutcome)>,
     seen: Vec<Entry>,
     /// Which epoch was told that it may start an attempt.
     started: BTreeMap<(u64, u32), u64>,
@@ -159,7 +161,7 @@ impl World {
                 let segment = self.state().await.segment;
                 self.journal.job_gone(self.run, segment).await.unwrap();
             }
-            Op::Decide { verb, stale } => self.decide(verb, stale).await,
+            Op::GateDecision { verb, stale } => self.decide(verb, stale).await,
             Op::Signal => {
                 let act = self.act();
                 let outcome = self.journal.signal(self.run, &act, "bob", "go", "[1]".to_owned()).await.unwrap();
@@ -245,8 +247,8 @@ impl World {
     fn start_effects(&mut self, epoch: u64, request: &AppendRequest) {
         for entry in &request.entries {
             let intent = match entry {
-                PodEntry::ActivityScheduled { command, .. } => (*command, 1),
-                PodEntry::ActivityRetried { target, attempt, .. } => (*target, *attempt),
+                PodEntry::ActivityScheduled(entries::ActivityScheduled { command, .. }) => (*command, 1),
+                PodEntry::ActivityRetried(entries::ActivityRetried { target, attempt, .. }) => (*target, *attempt),
                 _ => continue,
             };
             let by = self.started.entry(intent).or_insert(epoch);
@@ -276,7 +278,10 @@ impl World {
         let (before, session) = (state.length, ghost.session.clone());
         let reply = self.journal.append(&session, request).await;
         let new = self.journal.entries(self.run, before).await.unwrap();
-        assert!(new.iter().all(|entry| matches!(entry.body, EntryBody::LateCompletion { .. })), "{new:?}");
+        assert!(
+            new.iter().all(|entry| matches!(entry.body, EntryBody::LateCompletion(entries::LateCompletion { .. }))),
+            "{new:?}"
+        );
         if session.epoch < state.epoch {
             assert!(reply.is_err(), "an old epoch was answered");
         }
@@ -286,20 +291,20 @@ impl World {
         let run = self.state().await;
         let Some(gate) = run.gates.values().next_back() else { return };
         let act = self.act();
-        let it = GateAct {
+        let it = GateDecision {
             gate_id: gate.id,
             revision: if stale { gate.revision - 1 } else { gate.revision },
             digest: Some(gate.content_digest.clone()),
             verb: [Verb::Approve, Verb::Approve, Verb::Reject, Verb::Correct][usize::from(verb)],
             actor: "bob".to_owned(),
             groups: Vec::new(),
-            act: act.clone(),
+            user_action: act.clone(),
             acted_at: self.journal.now(),
             comment: None,
             correction: None,
         };
         let outcome = self.journal.decide(self.run, it).await.unwrap();
-        assert!(!stale || matches!(outcome, ActOutcome::Refused { .. }));
+        assert!(!stale || matches!(outcome, UserActionOutcome::Refused { .. }));
         self.acts.push((act, outcome));
     }
 
@@ -343,27 +348,31 @@ impl World {
 }
 
 /// Something a pod that knows these entries might say; `None` if it does not fit.
+#[expect(clippy::too_many_lines, reason = "an arm for each entry")]
 fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
-    let state = RunState::replay(RunKey::from_bytes([0; 32]), known).unwrap();
+    let state = RunState::replay(RunSecret::from_bytes([0; 32]), known).unwrap();
     let (command, seen_upto) = (state.next_command, state.last_delivery());
     let text = || Payload::inline("\"x\"");
-    let schedule = |activity: &str| PodEntry::ActivityScheduled {
-        command,
-        seen_upto,
-        activity: activity.to_owned(),
-        step: None,
-        args: text(),
-        timeout_ms: None,
+    let schedule = |activity: &str| {
+        PodEntry::ActivityScheduled(entries::ActivityScheduled {
+            command,
+            seen_upto,
+            activity: activity.to_owned(),
+            step: None,
+            args: text(),
+            timeout_ms: None,
+        })
     };
     let open = |wanted: ActivityState| state.activities.iter().find(|(_, it)| it.state == wanted);
     let running = open(ActivityState::Running).map(|(target, it)| (*target, it.attempt));
     let either = open(ActivityState::AttemptFailed).or(open(ActivityState::Running));
     let timer = state.timers.keys().next_back().copied();
     let gate = state.gates.keys().next_back().copied();
-    let parked = || PodEntry::Parked { seen_upto, waiting_for: Vec::new() };
-    let released = |cause| PodEntry::Released { epoch: Some(epoch), cause };
-    let completed =
-        |(target, attempt)| PodEntry::ActivityCompleted { target, attempt, result: text(), outputs: Vec::new() };
+    let parked = || PodEntry::Parked(entries::Parked { seen_upto, waiting_for: Vec::new() });
+    let released = |cause| PodEntry::Released(entries::PodReleased { epoch: Some(epoch), cause });
+    let completed = |(target, attempt)| {
+        PodEntry::ActivityCompleted(entries::ActivityCompleted { target, attempt, result: text(), outputs: Vec::new() })
+    };
     let entries = match what {
         0 => vec![schedule("look")],
         1 => vec![schedule("save")],
@@ -373,22 +382,37 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
         6..=8 => vec![completed(running?)],
         9 => {
             let ((target, attempt), error) = (running?, ErrorClass { class: "E".to_owned() });
-            vec![PodEntry::ActivityAttemptFailed { target, attempt, error, detail: text(), retry_after_ms: 1 }]
+            vec![PodEntry::ActivityAttemptFailed(entries::ActivityAttemptFailed {
+                target,
+                attempt,
+                error,
+                detail: text(),
+                retry_after_ms: 1,
+            })]
         }
         10 | 11 => {
             let (target, it) = either?;
             let failed = it.state == ActivityState::AttemptFailed;
             let cause = if failed { RetryCause::Failure } else { RetryCause::Crash };
-            vec![PodEntry::ActivityRetried { target: *target, attempt: it.attempt + 1, cause }]
+            vec![PodEntry::ActivityRetried(entries::ActivityRetried {
+                target: *target,
+                attempt: it.attempt + 1,
+                cause,
+            })]
         }
         12 => {
             let (target, it) = either?;
             let error = FinalError { class: "E".to_owned(), non_retryable: false };
-            vec![PodEntry::ActivityFailed { target: *target, attempt: it.attempt, error, detail: text() }]
+            vec![PodEntry::ActivityFailed(entries::ActivityFailed {
+                target: *target,
+                attempt: it.attempt,
+                error,
+                detail: text(),
+            })]
         }
-        13 => vec![PodEntry::TimerStarted { command, seen_upto, duration_ms: 30_000 }],
-        14 => vec![PodEntry::TimerCancelled { command, seen_upto, target: timer? }],
-        15 | 16 => vec![PodEntry::GateOpened {
+        13 => vec![PodEntry::TimerStarted(entries::TimerStarted { command, seen_upto, duration_ms: 30_000 })],
+        14 => vec![PodEntry::TimerCancelled(entries::TimerCancelled { command, seen_upto, target: timer? })],
+        15 | 16 => vec![PodEntry::GateOpened(entries::GateOpened {
             command,
             seen_upto,
             step: "review".to_owned(),
@@ -397,19 +421,36 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
             actions: Vec::new(),
             due_ms: (what == 16).then_some(30_000),
             content: text(),
-        }],
-        17 => vec![PodEntry::GateRevised { command, seen_upto, target: gate?, content: text() }],
-        18 => vec![PodEntry::GateClosed { command, seen_upto, target: gate?, cause: GateCloseCause::Satisfied }],
+        })],
+        17 => vec![PodEntry::GateRevised(entries::GateRevised { command, seen_upto, target: gate?, content: text() })],
+        18 => vec![PodEntry::GateClosed(entries::GateClosed {
+            command,
+            seen_upto,
+            target: gate?,
+            cause: GateCloseCause::Satisfied,
+        })],
         19 => vec![parked()],
         20 => vec![parked(), released(ReleaseCause::Parked)],
         21 => vec![released(ReleaseCause::Parked)],
-        22 => vec![PodEntry::ActivityCancelRequested { command, seen_upto, target: either?.0.to_owned() }],
+        22 => vec![PodEntry::ActivityCancelRequested(entries::ActivityCancelRequested {
+            command,
+            seen_upto,
+            target: either?.0.to_owned(),
+        })],
         // Ends are rare, so that histories are long.
         _ if command % 5 == 4 => {
-            vec![PodEntry::RunCompleted { command, seen_upto, result: text() }, released(ReleaseCause::Finished)]
+            vec![
+                PodEntry::RunCompleted(entries::RunCompleted { command, seen_upto, result: text() }),
+                released(ReleaseCause::Finished),
+            ]
         }
         _ => vec![
-            PodEntry::Blocked { code: BlockCode::CodeError, site: None, activity: None, detail: None },
+            PodEntry::Blocked(entries::Blocked {
+                code: BlockCode::CodeError,
+                site: None,
+                activity: None,
+                detail: None,
+            }),
             released(ReleaseCause::Blocked),
         ],
     };
@@ -463,11 +504,13 @@ impl Watcher {
         if self.ended {
             let late = matches!(
                 body,
-                EntryBody::Released { .. } | EntryBody::ActRefused { .. } | EntryBody::LateCompletion { .. }
+                EntryBody::Released(entries::Released { .. })
+                    | EntryBody::UserActionRefused(entries::UserActionRefused { .. })
+                    | EntryBody::LateCompletion(entries::LateCompletion { .. })
             );
             assert!(late, "after the end: {entry:?}");
         }
-        if let Some((command, seen_upto)) = body.command() {
+        if let Some(entries::CommandNumber { command, seen_upto }) = body.command() {
             assert!(self.holder.is_some() && !self.blocked, "a command without a holder: {entry:?}");
             assert_eq!(command, self.commands);
             assert!(seen_upto >= self.seen_upto && seen_upto <= self.last_delivery);
@@ -478,14 +521,15 @@ impl Watcher {
         self.look_at_segments(body);
         self.look_at_activities(body);
         self.look_at_gates(body);
-        if let EntryBody::TimerStarted { command, fires_at, duration_ms, .. } = body {
-            self.timers.insert(*command);
-            assert_eq!(fires_at.duration_since(entry.time).as_millis(), i128::from(*duration_ms));
+        if let EntryBody::TimerStarted(it) = body {
+            self.timers.insert(it.said.command);
+            let runs = it.stamp.fires_at.duration_since(entry.time).as_millis();
+            assert_eq!(runs, i128::from(it.said.duration_ms));
         }
-        if let EntryBody::TimerCancelled { target, .. } = body {
+        if let EntryBody::TimerCancelled(entries::TimerCancelled { target, .. }) = body {
             self.timers.remove(target);
         }
-        if let EntryBody::TimerFired { target } = body {
+        if let EntryBody::TimerFired(entries::TimerFired { target }) = body {
             assert!(self.timers.remove(target), "fired twice, or after it was cancelled");
         }
         if body.is_delivery() {
@@ -496,16 +540,16 @@ impl Watcher {
 
     fn look_at_segments(&mut self, body: &EntryBody) {
         match body {
-            EntryBody::SegmentWanted { segment, .. } => {
+            EntryBody::SegmentWanted(entries::SegmentWanted { segment, .. }) => {
                 assert_eq!((*segment, self.holder, self.blocked), (self.segment + 1, None, false));
                 self.segment = *segment;
                 self.wanted = true;
             }
-            EntryBody::JobRecorded { segment, .. } => {
+            EntryBody::JobRecorded(entries::JobRecorded { segment, .. }) => {
                 assert!(*segment == self.segment && *segment > self.jobs, "two Jobs of one segment");
                 self.jobs = *segment;
             }
-            EntryBody::Attached { segment, epoch, .. } => {
+            EntryBody::Attached(entries::Attached { segment, epoch, .. }) => {
                 assert_eq!((self.holder, *epoch, *segment), (None, self.epoch + 1, self.jobs));
                 assert_eq!(self.segment, self.jobs, "the next segment was already wanted");
                 self.epoch = *epoch;
@@ -513,11 +557,11 @@ impl Watcher {
                 self.resting = false;
                 self.wanted = false;
             }
-            EntryBody::Released { epoch, .. } => {
+            EntryBody::Released(entries::Released { epoch, .. }) => {
                 assert_eq!(self.holder, Some(*epoch));
                 self.holder = None;
             }
-            EntryBody::Parked { seen_upto, .. } => {
+            EntryBody::Parked(entries::Parked { seen_upto, .. }) => {
                 assert!(self.holder.is_some() && !self.blocked);
                 assert_eq!(*seen_upto, self.last_delivery, "parked without having read everything");
                 let busy = self.unfinished.values().any(|(_, cancelled)| !cancelled);
@@ -525,14 +569,14 @@ impl Watcher {
                 self.seen_upto = *seen_upto;
                 self.resting = true;
             }
-            EntryBody::Blocked { .. } => {
+            EntryBody::Blocked(entries::Blocked { .. }) => {
                 self.blocked = true;
                 self.wanted = false;
             }
-            EntryBody::RetryRequested { repeats, .. } => {
+            EntryBody::RetryRequested(entries::RetryRequested { repeat_effects, .. }) => {
                 assert!(self.blocked);
                 self.blocked = false;
-                self.allowed.extend(repeats);
+                self.allowed.extend(repeat_effects);
             }
             _ => {}
         }
@@ -540,28 +584,29 @@ impl Watcher {
 
     fn look_at_activities(&mut self, body: &EntryBody) {
         match body {
-            EntryBody::ActivityScheduled { command, effect, requires, .. } => {
-                if requires.is_some() {
+            EntryBody::ActivityScheduled(entries::Stamped { said, stamp }) => {
+                if stamp.requires.is_some() {
                     assert!(self.newest_gate.is_some_and(|gate| self.approved.contains(&gate)), "not approved");
                 }
-                self.unfinished.insert(*command, (*effect, false));
-                self.allowed.remove(command);
+                self.unfinished.insert(said.command, (stamp.effect, false));
+                self.allowed.remove(&said.command);
             }
-            EntryBody::ActivityCancelRequested { target, .. } => {
+            EntryBody::ActivityCancelRequested(entries::ActivityCancelRequested { target, .. }) => {
                 if let Some((_, cancelled)) = self.unfinished.get_mut(target) {
                     *cancelled = true;
                 }
             }
-            EntryBody::ActivityAttemptFailed { target, .. } => {
+            EntryBody::ActivityAttemptFailed(entries::ActivityAttemptFailed { target, .. }) => {
                 assert!(self.holder.is_some() && self.unfinished.contains_key(target));
                 self.allowed.insert(*target);
             }
-            EntryBody::ActivityRetried { target, .. } => {
+            EntryBody::ActivityRetried(entries::ActivityRetried { target, .. }) => {
                 let (effect, _) = self.unfinished[target];
                 let free = matches!(effect, Effect::None | Effect::Idempotent);
                 assert!(self.allowed.remove(target) || free, "an effect was repeated without a person");
             }
-            EntryBody::ActivityCompleted { target, .. } | EntryBody::ActivityFailed { target, .. } => {
+            EntryBody::ActivityCompleted(entries::ActivityCompleted { target, .. })
+            | EntryBody::ActivityFailed(entries::ActivityFailed { target, .. }) => {
                 assert!(self.holder.is_some() && self.unfinished.remove(target).is_some(), "ended twice");
             }
             _ => {}
@@ -570,20 +615,20 @@ impl Watcher {
 
     fn look_at_gates(&mut self, body: &EntryBody) {
         match body {
-            EntryBody::GateOpened { command, .. } => {
-                self.open_gates.insert(*command, 1);
-                self.newest_gate = Some(*command);
+            EntryBody::GateOpened(it) => {
+                self.open_gates.insert(it.said.command, 1);
+                self.newest_gate = Some(it.said.command);
             }
-            EntryBody::GateRevised { target, revision, .. } => {
-                if let Some(current) = self.open_gates.get_mut(target) {
-                    assert_eq!(*revision, *current + 1);
-                    *current = *revision;
+            EntryBody::GateRevised(it) => {
+                if let Some(current) = self.open_gates.get_mut(&it.said.target) {
+                    assert_eq!(it.stamp.revision, *current + 1);
+                    *current = it.stamp.revision;
                 }
             }
-            EntryBody::GateClosed { target, .. } => {
+            EntryBody::GateClosed(entries::GateClosed { target, .. }) => {
                 self.open_gates.remove(target);
             }
-            EntryBody::GateDecided { target, revision, verb, .. } => {
+            EntryBody::GateDecided(entries::GateDecided { target, revision, verb, .. }) => {
                 assert_eq!(self.open_gates.remove(target), Some(*revision), "not open, or not what is shown");
                 assert!(self.decided.insert(*target), "decided twice");
                 if *verb == Verb::Approve {

@@ -4,10 +4,11 @@
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use ntro_journal::machine::{self, NewRun, Outcome, RunState};
-use ntro_journal::protocol::{Entry, LogLine, LogStream, Payload, Pin, RunKey, Trigger, WorkflowRef};
+use ntro_journal::machine::{self, Outcome, RunState};
+use ntro_journal::protocol::entries;
+use ntro_journal::protocol::{Entry, LogLine, LogStream, Payload, Pin, RunSecret, Trigger, WorkflowRef};
 use ntro_journal::store::{
-    Commit, Draft, Inserted, LedgerKey, RunInsert, RunRow, SqliteStore, Store, StoreError, ViewKey,
+    ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SqliteStore, Store, StoreError, ViewKey,
 };
 use uuid::Uuid;
 
@@ -15,8 +16,8 @@ fn now() -> Timestamp {
     "2026-10-05T08:00:00.123456Z".parse().unwrap()
 }
 
-fn made(run_id: Uuid, name: &str) -> (RunKey, Outcome<()>) {
-    let run = NewRun {
+fn made(run_id: Uuid, name: &str) -> (RunSecret, Outcome<()>) {
+    let run = entries::RunCreated {
         run_id,
         namespace: "acme".to_owned(),
         name: name.to_owned(),
@@ -26,7 +27,7 @@ fn made(run_id: Uuid, name: &str) -> (RunKey, Outcome<()>) {
         pin: Pin::default(),
         input: Payload::inline("{\"text\":\"ü\\u0000\"}"),
     };
-    let key = RunKey::random();
+    let key = RunSecret::random();
     (key, machine::create(run, key, now()).unwrap())
 }
 
@@ -74,11 +75,11 @@ async fn runs_are_created_once(store: &dyn Store) {
     assert_eq!(create(store, other, "nav-1", slot, "changed").await.0, conflict);
     assert_eq!(create(store, other, "nav-1", None, "h").await.0, Inserted::Existing(run), "the name is taken");
     assert_eq!(create(store, other, "nav-2", slot, "h").await.0, Inserted::Existing(run), "the slot is taken");
-    assert_eq!(store.ledger("acme", LedgerKey::Name("nav-2")).await.unwrap(), None, "and nothing was noted");
+    assert_eq!(store.claimed("acme", ClaimKey::Name("nav-2")).await.unwrap(), None, "and nothing was noted");
     assert!(store.run(other).await.unwrap().is_none());
-    let elsewhere = LedgerKey::Slot { workflow_uid: "w2", slot: "2026-10" };
-    assert_eq!(store.ledger("acme", elsewhere).await.unwrap(), None);
-    assert_eq!(store.ledger("beta", LedgerKey::Name("nav-1")).await.unwrap(), None);
+    let elsewhere = ClaimKey::Slot { workflow_uid: "w2", slot: "2026-10" };
+    assert_eq!(store.claimed("acme", elsewhere).await.unwrap(), None);
+    assert_eq!(store.claimed("beta", ClaimKey::Name("nav-1")).await.unwrap(), None);
     assert_eq!(store.open_runs().await.unwrap(), [(run, "acme".to_owned())]);
 
     let ended = machine::cancel(&state, "act", "ann", now());
@@ -254,15 +255,25 @@ async fn sqlite_has_one_owner() {
     assert!(error.to_string().contains("in use by another process"), "{error}");
 }
 
-#[tokio::test]
-async fn sqlite_of_a_newer_version_is_left_alone() {
+/// The error with which a store of another format is refused.
+async fn refusal_of_format(format: i64) -> StoreError {
     use sqlx::{Connection, SqliteConnection};
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()).await);
     let url = format!("sqlite://{}", dir.path().join("journal.sqlite").display());
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
+    let pragma = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {format}"));
+    sqlx::raw_sql(pragma).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let Err(error) = SqliteStore::open(dir.path()).await else { panic!("opened") };
-    assert!(matches!(error, StoreError::TooNew { found: 99, .. }), "{error}");
+    error
+}
+
+#[tokio::test]
+async fn sqlite_of_another_format_is_refused_by_name() {
+    let newer = refusal_of_format(99).await;
+    assert!(matches!(newer, StoreError::FormatTooNew { found: 99, .. }), "{newer}");
+    let older = refusal_of_format(1).await;
+    assert!(matches!(older, StoreError::FormatTooOld { found: 1, .. }), "{older}");
+    assert_eq!(ntro_journal::JournalError::from(older).reason(), "FormatTooOld");
 }

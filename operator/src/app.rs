@@ -19,12 +19,12 @@ use crate::cache::tenants::{self, Tenants};
 use crate::clock::{self, Clock, ClockJump, SystemClock};
 use crate::context::Context;
 use crate::controllers;
-use crate::failpoint;
 use crate::health::{self, Health, Readiness};
 use crate::k8s::crds::wait_for_crds;
 use crate::k8s::{Access, Events};
 use crate::metrics::Metrics;
 use crate::tls::{self, Authority, ServerCertificate};
+use ntro_journal::failpoint;
 
 /// How long tasks may take to finish once they were told to.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -72,6 +72,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     stop_on_signals(&shutdown)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?settings.scope, "starting");
     if let Some(directory) = settings.failpoint_dir.clone() {
+        tracing::warn!(directory = %directory.display(), "failpoints enabled");
         failpoint::watch(directory);
     }
 

@@ -11,7 +11,6 @@ mod clock;
 mod context;
 mod controllers;
 mod error;
-mod failpoint;
 mod health;
 mod k8s;
 mod launch;

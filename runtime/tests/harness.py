@@ -47,8 +47,8 @@ def server_binary() -> Path:
     """`NTRO_JOURNAL_SERVER`, else the newest build of the example in the workspace's target directory."""
     if given := os.environ.get("NTRO_JOURNAL_SERVER"):
         return Path(given)
-    found = sorted(ROOT.parent.glob("target/**/debug/examples/journal-server"), key=lambda path: path.stat().st_mtime)
-    assert found, "build it first: cargo build -p ntro-journal --example journal-server"
+    found = sorted(ROOT.parent.glob("target/**/debug/journal-testserver"), key=lambda path: path.stat().st_mtime)
+    assert found, "build it first: cargo build -p journal-testserver"
     return found[-1]
 
 

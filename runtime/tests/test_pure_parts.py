@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import io
+import re
 import tarfile
 import uuid
 from collections.abc import Callable
@@ -25,13 +27,14 @@ from ntro_runtime.shared.errors import SdkMisuse
 from ntro_runtime.shared.payload import Payload, digest_of, read_payload
 from ntro_runtime.supervisor import unpack
 from ntro_runtime.supervisor.supervisor import Config, child_environment
-from ntro_runtime.workflow import gates
+from ntro_runtime.workflow import entries, gates
 from ntro_runtime.workflow.codec import CodecError, decode, decode_args, encode, encode_args, signature_of
-from ntro_runtime.workflow.commands import Command, compare
-from ntro_runtime.workflow.journal import Journal
+from ntro_runtime.workflow.commands import Command, compare, describe
+from ntro_runtime.workflow.journal import WITHOUT_EFFECT, Journal
 from ntro_runtime.workflow.options import activity_call, milliseconds
 from ntro_runtime.workflow.retries import Failure, Verdict, decide, failure_of
 from ntro_runtime.workflow.retries import class_name as error_class
+from ntro_runtime.workflow.scope import WorkflowScope
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
@@ -263,7 +266,7 @@ def test_failures_are_counted_from_the_last_retry_of_a_person() -> None:
     ]
     journal.extend({**entry, "seq": n} for n, entry in enumerate(entries))
     assert journal.activities[0].failures == 1
-    journal.extend([{"seq": 3, "type": "retryRequested", "repeats": []}])
+    journal.extend([{"seq": 3, "type": "retryRequested", "repeatEffects": []}])
     assert (journal.activities[0].failures, journal.activities[0].failed_attempt) == (0, 1)
 
 
@@ -342,3 +345,27 @@ def test_the_child_knows_nothing_of_ours(tmp_path: Path) -> None:
     )
     assert not [name for name in env if name.startswith(("NTRO_", "KUBERNETES_", "TEMPORAL_"))]
     assert (env["PATH"], env["TZ"], env["PYTHONHASHSEED"], env["HOME"]) == ("/bin", "UTC", "0", str(tmp_path))
+
+
+# -- every place that has to know a type of entry -------------------------------------------------------------------------------
+
+
+def test_every_type_of_entry_is_known_to_the_journal() -> None:
+    for kind in entries.RECORDS | entries.DELIVERIES | set(entries.COMMANDS):
+        assert (kind in WITHOUT_EFFECT) != hasattr(Journal, f"_on_{kind}"), kind
+    with pytest.raises(ValueError, match="unknown type: 'probe'"):
+        Journal().extend([{"seq": 0, "type": "probe"}])
+
+
+def test_every_command_can_be_described() -> None:
+    entry = {"activity": "a", "step": "s", "kind": "review", "durationMs": 1, "steps": [], "target": 0}
+    for kind in entries.COMMANDS:
+        assert describe({**entry, "type": kind})
+    with pytest.raises(ValueError, match="not a command: 'probe'"):
+        describe({"type": "probe"})
+
+
+def test_every_delivery_is_handed_to_workflow_code() -> None:
+    # A cancellation is not: the process leaves instead.
+    told = set(re.findall(r'case "(\w+)"', inspect.getsource(WorkflowScope.prepare)))
+    assert told | {"cancelRequested"} == entries.DELIVERIES

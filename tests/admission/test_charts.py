@@ -168,7 +168,7 @@ def test_instances_of_one_namespace_each_share_nothing() -> None:
         for policy in policies:
             assert f"== '{namespace}'" in policy["spec"]["matchConditions"][0]["expression"]
             assert f"system:serviceaccount:{namespace}:ntro" in json.dumps(policy) or policy["metadata"]["name"].endswith(
-                ("-acts", "-pods", "-tenants", "-gate-policies")
+                ("-user-actions", "-pods", "-tenants", "-gate-policies")
             )
 
 
@@ -183,7 +183,7 @@ def test_policies_of_both_topologies_compile(ns: str) -> None:
 def test_administrators_decide_only_if_the_value_says_so() -> None:
     for value in ("false", "true"):
         documents = render("ntro", *IMAGES, f"adminsMayDecide={value}")
-        (acts,) = [d for d in documents if d["metadata"]["name"] == "ntro-acts" and d["kind"] == "ValidatingAdmissionPolicy"]
+        (acts,) = [d for d in documents if d["metadata"]["name"] == "ntro-user-actions" and d["kind"] == "ValidatingAdmissionPolicy"]
         assert {v["name"]: v["expression"] for v in acts["spec"]["variables"]}["adminsMayDecide"] == value
         (workload,) = [d for d in documents if d["kind"] == "StatefulSet"]
         env = {e["name"]: e.get("value") for e in workload["spec"]["template"]["spec"]["containers"][0]["env"]}
@@ -229,7 +229,7 @@ TENANTS: dict[str, Object] = {
 @pytest.fixture(scope="module")
 def tenant_program() -> Path:
     """The program that prints what `ntro tenant create` applies."""
-    done = call("cargo", "build", "--locked", "-p", "ntro-crds", "--example", "tenant", "--message-format=json", timeout=1800).ok()
+    done = call("cargo", "build", "--locked", "-p", "xtask", "--message-format=json", timeout=1800).ok()
     built = [json.loads(line) for line in done.out.splitlines()]
     return Path(next(b["executable"] for b in built if b.get("executable")))
 
@@ -273,7 +273,7 @@ def test_the_chart_and_the_command_make_the_same_tenant(name: str, tmp_path: Pat
         .out
     )
     rendered = [d for d in yaml.safe_load_all(text) if d]
-    source = call(str(tenant_program), stdin=json.dumps(spec)).ok()
+    source = call(str(tenant_program), "tenant", stdin=json.dumps(spec)).ok()
 
     def key(document: Object) -> tuple[str, str]:
         return document["kind"], document["metadata"]["name"]

@@ -124,7 +124,7 @@ def named(who: Who, namespace: str) -> Who:
 
 
 MACHINE = "is an account of a machine"
-NO_MANDATE = "holds every right by a wildcard, which is no mandate to"
+NO_MANDATE = "holds every right by a wildcard, which does not authorize anyone to"
 BIND_APPROVER = "bind the role ntro-approver in namespace"
 
 # who, verb, edit, message
@@ -148,13 +148,13 @@ ACTS: list[tuple[Who, str, dict[str, Any], str]] = [
         APPROVER,
         "approve",
         {"metadata/finalizers": ["example.com/keep"]},
-        "an act has neither owners nor finalizers",
+        "a user action has neither owners nor finalizers",
     ),
     (
         APPROVER,
         "approve",
         {"metadata/ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}]},
-        "an act has neither owners nor finalizers",
+        "a user action has neither owners nor finalizers",
     ),
     (APPROVER, "view", {}, OK),
     (

@@ -10,7 +10,7 @@ import pytest
 from harness import BUNDLES, Outside, Person, Run, Tenant, kubectl, wait_for
 from probe import Probe, config
 
-POLICY = "ntro-acts"
+POLICY = "ntro-user-actions"
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_forbid_skips_behind_a_waiting_run_and_says_so(tenant: Tenant, tick: Tic
 def test_queue_waits_behind_its_period_and_starts_when_that_has_ended(tenant: Tenant, tick: Tick) -> None:
     name = tick.workflow(tick.queue)
     queued = wait_for("the slot is queued", lambda: status(tenant, name).get("queued"), timeout=120)
-    assert (queued[0]["behind"], queued[0]["reason"]) == (tick.queue.name, "RunWaiting")
+    assert (queued[0]["heldBy"], queued[0]["reason"]) == (tick.queue.name, "RunWaiting")
     assert "queued" in tenant.ntro("workflow", "get", name).ok().out
     tick.queue.approve()
     tick.queue.reach("Succeeded")

@@ -29,23 +29,3 @@ app.kubernetes.io/component: operator
 {{- define "ntro.namespaceInScope" -}}
 {{- if include "ntro.namespaced" . }}object.metadata.name == '{{ .Release.Namespace }}'{{ else }}true{{ end -}}
 {{- end -}}
-
-{{/* Rights on our own kinds: cluster-wide, or in the one namespace. */}}
-{{- define "ntro.kindRules" -}}
-- apiGroups: [ntro.dev]
-  resources: [runbooks, workflows, workflowruns, gates, useractions]
-  verbs: [get, list, watch]
-- apiGroups: [ntro.dev]
-  resources: [runbooks/status, workflows/status, workflowruns/status, gates/status, useractions/status]
-  verbs: [get, update, patch]
-- apiGroups: [ntro.dev]
-  resources: [workflowruns, gates]
-  verbs: [create, update, patch, delete]
-- apiGroups: [ntro.dev]
-  resources: [useractions]
-  verbs: [delete]
-# Owner references that block deletion.
-- apiGroups: [ntro.dev]
-  resources: [workflows/finalizers, workflowruns/finalizers]
-  verbs: [update]
-{{- end -}}

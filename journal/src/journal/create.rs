@@ -7,15 +7,15 @@ use uuid::Uuid;
 use super::Journal;
 use crate::error::JournalError;
 use crate::failpoint;
-use crate::machine::{self, NewRun};
-use crate::protocol::{Pin, RunKey, Trigger, WorkflowRef, canonical, check_plain};
+use crate::machine;
+use crate::protocol::{Pin, RunSecret, Trigger, WorkflowRef, canonical, check_plain, entries};
 use crate::store::{Inserted, RunInsert, RunRow};
 use serde_json::Value;
 
 /// A run to be created.
 #[derive(Debug, Clone)]
 pub struct CreateRun {
-    /// Its identity, drawn by the caller because the input names it. If the ledger knows the name or slot, the run turns out to
+    /// Its identity, drawn by the caller because the input names it. If a claim has the name or slot, the run turns out to
     /// be another one.
     pub run_id: Uuid,
     /// Its namespace.
@@ -37,8 +37,8 @@ pub struct CreateRun {
 }
 
 impl Journal {
-    /// Creates a run: ledger, entry 0 and the wish for its first segment, in one transaction. Asked again it says what is there:
-    /// the ledger never forgets a name or a slot.
+    /// Creates a run: claims, entry 0 and the wish for its first segment, in one transaction. Asked again it says what is there:
+    /// a claim is never given up: a name or a slot.
     pub async fn create_run(&self, run: CreateRun) -> Result<Inserted, JournalError> {
         let journal = self.clone();
         tokio::spawn(async move { journal.create(run).await }).await.map_err(|_| JournalError::Stopped)?
@@ -50,9 +50,9 @@ impl Journal {
             return Err(JournalError::invalid("the pin may hold no null and no fraction, and must be small"));
         }
         let input = self.payload(&run.namespace, run.run_id, run.input).await?;
-        let key = RunKey::random();
+        let key = RunSecret::random();
         let slot = run.slot.clone();
-        let new = NewRun {
+        let created = entries::RunCreated {
             run_id: run.run_id,
             namespace: run.namespace,
             name: run.name,
@@ -62,7 +62,7 @@ impl Journal {
             pin: run.pin,
             input,
         };
-        let outcome = machine::create(new, key, self.now())
+        let outcome = machine::create(created, key, self.now())
             .map_err(|source| JournalError::Corrupt { run_id: run.run_id, source })?;
         let state = outcome.state;
         failpoint::hit(failpoint::BEFORE_COMMIT);

@@ -3,9 +3,9 @@
 mod audit;
 mod cell;
 mod create;
-mod people;
 mod pods;
 mod settings;
+mod user_actions;
 mod watch;
 
 use std::collections::HashMap;
@@ -17,17 +17,17 @@ use uuid::Uuid;
 
 pub use audit::{Export, VerifyError, verify};
 pub use create::CreateRun;
-pub use people::{DraftRef, GateAct};
 pub use pods::{AttachPod, PublishedHead};
 pub use settings::{Limits, Settings};
+pub use user_actions::DraftRef;
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::error::{ErrorClass, JournalError};
 use crate::failpoint;
 use crate::machine::{Outcome, Refusal, RunState};
-use crate::protocol::{Entry, INLINE_MAX, Payload, RunKey, Session, SessionKey, Sha256Digest};
-use crate::store::{Commit, LedgerKey, SqliteStore, Store, ViewKey};
+use crate::protocol::{Entry, INLINE_MAX, Payload, RunSecret, Session, SessionKey, Sha256Digest};
+use crate::store::{ClaimKey, Commit, SqliteStore, Store, ViewKey};
 use cell::Cell;
 
 /// How many changed runs a slow reader of the change feed may be behind.
@@ -40,7 +40,7 @@ struct Inner {
     blobs: Blobs,
     session_key: SessionKey,
     cells: Mutex<HashMap<Uuid, Arc<Cell>>>,
-    /// The runs in `cells` by namespace and name: what the ledger says of a name never changes.
+    /// The runs in `cells` by namespace and name: what is claimed never changes.
     names: Mutex<HashMap<(String, String), Uuid>>,
     feed: broadcast::Sender<Uuid>,
 }
@@ -77,7 +77,7 @@ impl Journal {
     /// A journal over any store; the blobs lie in the settings' directory.
     pub async fn over(settings: Settings, clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Result<Self, JournalError> {
         let blobs = Blobs::open(&settings.dir.join("blobs"), settings.limits.blob_max)?;
-        let key = RunKey::random().to_bytes();
+        let key = RunSecret::random().to_bytes();
         let key = store.setting_or("session-key", &key).await?;
         let key = key.try_into().map_err(|_| crate::store::StoreError::Unreadable("a key"))?;
         let inner = Inner {
@@ -138,18 +138,8 @@ impl Journal {
         };
         match known {
             Some(run_id) => Ok(Some(run_id)),
-            None => Ok(self.inner.store.ledger(namespace, LedgerKey::Name(name)).await?),
+            None => Ok(self.inner.store.claimed(namespace, ClaimKey::Name(name)).await?),
         }
-    }
-
-    /// The run of a Workflow's slot, also after its resources are gone.
-    pub async fn run_by_slot(
-        &self,
-        namespace: &str,
-        workflow_uid: &str,
-        slot: &str,
-    ) -> Result<Option<Uuid>, JournalError> {
-        Ok(self.inner.store.ledger(namespace, LedgerKey::Slot { workflow_uid, slot }).await?)
     }
 
     /// The state of a run.

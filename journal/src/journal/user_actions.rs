@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{Beside, Journal};
 use crate::error::JournalError;
-use crate::machine::{self, ActOutcome, Decide, Retry, RunState, SignalIn, reason};
-use crate::protocol::{Payload, Verb};
+use crate::machine::{self, GateDecision, Retry, RunState, SignalIn, UserActionOutcome, reason};
+use crate::protocol::Payload;
 use crate::store::{Draft, ViewKey};
 
 /// Names a draft: the hash of the key it was sent under and its keyed digest.
@@ -18,65 +18,37 @@ pub struct DraftRef {
     pub digest: String,
 }
 
-/// A decision of a gate that the gate's policy allows.
-#[derive(Debug, Clone)]
-pub struct GateAct {
-    /// Which gate.
-    pub gate_id: Uuid,
-    /// Which revision was seen.
-    pub revision: u32,
-    /// Keyed digest of what was seen; checked if given.
-    pub digest: Option<String>,
-    /// What was said.
-    pub verb: Verb,
-    /// By whom.
-    pub actor: String,
-    /// Their groups.
-    pub groups: Vec<String>,
-    /// UID of the act.
-    pub act: String,
-    /// When the API server took it.
-    pub acted_at: Timestamp,
-    /// Why.
-    pub comment: Option<DraftRef>,
-    /// The values instead, or what is handed in.
-    pub correction: Option<DraftRef>,
-}
-
 impl Journal {
     /// Decides a gate. The drafts it names are used up with it; one that is not there refuses it.
-    pub async fn decide(&self, run_id: Uuid, act: GateAct) -> Result<ActOutcome, JournalError> {
-        if let Some(outcome) = self.state(run_id).await?.acts.get(&act.act) {
+    pub async fn decide(
+        &self,
+        run_id: Uuid,
+        decision: GateDecision<DraftRef>,
+    ) -> Result<UserActionOutcome, JournalError> {
+        let user_action = &decision.user_action;
+        if let Some(outcome) = self.state(run_id).await?.user_actions.get(user_action) {
             return Ok(outcome.clone());
         }
         let (mut used, mut payloads) = (Vec::new(), Vec::new());
-        for draft in [&act.comment, &act.correction] {
+        for draft in [&decision.comment, &decision.correction] {
             let Some(draft) = draft else {
                 payloads.push(None);
                 continue;
             };
             let Some(payload) = self.draft(run_id, draft).await? else {
-                return self.refuse(run_id, &act.act, &act.actor, act.verb.as_str(), reason::DRAFT_MISSING).await;
+                let verb = decision.verb.as_str();
+                return self.refuse(run_id, user_action, &decision.actor, verb, reason::DRAFT_MISSING).await;
             };
             used.push(draft.digest.clone());
             payloads.push(Some(payload));
         }
         let correction = payloads.pop().flatten();
         let comment = payloads.pop().flatten();
-        let decide = Decide {
-            gate_id: act.gate_id,
-            revision: act.revision,
-            digest: act.digest,
-            verb: act.verb,
-            actor: act.actor,
-            groups: act.groups,
-            act: act.act,
-            acted_at: act.acted_at,
-            comment,
-            correction,
-        };
+        let GateDecision { gate_id, revision, digest, verb, actor, groups, user_action, acted_at, .. } = decision;
+        let decision =
+            GateDecision { gate_id, revision, digest, verb, actor, groups, user_action, acted_at, comment, correction };
         let beside = Beside { drafts: used, ..Beside::default() };
-        let changed = self.change(run_id, beside, move |state, now| machine::decide(state, &decide, now)).await?;
+        let changed = self.change(run_id, beside, move |state, now| machine::decide(state, &decision, now)).await?;
         Ok(changed.reply?)
     }
 
@@ -84,60 +56,66 @@ impl Journal {
     pub async fn signal(
         &self,
         run_id: Uuid,
-        act: &str,
+        user_action: &str,
         actor: &str,
         name: &str,
         args: String,
-    ) -> Result<ActOutcome, JournalError> {
+    ) -> Result<UserActionOutcome, JournalError> {
         if serde_json::from_str::<Vec<serde::de::IgnoredAny>>(&args).is_err() {
             return Err(JournalError::invalid("the arguments of a signal are a JSON array"));
         }
         let namespace = self.state(run_id).await?.namespace.clone();
         let args = self.payload(&namespace, run_id, args).await?;
-        let signal = SignalIn { name: name.to_owned(), args, actor: actor.to_owned(), act: act.to_owned() };
+        let signal =
+            SignalIn { name: name.to_owned(), args, actor: actor.to_owned(), user_action: user_action.to_owned() };
         self.changed(run_id, move |state, now| machine::signal(state, &signal, now)).await
     }
 
     /// Asks for the run's end.
-    pub async fn cancel(&self, run_id: Uuid, act: &str, actor: &str) -> Result<ActOutcome, JournalError> {
-        let (act, actor) = (act.to_owned(), actor.to_owned());
-        self.changed(run_id, move |state, now| machine::cancel(state, &act, &actor, now)).await
+    pub async fn cancel(
+        &self,
+        run_id: Uuid,
+        user_action: &str,
+        actor: &str,
+    ) -> Result<UserActionOutcome, JournalError> {
+        let (user_action, actor) = (user_action.to_owned(), actor.to_owned());
+        self.changed(run_id, move |state, now| machine::cancel(state, &user_action, &actor, now)).await
     }
 
-    /// Lets a blocked run go on; `repeats` are the commands of the unknown effects that may be repeated.
+    /// Resumes a blocked run; `repeat_effects` are the commands of the unknown effects that may be repeated.
     pub async fn retry(
         &self,
         run_id: Uuid,
-        act: &str,
+        user_action: &str,
         actor: &str,
-        repeats: Vec<u64>,
-    ) -> Result<ActOutcome, JournalError> {
-        let retry = Retry { actor: actor.to_owned(), act: act.to_owned(), repeats };
+        repeat_effects: Vec<u64>,
+    ) -> Result<UserActionOutcome, JournalError> {
+        let retry = Retry { actor: actor.to_owned(), user_action: user_action.to_owned(), repeat_effects };
         self.changed(run_id, move |state, now| machine::retry(state, &retry, now)).await
     }
 
-    /// Records an act that has no effect, for a reason the operator found. `reason` is a bounded word.
+    /// Records a user action that has no effect, for a reason the operator found. `reason` is a bounded word.
     pub async fn refuse(
         &self,
         run_id: Uuid,
-        act: &str,
+        user_action: &str,
         actor: &str,
         verb: &str,
         reason: &'static str,
-    ) -> Result<ActOutcome, JournalError> {
-        let (act, actor, verb) = (act.to_owned(), actor.to_owned(), verb.to_owned());
-        self.changed(run_id, move |state, now| machine::refuse(state, (&act, &actor, &verb), reason, now)).await
+    ) -> Result<UserActionOutcome, JournalError> {
+        let (user_action, actor, verb) = (user_action.to_owned(), actor.to_owned(), verb.to_owned());
+        self.changed(run_id, move |state, now| machine::refuse(state, (&user_action, &actor, &verb), reason, now)).await
     }
 
     /// Opens the run's payload to whoever has the key with this hash, until then.
     pub async fn view(
         &self,
         run_id: Uuid,
-        act: &str,
+        user_action: &str,
         actor: &str,
         key_hash: &str,
         until: Timestamp,
-    ) -> Result<ActOutcome, JournalError> {
+    ) -> Result<UserActionOutcome, JournalError> {
         let view = ViewKey {
             key_hash: key_hash.to_owned(),
             namespace: self.state(run_id).await?.namespace.clone(),
@@ -145,9 +123,9 @@ impl Journal {
             actor: actor.to_owned(),
             until,
         };
-        let (act, actor) = (act.to_owned(), actor.to_owned());
+        let (user_action, actor) = (user_action.to_owned(), actor.to_owned());
         let beside = Beside { view: Some(view), ..Beside::default() };
-        let decide = move |state: &RunState, now| machine::view(state, &act, &actor, until, now);
+        let decide = move |state: &RunState, now| machine::view(state, &user_action, &actor, until, now);
         Ok(self.change(run_id, beside, decide).await?.reply?)
     }
 
@@ -163,7 +141,7 @@ impl Journal {
         self.changed(run_id, move |state, now| machine::read(state, &actor, &what, now)).await
     }
 
-    /// Keeps what a person sent (a JSON text) until an act names it; gives the keyed digest by which it does.
+    /// Keeps what a person sent (a JSON text) until a user action names it; gives the keyed digest by which it does.
     pub async fn put_draft(&self, run_id: Uuid, key_hash: &str, text: String) -> Result<String, JournalError> {
         if text.len() as u64 > self.inner.settings.limits.blob_max {
             return Err(crate::blobs::BlobError::TooLarge(self.inner.settings.limits.blob_max).into());
@@ -185,7 +163,7 @@ impl Journal {
         Ok(draft.digest)
     }
 
-    /// The text of a draft that is still there, for validation before its act is applied.
+    /// The text of a draft that is still there, for validation before its user action is applied.
     pub async fn draft_text(&self, run_id: Uuid, draft: &DraftRef) -> Result<Option<String>, JournalError> {
         let found = self.inner.store.draft(run_id, &draft.key_hash, &draft.digest).await?;
         Ok(found.filter(|found| found.expires > self.now()).map(|found| found.text))

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::parts::ActivityState;
 use super::state::RunState;
-use super::{Draft, Outcome, Refusal};
+use super::{Outcome, Refusal, Transition};
+use crate::protocol::entries::{LateCompletion, Said};
 use crate::protocol::{
     AppendRequest, BlockCode, EntryBody, ErrorCode, Payload, PodEntry, ReleaseCause, Sha256Digest, canonical,
     said_digest, value_of,
@@ -58,19 +59,19 @@ pub(super) fn invalid<T>(message: impl Into<String>) -> Result<T, Stop> {
 /// run has ended, are kept as evidence. A requirement that is not met and a full journal block the run; what the request said before
 /// that stands.
 pub fn append(state: &RunState, append: &Append<'_>, now: Timestamp) -> Outcome<()> {
-    let mut draft = Draft::of(state, now);
+    let mut transition = Transition::of(state, now);
     let stop = match standing(state, append.pod_uid, append.request) {
-        Ok(()) => append.request.entries.iter().try_for_each(|entry| draft.accept(entry, append)),
+        Ok(()) => append.request.entries.iter().try_for_each(|entry| transition.accept(entry, append)),
         Err(refusal) => Err(Stop::from(refusal)),
     };
     match stop {
-        Ok(()) => draft.done(Ok(())),
+        Ok(()) => transition.done(Ok(())),
         Err(Stop::Block(code, activity, refusal)) => {
-            draft.block(code, activity);
-            draft.done(Err(refusal))
+            transition.block(code, activity);
+            transition.done(Err(refusal))
         }
         Err(Stop::Refuse(refusal)) => {
-            let mut evidence = Draft::of(state, now);
+            let mut evidence = Transition::of(state, now);
             if matches!(refusal.code, ErrorCode::Fenced | ErrorCode::Sealed) && append.request.epoch <= state.epoch {
                 evidence.keep_late(append.request);
             }
@@ -94,19 +95,20 @@ pub(crate) fn standing(state: &RunState, pod_uid: &str, request: &AppendRequest)
     Ok(())
 }
 
-impl Draft {
+impl Transition {
     fn accept(&mut self, entry: &PodEntry, append: &Append<'_>) -> Result<(), Stop> {
         if self.said_before(entry)? {
             return Ok(());
         }
-        let released = matches!(entry, PodEntry::Released { .. });
+        let released = matches!(entry, PodEntry::Released(_));
         if self.state.terminal.is_some() && !released {
             return Err(Refusal::new(ErrorCode::Sealed, "the run has ended").into());
         }
         if self.state.holder().is_none() {
             return Err(Refusal::new(ErrorCode::Fenced, "the segment is over").into());
         }
-        let completion = entry.completion().is_some();
+        let said = entry.said();
+        let completion = said.completion.is_some();
         if let Some(blocked) = &self.state.blocked
             && !completion
             && !released
@@ -119,141 +121,136 @@ impl Draft {
             };
             return Err(Refusal::new(code, format!("the run is blocked: {}", blocked.code)).into());
         }
-        self.check_size(entry, append)?;
-        self.check_command(entry, append)?;
-        self.check_rule(entry)?;
+        self.check_size(entry, &said, append)?;
+        self.check_command(entry, &said)?;
+        self.check_rule(entry, append.request.epoch)?;
         let body = self.stamp(entry.clone());
         self.write(body);
-        if let PodEntry::Released { cause, .. } = entry {
-            self.settle(*cause != ReleaseCause::Parked);
+        if let PodEntry::Released(it) = entry {
+            self.decide_next_segment(it.cause != ReleaseCause::Parked);
         }
         Ok(())
     }
 
     /// Keeps what a holder that is none any more reports about effects; each report once.
     fn keep_late(&mut self, request: &AppendRequest) {
-        for entry in request.entries.iter().filter(|entry| entry.completion().is_some()) {
+        for entry in request.entries.iter().filter(|entry| entry.said().completion.is_some()) {
             if !self.state.late.contains(&(request.epoch, said_digest(value_of(entry)))) {
-                self.write(EntryBody::LateCompletion { epoch: request.epoch, entry: Box::new(entry.clone()) });
+                let late = LateCompletion { epoch: request.epoch, entry: Box::new(entry.clone()) };
+                self.write(EntryBody::LateCompletion(late));
             }
         }
     }
 
     /// True if the entry stands in the journal already, said by this holder.
     fn said_before(&self, entry: &PodEntry) -> Result<bool, Stop> {
-        let diverged = |what: &str| {
-            Err(Refusal::new(ErrorCode::Diverged, format!("{what} was written with other content")).into())
-        };
-        let said = || said_digest(value_of(entry));
-        if let Some((command, _)) = entry.command() {
-            if command >= self.state.next_command {
-                return Ok(false);
-            }
-            let mark = self.state.marks.iter().find(|mark| mark.command == command);
-            return match mark {
-                Some(mark) if mark.said == said() => Ok(true),
-                _ => diverged(&format!("command {command}")),
-            };
+        let said = entry.said();
+        if let Some(number) = said.command {
+            return self.commanded_before(entry, number.command);
         }
-        if let Some((target, attempt)) = entry.completion() {
-            let Some(activity) = self.state.activities.get(&target) else { return Ok(false) };
-            if attempt != activity.attempt {
-                return Ok(attempt < activity.attempt && activity.attempt_epoch == self.state.epoch);
-            }
-            return match activity.state {
-                ActivityState::Running => Ok(false),
-                _ if activity.ended == Some(said()) => Ok(true),
-                ActivityState::AttemptFailed if matches!(entry, PodEntry::ActivityFailed { .. }) => Ok(false),
-                _ => diverged(&format!("the end of attempt {attempt} of {target}")),
-            };
+        if let Some((target, attempt)) = said.completion {
+            return self.completed_before(entry, target, attempt);
         }
         Ok(match entry {
-            PodEntry::ActivityRetried { target, attempt, .. } => self
-                .state
-                .activities
-                .get(target)
-                .is_some_and(|it| it.attempt == *attempt && *attempt > 1 && it.attempt_epoch == self.state.epoch),
-            PodEntry::Parked { seen_upto, waiting_for } => self
-                .state
-                .parked
-                .as_ref()
-                .is_some_and(|parked| parked.seen_upto == *seen_upto && parked.waiting_for == *waiting_for),
-            PodEntry::Blocked { code, site, .. } => {
-                self.state.blocked.as_ref().is_some_and(|blocked| blocked.code == *code && blocked.site == *site)
+            PodEntry::ActivityRetried(it) => {
+                let activity = self.state.activities.get(&it.target);
+                activity.is_some_and(|activity| {
+                    activity.attempt == it.attempt && it.attempt > 1 && activity.attempt_epoch == self.state.epoch
+                })
             }
-            PodEntry::Released { cause, .. } => {
-                self.state.holder().is_none() && self.state.last_release == Some(*cause)
+            PodEntry::Parked(it) => {
+                let parked = self.state.parked.as_ref();
+                parked.is_some_and(|parked| parked.seen_upto == it.seen_upto && parked.waiting_for == it.waiting_for)
             }
-            _ => false,
+            PodEntry::Blocked(it) => {
+                let blocked = self.state.blocked.as_ref();
+                blocked.is_some_and(|blocked| blocked.code == it.code && blocked.site == it.site)
+            }
+            PodEntry::Released(it) => self.state.holder().is_none() && self.state.last_release == Some(it.cause),
+            PodEntry::ActivityScheduled(_)
+            | PodEntry::ActivityAttemptFailed(_)
+            | PodEntry::ActivityCompleted(_)
+            | PodEntry::ActivityFailed(_)
+            | PodEntry::ActivityCancelRequested(_)
+            | PodEntry::TimerStarted(_)
+            | PodEntry::TimerCancelled(_)
+            | PodEntry::GateOpened(_)
+            | PodEntry::GateRevised(_)
+            | PodEntry::GateClosed(_)
+            | PodEntry::StepsChanged(_)
+            | PodEntry::RunCompleted(_)
+            | PodEntry::RunFailed(_) => false,
         })
     }
 
-    fn check_size(&self, entry: &PodEntry, append: &Append<'_>) -> Result<(), Stop> {
+    fn commanded_before(&self, entry: &PodEntry, command: u64) -> Result<bool, Stop> {
+        if command >= self.state.next_command {
+            return Ok(false);
+        }
+        let mark = self.state.marks.iter().find(|mark| mark.command == command);
+        match mark {
+            Some(mark) if mark.said == said_digest(value_of(entry)) => Ok(true),
+            _ => diverged(&format!("command {command}")),
+        }
+    }
+
+    fn completed_before(&self, entry: &PodEntry, target: u64, attempt: u32) -> Result<bool, Stop> {
+        let Some(activity) = self.state.activities.get(&target) else { return Ok(false) };
+        if attempt != activity.attempt {
+            return Ok(attempt < activity.attempt && activity.attempt_epoch == self.state.epoch);
+        }
+        match activity.state {
+            ActivityState::Running => Ok(false),
+            _ if activity.ended == Some(said_digest(value_of(entry))) => Ok(true),
+            ActivityState::AttemptFailed if matches!(entry, PodEntry::ActivityFailed(_)) => Ok(false),
+            _ => diverged(&format!("the end of attempt {attempt} of {target}")),
+        }
+    }
+
+    fn check_size(&self, entry: &PodEntry, said: &Said<'_>, append: &Append<'_>) -> Result<(), Stop> {
         let too_large = |message: &str| Err(Refusal::new(ErrorCode::TooLarge, message).into());
-        for payload in entry.payloads() {
-            if let Payload::Inline { inline } = payload {
-                if inline.len() > append.limits.inline_max {
-                    return too_large("a payload is too large for an entry; upload it as a blob");
-                }
-                if serde_json::from_str::<serde::de::IgnoredAny>(inline).is_err() {
-                    return invalid("a payload is no JSON text");
-                }
+        if let Some(Payload::Inline { inline }) = said.payload {
+            if inline.len() > append.limits.inline_max {
+                return too_large("a payload is too large for an entry; upload it as a blob");
+            }
+            if serde_json::from_str::<serde::de::IgnoredAny>(inline).is_err() {
+                return invalid("a payload is not JSON text");
             }
         }
         if canonical(&value_of(entry)).len() > append.limits.entry_max {
             return too_large("the entry is too large");
         }
-        if let Some(missing) = entry.blobs().find(|blob| !(append.has_blob)(*blob)) {
+        if let Some(missing) = said.blobs().find(|blob| !(append.has_blob)(*blob)) {
             return Err(Refusal::new(ErrorCode::BlobMissing, format!("blob {missing} was not uploaded")).into());
         }
-        if self.state.length >= append.limits.entries_hard && entry.command().is_some() {
+        if self.state.length >= append.limits.entries_hard && said.command.is_some() {
             let refusal = Refusal::new(ErrorCode::TooLarge, "the journal is full");
             return Err(Stop::Block(BlockCode::TooLarge, None, refusal));
         }
         Ok(())
     }
 
-    /// What holds for every command: its number, what it has seen, and that its target is there.
-    fn check_command(&self, entry: &PodEntry, append: &Append<'_>) -> Result<(), Stop> {
+    /// What holds for every command, and for a rest: its number, what it has seen, its duration.
+    fn check_command(&self, entry: &PodEntry, said: &Said<'_>) -> Result<(), Stop> {
         let seen = match entry {
-            PodEntry::Parked { seen_upto, .. } => Some(*seen_upto),
-            _ => entry.command().map(|(_, seen)| seen),
+            PodEntry::Parked(it) => Some(it.seen_upto),
+            _ => said.command.map(|number| number.seen_upto),
         };
         if let Some(seen) = seen
             && (seen < self.state.seen_upto || (seen > 0 && self.state.deliveries.binary_search(&seen).is_err()))
         {
-            return invalid(format!("seenUpto {seen} is no delivery, or before an earlier one"));
+            return invalid(format!("seenUpto {seen} is not a delivery, or is before an earlier one"));
         }
-        if let Some((command, _)) = entry.command()
-            && command != self.state.next_command
-        {
+        if said.command.is_some_and(|number| number.command != self.state.next_command) {
             return invalid(format!("the next command is {}", self.state.next_command));
         }
-        let known = match entry {
-            PodEntry::ActivityCancelRequested { target, .. } => self.state.activities.contains_key(target),
-            PodEntry::TimerCancelled { target, .. } => self.state.timers.contains_key(target),
-            PodEntry::GateRevised { target, .. } | PodEntry::GateClosed { target, .. } => {
-                self.state.gates.contains_key(target)
-            }
-            _ => true,
-        };
-        if !known {
-            return invalid("the target is not there");
-        }
-        let duration = match entry {
-            PodEntry::TimerStarted { duration_ms, .. } => *duration_ms,
-            PodEntry::ActivityScheduled { timeout_ms, .. } => timeout_ms.unwrap_or(0),
-            PodEntry::GateOpened { due_ms, .. } => due_ms.unwrap_or(0),
-            _ => 0,
-        };
-        if duration > DURATION_MAX_MS {
+        if said.duration_ms > DURATION_MAX_MS {
             return invalid("the duration is longer than a hundred years");
-        }
-        if let PodEntry::Released { epoch: Some(epoch), .. } = entry
-            && *epoch != append.request.epoch
-        {
-            return invalid("epoch differs from the request's");
         }
         Ok(())
     }
+}
+
+fn diverged<T>(what: &str) -> Result<T, Stop> {
+    Err(Refusal::new(ErrorCode::Diverged, format!("{what} was written with other content")).into())
 }

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::parts::SegmentState;
 use super::state::RunState;
-use super::{Draft, Outcome, Refusal};
-use crate::protocol::{BlockCode, EntryBody, ErrorCode, PROTOCOL_MAX, PROTOCOL_MIN, RunnerVersions, Versions};
+use super::{Outcome, Refusal, Transition};
+use crate::protocol::{BlockCode, EntryBody, ErrorCode, PROTOCOL_MAX, PROTOCOL_MIN, RunnerVersions, Versions, entries};
 
 /// A pod whose identity was checked: it lives and is controlled by the Job `job_uid`.
 #[derive(Debug, Clone)]
@@ -34,25 +34,25 @@ pub struct Attached {
 /// Makes the pod the holder, or says why not. A runner without a common version of the protocol, and a journal that is behind, block
 /// the run.
 pub fn attach(state: &RunState, attach: &Attach, now: Timestamp) -> Outcome<Attached> {
-    let mut draft = Draft::of(state, now);
-    let reply = try_attach(&mut draft, attach);
-    draft.done(reply)
+    let mut transition = Transition::of(state, now);
+    let reply = try_attach(&mut transition, attach);
+    transition.done(reply)
 }
 
-fn try_attach(draft: &mut Draft, attach: &Attach) -> Result<Attached, Refusal> {
+fn try_attach(transition: &mut Transition, attach: &Attach) -> Result<Attached, Refusal> {
     let fenced = |message: &str| Err(Refusal::new(ErrorCode::Fenced, message));
     if attach.behind {
-        if draft.state.terminal.is_none() && draft.state.blocked.is_none() {
-            draft.block(BlockCode::JournalBehind, None);
+        if transition.state.terminal.is_none() && transition.state.blocked.is_none() {
+            transition.block(BlockCode::JournalBehind, None);
         }
         return fenced("the journal is older than what was published about it");
     }
-    if draft.state.terminal.is_some() {
+    if transition.state.terminal.is_some() {
         return Err(Refusal::new(ErrorCode::Sealed, "the run has ended"));
     }
-    let recorded = draft.state.job.as_ref().map(|job| job.uid.clone());
+    let recorded = transition.state.job.as_ref().map(|job| job.uid.clone());
     let ours = recorded.as_deref() == Some(attach.job_uid.as_str());
-    match &draft.state.segment_state {
+    match &transition.state.segment_state {
         SegmentState::Wanted(_) if ours => return fenced("the segment is over"),
         SegmentState::Wanted(_) => return Err(Refusal::not_yet("the segment's Job is not recorded yet")),
         SegmentState::Over => return fenced("the segment is over"),
@@ -65,9 +65,9 @@ fn try_attach(draft: &mut Draft, attach: &Attach) -> Result<Attached, Refusal> {
         SegmentState::Queued if ours => {}
         SegmentState::Held(_) | SegmentState::Queued => return fenced("the pod is of another Job"),
     }
-    let protocol = agree(draft, &attach.versions)?;
-    let (epoch, segment) = (draft.state.epoch + 1, draft.state.segment);
-    draft.write(EntryBody::Attached {
+    let protocol = agree(transition, &attach.versions)?;
+    let (epoch, segment) = (transition.state.epoch + 1, transition.state.segment);
+    transition.write(EntryBody::Attached(entries::Attached {
         segment,
         epoch,
         pod_name: attach.pod_name.clone(),
@@ -79,12 +79,12 @@ fn try_attach(draft: &mut Draft, attach: &Attach) -> Result<Attached, Refusal> {
             python: attach.versions.python.clone(),
             sdk: attach.versions.sdk.clone(),
         },
-    });
+    }));
     Ok(Attached { epoch, segment })
 }
 
 /// The newest version both speak; a runner with none blocks the run.
-fn agree(draft: &mut Draft, runner: &RunnerVersions) -> Result<u32, Refusal> {
+fn agree(transition: &mut Transition, runner: &RunnerVersions) -> Result<u32, Refusal> {
     let (code, message) = if runner.protocol_max < PROTOCOL_MIN {
         (BlockCode::RuntimeTooOld, "the runner speaks only older versions of the protocol")
     } else if runner.protocol_min > PROTOCOL_MAX {
@@ -92,6 +92,6 @@ fn agree(draft: &mut Draft, runner: &RunnerVersions) -> Result<u32, Refusal> {
     } else {
         return Ok(runner.protocol_max.min(PROTOCOL_MAX));
     };
-    draft.block(code, None);
+    transition.block(code, None);
     Err(Refusal::new(ErrorCode::Version, message))
 }

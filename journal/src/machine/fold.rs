@@ -1,12 +1,13 @@
-//! One entry more: how each type of entry changes the state. Nothing is judged here; what stands in a journal has happened.
+//! One entry more: how each type of entry changes the state. Nothing is decided here; what stands in a journal has happened.
 
 use jiff::Timestamp;
 
 use super::parts::{
-    ActOutcome, Activity, ActivityState, Blocked, CommandMark, Decision, Gate, GateState, Holder, JobRef, Parked,
-    SegmentState, Terminal, Timer, TimerState, WantedSegment,
+    Activity, ActivityState, BlockedState, CommandMark, Decision, Gate, GateState, Holder, JobRef, ParkedState,
+    SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
 use super::state::RunState;
+use crate::protocol::entries::{self, Class};
 use crate::protocol::{Entry, EntryBody, Phase, SegmentCause, said_digest, value_of};
 
 impl RunState {
@@ -15,116 +16,169 @@ impl RunState {
         self.length = entry.seq + 1;
         self.head = entry.hash;
         self.head_time = entry.time;
-        if let Some((command, seen_upto)) = entry.body.command() {
-            self.next_command = command + 1;
-            self.seen_upto = seen_upto;
-            self.parked = None;
-            self.attempts = 0;
-            self.marks.push(CommandMark { command, said: said_digest(value_of(&entry.body)) });
+        match entry.body.class() {
+            Class::Command(number) => {
+                self.next_command = number.command + 1;
+                self.seen_upto = number.seen_upto;
+                self.parked = None;
+                self.attempts = 0;
+                let said = said_digest(value_of(&entry.body));
+                self.marks.push(CommandMark { command: number.command, said });
+            }
+            Class::Delivery => self.deliveries.push(entry.seq),
+            Class::Record => {}
         }
-        if entry.body.is_delivery() {
-            self.deliveries.push(entry.seq);
+        self.apply_body(entry);
+        if entry.body.is_terminal() {
+            self.blocked = None;
+            self.end_unheld_segment();
         }
-        self.apply_segment(entry);
-        self.apply_activity(entry);
-        self.apply_timer(entry);
-        self.apply_gate(entry);
-        self.apply_person(entry);
-        self.apply_progress(entry);
     }
 
-    fn apply_segment(&mut self, entry: &Entry) {
+    fn apply_body(&mut self, entry: &Entry) {
         match &entry.body {
-            EntryBody::SegmentWanted { segment, cause, not_before } => {
-                self.segment = *segment;
-                self.retry_wanted = false;
-                if *cause == SegmentCause::Lost {
-                    self.attempts += 1;
-                }
-                self.segment_state =
-                    SegmentState::Wanted(WantedSegment { segment: *segment, not_before: *not_before, cause: *cause });
-            }
-            EntryBody::JobRecorded { segment, job_name, job_uid, template_hash } => {
-                self.segment_state = SegmentState::Queued;
-                self.job = Some(JobRef {
-                    segment: *segment,
-                    name: job_name.clone(),
-                    uid: job_uid.clone(),
-                    template_hash: template_hash.clone(),
-                });
-            }
-            EntryBody::Attached { segment, epoch, pod_name, pod_uid, job_uid, .. } => {
-                self.epoch = *epoch;
-                self.last_pod.clone_from(pod_uid);
-                self.last_release = None;
-                self.started_at = self.started_at.or(Some(entry.time));
-                self.parked = None;
-                self.marks.clear();
-                self.segment_state = SegmentState::Held(Holder {
-                    epoch: *epoch,
-                    segment: *segment,
-                    pod_name: pod_name.clone(),
-                    pod_uid: pod_uid.clone(),
-                    job_uid: job_uid.clone(),
-                });
-            }
-            EntryBody::Released { cause, .. } => {
-                self.last_release = Some(*cause);
+            EntryBody::RunCreated(_) => {}
+            EntryBody::SegmentWanted(it) => self.segment_wanted(it),
+            EntryBody::JobRecorded(it) => self.job_recorded(it),
+            EntryBody::Attached(it) => self.attached(it, entry.time),
+            EntryBody::Released(it) => {
+                self.last_release = Some(it.cause);
                 self.segment_state = SegmentState::Over;
             }
-            _ => {}
+            EntryBody::ActivityScheduled(it) => self.activity_scheduled(&it.said, &it.stamp),
+            EntryBody::ActivityRetried(it) => self.activity_retried(it),
+            EntryBody::ActivityAttemptFailed(it) => self.end_attempt(it.target, ActivityState::AttemptFailed, entry),
+            EntryBody::ActivityCompleted(it) => self.activity_completed(it, entry),
+            EntryBody::ActivityFailed(it) => {
+                self.end_attempt(it.target, ActivityState::Failed, entry);
+                self.attempts = 0;
+            }
+            EntryBody::ActivityCancelRequested(it) => {
+                self.change_activity(it.target, |activity| activity.cancel_requested = true);
+            }
+            EntryBody::TimerStarted(it) => {
+                let timer = Timer { fires_at: it.stamp.fires_at, state: TimerState::Open };
+                self.timers.insert(it.said.command, timer);
+            }
+            EntryBody::TimerCancelled(it) => self.timer_cancelled(it),
+            EntryBody::TimerFired(it) => self.timer_fired(it),
+            EntryBody::GateOpened(it) => self.gate_opened(&it.said, &it.stamp, entry),
+            EntryBody::GateRevised(it) => self.gate_revised(&it.said, it.stamp.revision, entry.seq),
+            EntryBody::GateClosed(it) => self.resolve_gate(it.target, GateState::Closed(it.cause), None, entry.time),
+            EntryBody::GateDecided(it) => self.gate_decided(it, entry),
+            EntryBody::SignalReceived(it) => {
+                if let Some(user_action) = &it.user_action {
+                    self.applied(user_action, entry.seq);
+                }
+            }
+            EntryBody::CancelRequested(it) => {
+                self.applied(&it.user_action, entry.seq);
+                self.cancel_requested = Some((it.actor.clone(), entry.time));
+            }
+            EntryBody::RetryRequested(it) => self.retry_requested(it, entry.seq),
+            EntryBody::StepsChanged(it) => self.steps.clone_from(&it.steps),
+            EntryBody::Parked(it) => self.parked(it, entry.time),
+            EntryBody::Blocked(it) => self.blocked(it, entry),
+            EntryBody::RunCompleted(_) => self.end(Phase::Succeeded, None, entry),
+            EntryBody::RunFailed(it) => self.end(Phase::Failed, Some(it.error.class.clone()), entry),
+            EntryBody::RunCancelled(_) => self.end(Phase::Cancelled, None, entry),
+            EntryBody::UserActionRefused(it) => {
+                let outcome = UserActionOutcome::Refused { reason: it.reason.clone(), seq: entry.seq };
+                self.user_actions.insert(it.user_action.clone(), outcome);
+            }
+            EntryBody::LateCompletion(it) => {
+                self.late.insert((it.epoch, said_digest(value_of(&it.entry))));
+            }
+            EntryBody::ViewOpened(it) => {
+                self.applied(&it.user_action, entry.seq);
+                self.reads.retain(|(reader, _)| *reader != it.actor);
+            }
+            EntryBody::PayloadRead(it) => {
+                self.reads.insert((it.actor.clone(), it.what.clone()));
+            }
         }
     }
 
-    fn apply_activity(&mut self, entry: &Entry) {
+    // --- segments ---
+
+    fn segment_wanted(&mut self, it: &entries::SegmentWanted) {
+        self.segment = it.segment;
+        self.retry_wanted = false;
+        if it.cause == SegmentCause::Lost {
+            self.attempts += 1;
+        }
+        let wanted = WantedSegment { segment: it.segment, not_before: it.not_before, cause: it.cause };
+        self.segment_state = SegmentState::Wanted(wanted);
+    }
+
+    fn job_recorded(&mut self, it: &entries::JobRecorded) {
+        self.segment_state = SegmentState::Queued;
+        self.job = Some(JobRef {
+            segment: it.segment,
+            name: it.job_name.clone(),
+            uid: it.job_uid.clone(),
+            template_hash: it.template_hash.clone(),
+        });
+    }
+
+    fn attached(&mut self, it: &entries::Attached, at: Timestamp) {
+        self.epoch = it.epoch;
+        self.last_pod.clone_from(&it.pod_uid);
+        self.last_release = None;
+        self.started_at = self.started_at.or(Some(at));
+        self.parked = None;
+        self.marks.clear();
+        self.segment_state = SegmentState::Held(Holder {
+            epoch: it.epoch,
+            segment: it.segment,
+            pod_name: it.pod_name.clone(),
+            pod_uid: it.pod_uid.clone(),
+            job_uid: it.job_uid.clone(),
+        });
+    }
+
+    /// A Job that is only wanted or has no pod yet is not for a run that cannot continue.
+    fn end_unheld_segment(&mut self) {
+        if !matches!(self.segment_state, SegmentState::Held(_)) {
+            self.segment_state = SegmentState::Over;
+        }
+    }
+
+    // --- activities ---
+
+    fn activity_scheduled(&mut self, it: &entries::ActivityScheduled, stamp: &entries::ActivityStamp) {
+        let activity = Activity {
+            name: it.activity.clone(),
+            step: it.step.clone(),
+            effect: stamp.effect,
+            requires: stamp.requires.clone(),
+            args_digest: self.keyed_digest(&it.args),
+            attempt: 1,
+            attempt_epoch: self.epoch,
+            state: ActivityState::Running,
+            cancel_requested: false,
+            repeat_allowed: false,
+            ended: None,
+        };
+        self.activities.insert(it.command, activity);
+    }
+
+    fn activity_retried(&mut self, it: &entries::ActivityRetried) {
         let epoch = self.epoch;
-        match &entry.body {
-            EntryBody::ActivityScheduled { command, activity, step, args, effect, requires, .. } => {
-                let activity = Activity {
-                    name: activity.clone(),
-                    step: step.clone(),
-                    effect: *effect,
-                    requires: requires.clone(),
-                    args_digest: self.keyed_digest(args),
-                    attempt: 1,
-                    attempt_epoch: epoch,
-                    state: ActivityState::Running,
-                    cancel_requested: false,
-                    repeat_allowed: false,
-                    ended: None,
-                };
-                self.activities.insert(*command, activity);
-            }
-            EntryBody::ActivityRetried { target, attempt, .. } => {
-                self.change_activity(*target, |activity| {
-                    activity.attempt = *attempt;
-                    activity.attempt_epoch = epoch;
-                    activity.state = ActivityState::Running;
-                    activity.repeat_allowed = false;
-                    activity.ended = None;
-                });
-            }
-            EntryBody::ActivityAttemptFailed { target, .. } => {
-                self.end_attempt(*target, ActivityState::AttemptFailed, entry);
-            }
-            EntryBody::ActivityCompleted { target, outputs, .. } => {
-                self.end_attempt(*target, ActivityState::Completed, entry);
-                self.attempts = 0;
-                for output in outputs {
-                    self.outputs.insert(output.name.clone(), output.clone());
-                }
-            }
-            EntryBody::ActivityFailed { target, .. } => {
-                self.end_attempt(*target, ActivityState::Failed, entry);
-                self.attempts = 0;
-            }
-            EntryBody::ActivityCancelRequested { target, .. } => {
-                self.change_activity(*target, |activity| activity.cancel_requested = true);
-            }
-            EntryBody::LateCompletion { epoch, entry } => {
-                self.late.insert((*epoch, said_digest(value_of(entry))));
-            }
-            _ => {}
+        self.change_activity(it.target, |activity| {
+            activity.attempt = it.attempt;
+            activity.attempt_epoch = epoch;
+            activity.state = ActivityState::Running;
+            activity.repeat_allowed = false;
+            activity.ended = None;
+        });
+    }
+
+    fn activity_completed(&mut self, it: &entries::ActivityCompleted, entry: &Entry) {
+        self.end_attempt(it.target, ActivityState::Completed, entry);
+        self.attempts = 0;
+        for output in &it.outputs {
+            self.outputs.insert(output.name.clone(), output.clone());
         }
     }
 
@@ -142,78 +196,68 @@ impl RunState {
         });
     }
 
-    fn apply_timer(&mut self, entry: &Entry) {
-        match &entry.body {
-            EntryBody::TimerStarted { command, fires_at, .. } => {
-                self.timers.insert(*command, Timer { fires_at: *fires_at, state: TimerState::Open });
-            }
-            EntryBody::TimerCancelled { target, .. } => {
-                if let Some(timer) = self.timers.get_mut(target)
-                    && timer.state == TimerState::Open
-                {
-                    timer.state = TimerState::Cancelled;
-                }
-            }
-            EntryBody::TimerFired { target } => {
-                if let Some(timer) = self.timers.get_mut(target) {
-                    timer.state = TimerState::Fired;
-                    self.fired_upto = self.fired_upto.max(Some(timer.fires_at));
-                }
-            }
-            _ => {}
+    // --- timers ---
+
+    fn timer_cancelled(&mut self, it: &entries::TimerCancelled) {
+        if let Some(timer) = self.timers.get_mut(&it.target)
+            && timer.state == TimerState::Open
+        {
+            timer.state = TimerState::Cancelled;
         }
     }
 
-    fn apply_gate(&mut self, entry: &Entry) {
-        match &entry.body {
-            EntryBody::GateOpened {
-                command, step, kind, component, actions, content, gate_id, revision, due, ..
-            } => {
-                let gate = Gate {
-                    command: *command,
-                    id: *gate_id,
-                    step: step.clone(),
-                    kind: *kind,
-                    component: component.clone(),
-                    actions: actions.clone(),
-                    revision: *revision,
-                    content_digest: self.keyed_digest(content),
-                    opened_at: entry.time,
-                    due: *due,
-                    content_seq: entry.seq,
-                    state: GateState::Open,
-                    decision: None,
-                    resolved_at: None,
-                };
-                self.gates.insert(*command, gate);
-            }
-            EntryBody::GateRevised { target, content, revision, .. } => {
-                let digest = self.keyed_digest(content);
-                if let Some(gate) = self.gates.get_mut(target)
-                    && gate.state == GateState::Open
-                {
-                    gate.revision = *revision;
-                    gate.content_digest = digest;
-                    gate.content_seq = entry.seq;
-                }
-            }
-            EntryBody::GateClosed { target, cause, .. } => {
-                self.resolve_gate(*target, GateState::Closed(*cause), None, entry.time);
-            }
-            EntryBody::GateDecided { target, revision, verb, actor, groups, act, acted_at, .. } => {
-                let decision = Decision {
-                    verb: *verb,
-                    actor: actor.clone(),
-                    groups: groups.clone(),
-                    act: act.clone(),
-                    revision: *revision,
-                    acted_at: *acted_at,
-                    seq: entry.seq,
-                };
-                self.resolve_gate(*target, GateState::Decided, Some(decision), entry.time);
-            }
-            _ => {}
+    fn timer_fired(&mut self, it: &entries::TimerFired) {
+        if let Some(timer) = self.timers.get_mut(&it.target) {
+            timer.state = TimerState::Fired;
+            self.fired_upto = self.fired_upto.max(Some(timer.fires_at));
         }
+    }
+
+    // --- gates ---
+
+    fn gate_opened(&mut self, it: &entries::GateOpened, stamp: &entries::GateStamp, entry: &Entry) {
+        let gate = Gate {
+            command: it.command,
+            id: stamp.gate_id,
+            step: it.step.clone(),
+            kind: it.kind,
+            component: it.component.clone(),
+            actions: it.actions.clone(),
+            revision: stamp.revision,
+            content_digest: self.keyed_digest(&it.content),
+            opened_at: entry.time,
+            due: stamp.due,
+            content_seq: entry.seq,
+            state: GateState::Open,
+            decision: None,
+            resolved_at: None,
+        };
+        self.gates.insert(it.command, gate);
+    }
+
+    fn gate_revised(&mut self, it: &entries::GateRevised, revision: u32, seq: u64) {
+        let digest = self.keyed_digest(&it.content);
+        if let Some(gate) = self.gates.get_mut(&it.target)
+            && gate.state == GateState::Open
+        {
+            gate.revision = revision;
+            gate.content_digest = digest;
+            gate.content_seq = seq;
+        }
+    }
+
+    fn gate_decided(&mut self, it: &entries::GateDecided, entry: &Entry) {
+        self.applied(&it.user_action, entry.seq);
+        let decision = Decision {
+            verb: it.verb,
+            actor: it.actor.clone(),
+            groups: it.groups.clone(),
+            user_action: it.user_action.clone(),
+            revision: it.revision,
+            acted_at: it.acted_at,
+            seq: entry.seq,
+        };
+        self.resolve_gate(it.target, GateState::Decided, Some(decision), entry.time);
     }
 
     /// The first end of a gate is its end: closing what a person has decided changes nothing.
@@ -227,73 +271,44 @@ impl RunState {
         }
     }
 
-    fn apply_person(&mut self, entry: &Entry) {
-        let mut applied = |act: &str| {
-            self.acts.insert(act.to_owned(), ActOutcome::Applied { seq: entry.seq });
-        };
-        match &entry.body {
-            EntryBody::GateDecided { act, .. } | EntryBody::SignalReceived { act: Some(act), .. } => applied(act),
-            EntryBody::CancelRequested { actor, act } => {
-                applied(act);
-                self.cancel_requested = Some((actor.clone(), entry.time));
-            }
-            EntryBody::RetryRequested { act, repeats, .. } => {
-                applied(act);
-                self.blocked = None;
-                self.attempts = 0;
-                self.retry_wanted = true;
-                for target in repeats {
-                    self.change_activity(*target, |activity| activity.repeat_allowed = true);
-                }
-            }
-            EntryBody::ActRefused { act, reason, .. } => {
-                let outcome = ActOutcome::Refused { reason: reason.clone(), seq: entry.seq };
-                self.acts.insert(act.clone(), outcome);
-            }
-            EntryBody::ViewOpened { actor, act, .. } => {
-                applied(act);
-                self.reads.retain(|(reader, _)| reader != actor);
-            }
-            EntryBody::PayloadRead { actor, what } => {
-                self.reads.insert((actor.clone(), what.clone()));
-            }
-            _ => {}
+    // --- people ---
+
+    fn applied(&mut self, user_action: &str, seq: u64) {
+        self.user_actions.insert(user_action.to_owned(), UserActionOutcome::Applied { seq });
+    }
+
+    fn retry_requested(&mut self, it: &entries::RetryRequested, seq: u64) {
+        self.applied(&it.user_action, seq);
+        self.blocked = None;
+        self.attempts = 0;
+        self.retry_wanted = true;
+        for target in &it.repeat_effects {
+            self.change_activity(*target, |activity| activity.repeat_allowed = true);
         }
     }
 
-    fn apply_progress(&mut self, entry: &Entry) {
-        let end = |phase, error: Option<String>| Terminal { phase, error, at: entry.time, seq: entry.seq };
-        match &entry.body {
-            EntryBody::StepsChanged { steps, .. } => self.steps.clone_from(steps),
-            EntryBody::Parked { seen_upto, waiting_for } => {
-                self.seen_upto = *seen_upto;
-                self.parked =
-                    Some(Parked { seen_upto: *seen_upto, waiting_for: waiting_for.clone(), since: entry.time });
-            }
-            EntryBody::Blocked { code, site, activity, .. } => {
-                self.blocked = Some(Blocked {
-                    code: *code,
-                    site: site.clone(),
-                    activity: activity.clone(),
-                    since: entry.time,
-                    seq: entry.seq,
-                });
-                self.retry_wanted = false;
-                // A Job that is only wanted or has no pod yet is not for a run that cannot go on: a retry wants the next one.
-                if !matches!(self.segment_state, SegmentState::Held(_)) {
-                    self.segment_state = SegmentState::Over;
-                }
-            }
-            EntryBody::RunCompleted { .. } => self.terminal = Some(end(Phase::Succeeded, None)),
-            EntryBody::RunFailed { error, .. } => self.terminal = Some(end(Phase::Failed, Some(error.class.clone()))),
-            EntryBody::RunCancelled { .. } => self.terminal = Some(end(Phase::Cancelled, None)),
-            _ => {}
-        }
-        if entry.body.is_terminal() {
-            self.blocked = None;
-            if !matches!(self.segment_state, SegmentState::Held(_)) {
-                self.segment_state = SegmentState::Over;
-            }
-        }
+    // --- progress ---
+
+    fn parked(&mut self, it: &entries::Parked, at: Timestamp) {
+        self.seen_upto = it.seen_upto;
+        let waiting_for = it.waiting_for.clone();
+        self.parked = Some(ParkedState { seen_upto: it.seen_upto, waiting_for, since: at });
+    }
+
+    fn blocked(&mut self, it: &entries::Blocked, entry: &Entry) {
+        self.blocked = Some(BlockedState {
+            code: it.code,
+            site: it.site.clone(),
+            activity: it.activity.clone(),
+            since: entry.time,
+            seq: entry.seq,
+        });
+        self.retry_wanted = false;
+        // A retry wants the next one.
+        self.end_unheld_segment();
+    }
+
+    fn end(&mut self, phase: Phase, error: Option<String>, entry: &Entry) {
+        self.terminal = Some(Terminal { phase, error, at: entry.time, seq: entry.seq });
     }
 }

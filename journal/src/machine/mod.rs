@@ -1,31 +1,31 @@
 //! The rules of the protocol as pure functions: a state, a request and the time in, entries and a reply out. No I/O.
 
-mod act;
 mod append;
 mod attach;
 mod fold;
+mod next_segment;
 mod observe;
 mod parts;
 mod rules;
-mod settle;
 mod stamp;
 mod state;
 #[cfg(test)]
 mod tests;
+mod user_actions;
 
 use jiff::Timestamp;
 
-pub use act::{Decide, Retry, SignalIn, cancel, decide, read, reason, refuse, retry, signal, view};
 pub(crate) use append::standing;
 pub use append::{Append, AppendLimits, append};
 pub use attach::{Attach, Attached, attach};
-pub use observe::{NewRun, block, cancel_overdue, create, evicted, fire_timers, job_gone, job_recorded, lease_silent};
+pub use next_segment::{ATTEMPTS_MAX, backoff};
+pub use observe::{block, cancel_overdue, create, evicted, fire_timers, job_gone, job_recorded, lease_silent};
 pub use parts::{
-    ActOutcome, Activity, ActivityState, Blocked, Decision, Gate, GateState, Holder, JobRef, Parked, SegmentState,
-    Terminal, Timer, TimerState, WantedSegment,
+    Activity, ActivityState, BlockedState, Decision, Gate, GateState, Holder, JobRef, ParkedState, SegmentState,
+    Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
-pub use settle::{ATTEMPTS_MAX, backoff};
 pub use state::{Corrupt, RunState};
+pub use user_actions::{GateDecision, Retry, SignalIn, cancel, decide, read, reason, refuse, retry, signal, view};
 
 use crate::protocol::{Entry, EntryBody, ErrorCode};
 
@@ -65,13 +65,13 @@ pub struct Outcome<R> {
 }
 
 /// A state being continued.
-struct Draft {
+struct Transition {
     state: RunState,
     entries: Vec<Entry>,
     now: Timestamp,
 }
 
-impl Draft {
+impl Transition {
     fn of(state: &RunState, now: Timestamp) -> Self {
         Self { state: state.clone(), entries: Vec::new(), now: now.max(state.head_time) }
     }

@@ -2,9 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Draft;
+use super::Transition;
 use super::parts::SegmentState;
-use crate::protocol::{BlockCode, EntryBody, ReleaseCause, SegmentCause};
+use crate::protocol::{BlockCode, EntryBody, ReleaseCause, SegmentCause, entries};
 
 /// Segments that may be lost without progress before a person is asked.
 pub const ATTEMPTS_MAX: u32 = 8;
@@ -14,21 +14,21 @@ pub fn backoff(attempts: u32) -> SignedDuration {
     SignedDuration::from_secs(5_i64.saturating_mul(1 << attempts.min(6)).min(300))
 }
 
-impl Draft {
+impl Transition {
     /// Writes `released` and what follows from it.
     pub(super) fn release(&mut self, cause: ReleaseCause) {
         let epoch = self.state.epoch;
-        self.write(EntryBody::Released { epoch, cause });
-        self.settle(!matches!(cause, ReleaseCause::Parked | ReleaseCause::Evicted));
+        self.write(EntryBody::Released(entries::Released { epoch, cause }));
+        self.decide_next_segment(!matches!(cause, ReleaseCause::Parked | ReleaseCause::Evicted));
     }
 
     /// Decides what the run needs now that nobody holds it. `lost` tells a segment that ended without reaching a rest.
-    pub(super) fn settle(&mut self, lost: bool) {
+    pub(super) fn decide_next_segment(&mut self, lost: bool) {
         if self.state.terminal.is_some() {
             return;
         }
         if let Some((actor, _)) = self.state.cancel_requested.clone() {
-            self.write(EntryBody::RunCancelled { actor });
+            self.write(EntryBody::RunCancelled(entries::RunCancelled { actor }));
             return;
         }
         if self.state.blocked.is_some() {
@@ -63,11 +63,11 @@ impl Draft {
 
     pub(super) fn want(&mut self, cause: SegmentCause, not_before: Timestamp) {
         let segment = self.state.segment + 1;
-        self.write(EntryBody::SegmentWanted { segment, cause, not_before });
+        self.write(EntryBody::SegmentWanted(entries::SegmentWanted { segment, cause, not_before }));
     }
 
     pub(super) fn block(&mut self, code: BlockCode, activity: Option<String>) {
-        self.write(EntryBody::Blocked { code, site: None, activity, detail: None });
+        self.write(EntryBody::Blocked(entries::Blocked { code, site: None, activity, detail: None }));
     }
 }
 

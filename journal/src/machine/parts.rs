@@ -79,8 +79,8 @@ pub struct Decision {
     pub actor: String,
     /// Their groups.
     pub groups: Vec<String>,
-    /// UID of the act.
-    pub act: String,
+    /// UID of the `UserAction`.
+    pub user_action: String,
     /// Which revision they saw.
     pub revision: u32,
     /// When they said it.
@@ -194,7 +194,7 @@ impl Activity {
 
 /// A rest: everything waits for something outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parked {
+pub struct ParkedState {
     /// The last delivery handed over.
     pub seen_upto: u64,
     /// What it waits for.
@@ -203,9 +203,9 @@ pub struct Parked {
     pub since: Timestamp,
 }
 
-/// Why the run cannot go on.
+/// Why the run cannot continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Blocked {
+pub struct BlockedState {
     /// The class.
     pub code: BlockCode,
     /// Where in the bundle.
@@ -231,9 +231,9 @@ pub struct Terminal {
     pub seq: u64,
 }
 
-/// What became of a person's act.
+/// What became of a user action.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ActOutcome {
+pub enum UserActionOutcome {
     /// It stands in the journal as this entry.
     Applied {
         /// `seq` of the entry.

@@ -2,23 +2,33 @@
 
 use super::append::{Stop, invalid};
 use super::parts::{ActivityState, Gate};
-use super::{Draft, Refusal};
+use super::{Refusal, Transition};
+use crate::protocol::entries::PodReleased;
 use crate::protocol::{BlockCode, ErrorCode, PodEntry, ReleaseCause, RetryCause, Verb};
 
-impl Draft {
-    pub(super) fn check_rule(&self, entry: &PodEntry) -> Result<(), Stop> {
+impl Transition {
+    pub(super) fn check_rule(&self, entry: &PodEntry, epoch: u64) -> Result<(), Stop> {
         match entry {
-            PodEntry::Released { cause, .. } => self.check_release(*cause),
-            PodEntry::Parked { seen_upto, .. } => self.check_quiet(*seen_upto),
-            PodEntry::ActivityScheduled { activity, .. } => {
-                let requires = self.state.pin.policy(activity).requires;
-                self.check_requirement(activity, requires.as_deref())
+            PodEntry::Released(it) => self.check_release(it, epoch),
+            PodEntry::Parked(it) => self.check_quiet(it.seen_upto),
+            PodEntry::ActivityScheduled(it) => {
+                let requires = self.state.pin.policy(&it.activity).requires;
+                self.check_requirement(&it.activity, requires.as_deref())
             }
-            PodEntry::ActivityRetried { target, attempt, cause } => self.check_retry(*target, *attempt, *cause),
-            PodEntry::ActivityCompleted { target, attempt, .. }
-            | PodEntry::ActivityAttemptFailed { target, attempt, .. } => self.check_end(*target, *attempt, false),
-            PodEntry::ActivityFailed { target, attempt, .. } => self.check_end(*target, *attempt, true),
-            _ => Ok(()),
+            PodEntry::ActivityRetried(it) => self.check_retry(it.target, it.attempt, it.cause),
+            PodEntry::ActivityCompleted(it) => self.check_end(it.target, it.attempt, false),
+            PodEntry::ActivityAttemptFailed(it) => self.check_end(it.target, it.attempt, false),
+            PodEntry::ActivityFailed(it) => self.check_end(it.target, it.attempt, true),
+            PodEntry::ActivityCancelRequested(it) => check_target(self.state.activities.contains_key(&it.target)),
+            PodEntry::TimerCancelled(it) => check_target(self.state.timers.contains_key(&it.target)),
+            PodEntry::GateRevised(it) => check_target(self.state.gates.contains_key(&it.target)),
+            PodEntry::GateClosed(it) => check_target(self.state.gates.contains_key(&it.target)),
+            PodEntry::TimerStarted(_)
+            | PodEntry::GateOpened(_)
+            | PodEntry::StepsChanged(_)
+            | PodEntry::Blocked(_)
+            | PodEntry::RunCompleted(_)
+            | PodEntry::RunFailed(_) => Ok(()),
         }
     }
 
@@ -83,8 +93,11 @@ impl Draft {
         if busy { invalid("an activity is under way") } else { Ok(()) }
     }
 
-    fn check_release(&self, cause: ReleaseCause) -> Result<(), Stop> {
-        match cause {
+    fn check_release(&self, it: &PodReleased, epoch: u64) -> Result<(), Stop> {
+        if it.epoch.is_some_and(|said| said != epoch) {
+            return invalid("epoch differs from the request's");
+        }
+        match it.cause {
             ReleaseCause::Parked if self.state.parked.is_none() => invalid("the run is not parked"),
             ReleaseCause::Parked if !self.state.resting() => unread(),
             ReleaseCause::Finished if self.state.terminal.is_none() => invalid("the run has not ended"),
@@ -92,6 +105,10 @@ impl Draft {
             _ => Ok(()),
         }
     }
+}
+
+fn check_target(known: bool) -> Result<(), Stop> {
+    if known { Ok(()) } else { invalid("the target does not exist") }
 }
 
 fn unread() -> Result<(), Stop> {

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::parts::{
-    ActOutcome, Activity, Blocked, CommandMark, Gate, Holder, JobRef, Parked, SegmentState, Terminal, Timer,
-    TimerState, WantedSegment,
+    Activity, BlockedState, CommandMark, Gate, Holder, JobRef, ParkedState, SegmentState, Terminal, Timer, TimerState,
+    UserActionOutcome, WantedSegment,
 };
 use crate::protocol::{
-    ChainHash, Entry, EntryBody, Output, Payload, Phase, Pin, ReleaseCause, RunKey, Sha256Digest, Step, Trigger,
+    ChainHash, Entry, EntryBody, Output, Payload, Phase, Pin, ReleaseCause, RunSecret, Sha256Digest, Step, Trigger,
     WaitingFor, WorkflowRef,
 };
 
@@ -18,7 +18,7 @@ use crate::protocol::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
     /// The key of its published digests.
-    pub(super) key: RunKey,
+    pub(super) key: RunSecret,
     /// Its identity.
     pub run_id: Uuid,
     /// Its namespace.
@@ -64,7 +64,7 @@ pub struct RunState {
     /// The last delivery a command says was handed over.
     pub seen_upto: u64,
     /// The rest the run is at, until a command or a new holder.
-    pub parked: Option<Parked>,
+    pub parked: Option<ParkedState>,
     /// The steps.
     pub steps: Vec<Step>,
     /// The gates by the command that opened them.
@@ -78,13 +78,13 @@ pub struct RunState {
     /// Segments lost since the last command or completion.
     pub attempts: u32,
     /// Why it cannot go on.
-    pub blocked: Option<Blocked>,
+    pub blocked: Option<BlockedState>,
     /// Who asked for its end, and when.
     pub cancel_requested: Option<(String, Timestamp)>,
     /// How it ended.
     pub terminal: Option<Terminal>,
-    /// The acts of people by UID.
-    pub acts: BTreeMap<String, ActOutcome>,
+    /// What became of user actions, by UID.
+    pub user_actions: BTreeMap<String, UserActionOutcome>,
     /// A person wants the next segment whatever else holds.
     pub(super) retry_wanted: bool,
     /// The latest time a fired timer was due.
@@ -119,23 +119,21 @@ pub enum Corrupt {
 
 impl RunState {
     /// The state after the first entry, which must be `runCreated`.
-    pub fn begin(key: RunKey, first: &Entry) -> Result<Self, Corrupt> {
-        let EntryBody::RunCreated { run_id, namespace, name, workflow, slot, trigger, pin, input } = &first.body else {
-            return Err(Corrupt::NoBeginning);
-        };
+    pub fn begin(key: RunSecret, first: &Entry) -> Result<Self, Corrupt> {
+        let EntryBody::RunCreated(run) = &first.body else { return Err(Corrupt::NoBeginning) };
         if first.seq != 0 {
             return Err(Corrupt::NoBeginning);
         }
         Ok(Self {
             key,
-            run_id: *run_id,
-            namespace: namespace.clone(),
-            name: name.clone(),
-            workflow: workflow.clone(),
-            slot: slot.clone(),
-            trigger: trigger.clone(),
-            pin: pin.clone(),
-            input: input.clone(),
+            run_id: run.run_id,
+            namespace: run.namespace.clone(),
+            name: run.name.clone(),
+            workflow: run.workflow.clone(),
+            slot: run.slot.clone(),
+            trigger: run.trigger.clone(),
+            pin: run.pin.clone(),
+            input: run.input.clone(),
             length: 1,
             head: first.hash,
             head_time: first.time,
@@ -160,7 +158,7 @@ impl RunState {
             blocked: None,
             cancel_requested: None,
             terminal: None,
-            acts: BTreeMap::new(),
+            user_actions: BTreeMap::new(),
             retry_wanted: false,
             fired_upto: None,
             marks: Vec::new(),
@@ -170,7 +168,7 @@ impl RunState {
     }
 
     /// The state after all of `entries`, whose numbers and chain are checked.
-    pub fn replay(key: RunKey, entries: &[Entry]) -> Result<Self, Corrupt> {
+    pub fn replay(key: RunSecret, entries: &[Entry]) -> Result<Self, Corrupt> {
         let (first, rest) = entries.split_first().ok_or(Corrupt::NoBeginning)?;
         if !first.follows(ChainHash::ZERO) {
             return Err(Corrupt::Broken { seq: 0 });

@@ -5,10 +5,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
+use crate::protocol::entries;
 use crate::protocol::{
     AppendRequest, BlockCode, ErrorClass, FinalError, GateCloseCause, GateKind, Output, Payload, Phase, Pin, PodEntry,
-    ReleaseCause, RetryCause, RunKey, RunnerVersions, SegmentCause, Sha256Digest, Trigger, Verb, WaitKind, WaitingFor,
-    WorkflowRef,
+    ReleaseCause, RetryCause, RunSecret, RunnerVersions, SegmentCause, Sha256Digest, Trigger, Verb, WaitKind,
+    WaitingFor, WorkflowRef,
 };
 
 const LIMITS: AppendLimits = AppendLimits { inline_max: 1000, entry_max: 4000, entries_hard: 60 };
@@ -30,7 +31,7 @@ impl Sim {
             "post": {"effect": "external", "requires": "review"},
             "mail": {"effect": "external"},
         }});
-        let run = NewRun {
+        let run = entries::RunCreated {
             run_id: Uuid::from_u128(1),
             namespace: "acme".to_owned(),
             name: "nav-1".to_owned(),
@@ -40,7 +41,7 @@ impl Sim {
             pin: Pin(pin.as_object().unwrap().clone()),
             input: Payload::inline("{}"),
         };
-        let made = create(run, RunKey::from_bytes([7; 32]), now).unwrap();
+        let made = create(run, RunSecret::from_bytes([7; 32]), now).unwrap();
         Self { state: made.state, now, entries: made.entries, acts: 0 }
     }
 
@@ -53,7 +54,7 @@ impl Sim {
 
     fn take<R>(&mut self, outcome: Outcome<R>) -> Result<R, Refusal> {
         self.entries.extend(outcome.entries);
-        assert_eq!(RunState::replay(RunKey::from_bytes([7; 32]), &self.entries).unwrap(), outcome.state);
+        assert_eq!(RunState::replay(RunSecret::from_bytes([7; 32]), &self.entries).unwrap(), outcome.state);
         self.state = outcome.state;
         outcome.reply
     }
@@ -109,18 +110,18 @@ impl Sim {
     }
 
     fn schedule(&self, activity: &str) -> PodEntry {
-        PodEntry::ActivityScheduled {
+        PodEntry::ActivityScheduled(entries::ActivityScheduled {
             command: self.state.next_command,
             seen_upto: self.state.last_delivery(),
             activity: activity.to_owned(),
             step: None,
             args: Payload::inline("[]"),
             timeout_ms: None,
-        }
+        })
     }
 
     fn gate(&self, due_ms: Option<u64>) -> PodEntry {
-        PodEntry::GateOpened {
+        PodEntry::GateOpened(entries::GateOpened {
             command: self.state.next_command,
             seen_upto: self.state.last_delivery(),
             step: "review".to_owned(),
@@ -129,62 +130,67 @@ impl Sim {
             actions: vec!["approve".to_owned(), "reject".to_owned()],
             due_ms,
             content: Payload::inline("{\"rows\":[]}"),
-        }
+        })
     }
 
     fn timer(&self, seconds: u64, offset: u64) -> PodEntry {
         let (command, seen_upto) = (self.state.next_command + offset, self.state.last_delivery());
-        PodEntry::TimerStarted { command, seen_upto, duration_ms: seconds * 1000 }
+        PodEntry::TimerStarted(entries::TimerStarted { command, seen_upto, duration_ms: seconds * 1000 })
     }
 
     fn parked(&self) -> PodEntry {
         let waiting_for = vec![WaitingFor { kind: WaitKind::Gate, target: Some(0), step: None, name: None }];
-        PodEntry::Parked { seen_upto: self.state.last_delivery(), waiting_for }
+        PodEntry::Parked(entries::Parked { seen_upto: self.state.last_delivery(), waiting_for })
     }
 
     fn finish(&self) -> PodEntry {
         let (command, seen_upto) = (self.state.next_command, self.state.last_delivery());
-        PodEntry::RunCompleted { command, seen_upto, result: Payload::inline("1") }
+        PodEntry::RunCompleted(entries::RunCompleted { command, seen_upto, result: Payload::inline("1") })
     }
 
-    fn act(&mut self, run: impl FnOnce(&RunState, &str, Timestamp) -> Outcome<ActOutcome>) -> Result<u64, String> {
+    fn act(
+        &mut self,
+        run: impl FnOnce(&RunState, &str, Timestamp) -> Outcome<UserActionOutcome>,
+    ) -> Result<u64, String> {
         self.acts += 1;
         let act = format!("act{}", self.acts);
         match self.take(run(&self.state, &act, self.now)).unwrap() {
-            ActOutcome::Applied { seq } => Ok(seq),
-            ActOutcome::Refused { reason, .. } => Err(reason),
+            UserActionOutcome::Applied { seq } => Ok(seq),
+            UserActionOutcome::Refused { reason, .. } => Err(reason),
         }
     }
 
-    fn decide(&mut self, verb: Verb, change: impl FnOnce(&mut Decide)) -> Result<u64, String> {
+    fn decide(&mut self, verb: Verb, change: impl FnOnce(&mut GateDecision<Payload>)) -> Result<u64, String> {
         let gate = self.state.gates.values().next_back().unwrap();
-        let mut it = Decide {
+        let mut it = GateDecision {
             gate_id: gate.id,
             revision: gate.revision,
             digest: Some(gate.content_digest.clone()),
             verb,
             actor: "bob".to_owned(),
             groups: Vec::new(),
-            act: String::new(),
+            user_action: String::new(),
             acted_at: self.now,
             comment: None,
             correction: None,
         };
         change(&mut it);
-        self.act(|state, act, now| decide(state, &Decide { act: act.to_owned(), ..it }, now))
+        self.act(|state, act, now| decide(state, &GateDecision { user_action: act.to_owned(), ..it }, now))
     }
 
     fn signal(&mut self, name: &str) -> Result<u64, String> {
         let name = name.to_owned();
         self.act(|state, act, now| {
             let args = Payload::inline("[]");
-            signal(state, &SignalIn { name, args, actor: "bob".to_owned(), act: act.to_owned() }, now)
+            signal(state, &SignalIn { name, args, actor: "bob".to_owned(), user_action: act.to_owned() }, now)
         })
     }
 
     fn retry(&mut self, repeats: &[u64]) -> Result<u64, String> {
         let repeats = repeats.to_vec();
-        self.act(|state, act, now| retry(state, &Retry { actor: "bob".to_owned(), act: act.to_owned(), repeats }, now))
+        self.act(|state, act, now| {
+            retry(state, &Retry { actor: "bob".to_owned(), user_action: act.to_owned(), repeat_effects: repeats }, now)
+        })
     }
 
     fn cancel(&mut self) -> Result<u64, String> {
@@ -205,30 +211,35 @@ impl Sim {
 }
 
 fn release(cause: ReleaseCause) -> PodEntry {
-    PodEntry::Released { epoch: None, cause }
+    PodEntry::Released(entries::PodReleased { epoch: None, cause })
 }
 
 fn completed(target: u64, attempt: u32) -> PodEntry {
-    PodEntry::ActivityCompleted { target, attempt, result: Payload::inline("2"), outputs: Vec::new() }
+    PodEntry::ActivityCompleted(entries::ActivityCompleted {
+        target,
+        attempt,
+        result: Payload::inline("2"),
+        outputs: Vec::new(),
+    })
 }
 
 fn attempt_failed(target: u64, attempt: u32) -> PodEntry {
-    PodEntry::ActivityAttemptFailed {
+    PodEntry::ActivityAttemptFailed(entries::ActivityAttemptFailed {
         target,
         attempt,
         error: ErrorClass { class: "IOError".to_owned() },
         detail: Payload::inline("\"secret\""),
         retry_after_ms: 1000,
-    }
+    })
 }
 
 fn failed(target: u64, attempt: u32) -> PodEntry {
     let error = FinalError { class: "IOError".to_owned(), non_retryable: true };
-    PodEntry::ActivityFailed { target, attempt, error, detail: Payload::inline("\"secret\"") }
+    PodEntry::ActivityFailed(entries::ActivityFailed { target, attempt, error, detail: Payload::inline("\"secret\"") })
 }
 
 fn retried(target: u64, attempt: u32, cause: RetryCause) -> PodEntry {
-    PodEntry::ActivityRetried { target, attempt, cause }
+    PodEntry::ActivityRetried(entries::ActivityRetried { target, attempt, cause })
 }
 
 #[test]
@@ -341,7 +352,7 @@ fn an_old_epoch_writes_nothing_but_evidence() {
     assert_eq!(sim.append_as(old, 1, vec![sim.schedule("look")]), Err(ErrorCode::Fenced));
     assert_eq!(sim.state.length, length);
     assert_eq!(sim.append_as(old, 1, vec![completed(0, 1)]), Err(ErrorCode::Fenced));
-    assert!(matches!(sim.last(), EntryBody::LateCompletion { epoch: 1, .. }));
+    assert!(matches!(sim.last(), EntryBody::LateCompletion(entries::LateCompletion { epoch: 1, .. })));
     let length = sim.state.length;
     assert_eq!(sim.append_as(old, 1, vec![completed(0, 1)]), Err(ErrorCode::Fenced));
     assert_eq!(sim.state.length, length, "once");
@@ -365,7 +376,8 @@ fn commands_have_seen_only_deliveries_and_never_fewer() {
     sim.ok(vec![sim.schedule("look")]);
     sim.ok(vec![completed(0, 1)]);
     let seen = sim.state.last_delivery();
-    let steps = |command, seen_upto| PodEntry::StepsChanged { command, seen_upto, steps: Vec::new() };
+    let steps =
+        |command, seen_upto| PodEntry::StepsChanged(entries::StepsChanged { command, seen_upto, steps: Vec::new() });
     assert_eq!(sim.append(vec![steps(1, seen - 1)]), Err(ErrorCode::Invalid));
     sim.ok(vec![steps(1, 0)]);
     sim.ok(vec![steps(2, seen)]);
@@ -379,10 +391,10 @@ fn targets_must_be_there() {
     let mut sim = Sim::running();
     let (command, seen_upto) = (0, 0);
     for entry in [
-        PodEntry::TimerCancelled { command, seen_upto, target: 0 },
-        PodEntry::ActivityCancelRequested { command, seen_upto, target: 0 },
-        PodEntry::GateClosed { command, seen_upto, target: 0, cause: GateCloseCause::Satisfied },
-        PodEntry::GateRevised { command, seen_upto, target: 0, content: Payload::inline("1") },
+        PodEntry::TimerCancelled(entries::TimerCancelled { command, seen_upto, target: 0 }),
+        PodEntry::ActivityCancelRequested(entries::ActivityCancelRequested { command, seen_upto, target: 0 }),
+        PodEntry::GateClosed(entries::GateClosed { command, seen_upto, target: 0, cause: GateCloseCause::Satisfied }),
+        PodEntry::GateRevised(entries::GateRevised { command, seen_upto, target: 0, content: Payload::inline("1") }),
         completed(0, 1),
         retried(0, 2, RetryCause::Failure),
     ] {
@@ -394,9 +406,21 @@ fn targets_must_be_there() {
 fn sizes_and_blobs_are_checked() {
     let mut sim = Sim::running();
     let with = |sim: &Sim, args| match sim.schedule("look") {
-        PodEntry::ActivityScheduled { command, seen_upto, activity, step, timeout_ms, .. } => {
-            PodEntry::ActivityScheduled { command, seen_upto, activity, step, args, timeout_ms }
-        }
+        PodEntry::ActivityScheduled(entries::ActivityScheduled {
+            command,
+            seen_upto,
+            activity,
+            step,
+            timeout_ms,
+            ..
+        }) => PodEntry::ActivityScheduled(entries::ActivityScheduled {
+            command,
+            seen_upto,
+            activity,
+            step,
+            args,
+            timeout_ms,
+        }),
         other => other,
     };
     let long = Payload::inline(format!("\"{}\"", "x".repeat(1000)));
@@ -412,11 +436,13 @@ fn sizes_and_blobs_are_checked() {
         size: 5,
         media_type: "x/y".to_owned(),
     };
-    let done = |content: &[u8]| PodEntry::ActivityCompleted {
-        target: 0,
-        attempt: 1,
-        result: Payload::inline("1"),
-        outputs: vec![output(content)],
+    let done = |content: &[u8]| {
+        PodEntry::ActivityCompleted(entries::ActivityCompleted {
+            target: 0,
+            attempt: 1,
+            result: Payload::inline("1"),
+            outputs: vec![output(content)],
+        })
     };
     assert_eq!(sim.append(vec![done(b"gone")]), Err(ErrorCode::BlobMissing));
     sim.ok(vec![done(b"there")]);
@@ -576,7 +602,11 @@ fn repeatable_effects_go_on_after_a_crash_and_cancelled_ones_are_no_question() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.schedule("save")]);
     sim.ok(vec![sim.schedule("mail")]);
-    sim.ok(vec![PodEntry::ActivityCancelRequested { command: 2, seen_upto: 0, target: 1 }]);
+    sim.ok(vec![PodEntry::ActivityCancelRequested(entries::ActivityCancelRequested {
+        command: 2,
+        seen_upto: 0,
+        target: 1,
+    })]);
     sim.job_gone();
     assert_eq!(sim.blocked(), None);
     sim.attach_next();
@@ -588,14 +618,18 @@ fn repeatable_effects_go_on_after_a_crash_and_cancelled_ones_are_no_question() {
 fn an_activity_starts_only_if_the_newest_gate_of_its_step_was_approved() {
     let mut sim = Sim::running();
     assert_eq!(sim.append(vec![sim.schedule("look"), sim.timer(1, 1)]), Ok(()));
-    let PodEntry::ActivityScheduled { args, .. } = sim.schedule("post") else { unreachable!() };
-    let post = |sim: &Sim, offset: u64| PodEntry::ActivityScheduled {
-        command: sim.state.next_command + offset,
-        seen_upto: sim.state.last_delivery(),
-        activity: "post".to_owned(),
-        step: None,
-        args: args.clone(),
-        timeout_ms: None,
+    let PodEntry::ActivityScheduled(entries::ActivityScheduled { args, .. }) = sim.schedule("post") else {
+        unreachable!()
+    };
+    let post = |sim: &Sim, offset: u64| {
+        PodEntry::ActivityScheduled(entries::ActivityScheduled {
+            command: sim.state.next_command + offset,
+            seen_upto: sim.state.last_delivery(),
+            activity: "post".to_owned(),
+            step: None,
+            args: args.clone(),
+            timeout_ms: None,
+        })
     };
     let mut ungated = Sim { state: sim.state.clone(), entries: sim.entries.clone(), ..Sim::new() };
     ungated.now = sim.now;
@@ -611,7 +645,7 @@ fn an_activity_starts_only_if_the_newest_gate_of_its_step_was_approved() {
     let mut undecided = Sim { state: sim.state.clone(), entries: sim.entries.clone(), ..Sim::new() };
     undecided.now = sim.now;
     assert_eq!(undecided.append(vec![post(&undecided, 0)]), Err(ErrorCode::RequirementNotMet));
-    rejected.decide(Verb::Reject, |it| it.act = "r".to_owned()).unwrap();
+    rejected.decide(Verb::Reject, |it| it.user_action = "r".to_owned()).unwrap();
     assert_eq!(rejected.append(vec![post(&rejected, 0)]), Err(ErrorCode::RequirementNotMet));
     sim.acts = 50;
     sim.decide(Verb::Approve, |_| {}).unwrap();
@@ -625,7 +659,12 @@ fn a_gate_is_decided_once_and_only_as_it_is_shown() {
     sim.ok(vec![sim.gate(None)]);
     let gate = sim.state.gates[&0].clone();
     assert_eq!(sim.decide(Verb::Approve, |it| it.gate_id = Uuid::nil()), Err(reason::UNKNOWN_GATE.to_owned()));
-    sim.ok(vec![PodEntry::GateRevised { command: 1, seen_upto: 0, target: 0, content: Payload::inline("[1]") }]);
+    sim.ok(vec![PodEntry::GateRevised(entries::GateRevised {
+        command: 1,
+        seen_upto: 0,
+        target: 0,
+        content: Payload::inline("[1]"),
+    })]);
     assert_eq!(sim.state.gates[&0].revision, 2);
     assert_ne!(sim.state.gates[&0].content_digest, gate.content_digest);
     assert_eq!(sim.decide(Verb::Approve, |it| it.revision = 1), Err(reason::SUPERSEDED.to_owned()));
@@ -635,7 +674,12 @@ fn a_gate_is_decided_once_and_only_as_it_is_shown() {
     sim.decide(Verb::Reject, |_| {}).unwrap();
     assert_eq!(sim.decide(Verb::Approve, |_| {}), Err(reason::ALREADY_DECIDED.to_owned()));
     let seen_upto = sim.state.last_delivery();
-    sim.ok(vec![PodEntry::GateClosed { command: 2, seen_upto, target: 0, cause: GateCloseCause::Decided }]);
+    sim.ok(vec![PodEntry::GateClosed(entries::GateClosed {
+        command: 2,
+        seen_upto,
+        target: 0,
+        cause: GateCloseCause::Decided,
+    })]);
     assert_eq!(sim.state.gates[&0].state, GateState::Decided);
     assert_eq!(sim.state.gates[&0].decision.as_ref().unwrap().verb, Verb::Reject);
 }
@@ -664,7 +708,7 @@ fn closed_and_expired_gates_take_no_decision() {
     for (cause, why) in [(GateCloseCause::Satisfied, reason::CLOSED), (GateCloseCause::Expired, reason::EXPIRED)] {
         let mut sim = Sim::running();
         sim.ok(vec![sim.gate(None)]);
-        sim.ok(vec![PodEntry::GateClosed { command: 1, seen_upto: 0, target: 0, cause }]);
+        sim.ok(vec![PodEntry::GateClosed(entries::GateClosed { command: 1, seen_upto: 0, target: 0, cause })]);
         assert_eq!(sim.decide(Verb::Approve, |_| {}), Err(why.to_owned()));
     }
 }
@@ -691,7 +735,7 @@ fn the_deadline_of_a_gate_is_what_workflow_code_was_told() {
 fn timers_fire_in_order_once_and_not_when_cancelled() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.timer(9, 0), sim.timer(3, 1), sim.timer(3, 2), sim.timer(60, 3)]);
-    sim.ok(vec![PodEntry::TimerCancelled { command: 4, seen_upto: 0, target: 2 }]);
+    sim.ok(vec![PodEntry::TimerCancelled(entries::TimerCancelled { command: 4, seen_upto: 0, target: 2 })]);
     assert_eq!(sim.take(fire_timers(&sim.state, sim.now)), Ok(0));
     sim.pass(10);
     assert_eq!(sim.take(fire_timers(&sim.state, sim.now)), Ok(2));
@@ -700,7 +744,7 @@ fn timers_fire_in_order_once_and_not_when_cancelled() {
         .entries
         .iter()
         .filter_map(|entry| match entry.body {
-            EntryBody::TimerFired { target } => Some(target),
+            EntryBody::TimerFired(entries::TimerFired { target }) => Some(target),
             _ => None,
         })
         .collect();
@@ -734,7 +778,7 @@ fn cancelling_ends_at_once_or_after_the_grace() {
     sim.take(cancel_overdue(&sim.state, grace, sim.now)).unwrap();
     assert_eq!(sim.state.phase(), Phase::Cancelled);
     assert_eq!(sim.append(vec![completed(0, 1)]), Err(ErrorCode::Sealed));
-    assert!(matches!(sim.last(), EntryBody::LateCompletion { .. }), "evidence is kept");
+    assert!(matches!(sim.last(), EntryBody::LateCompletion(entries::LateCompletion { .. })), "evidence is kept");
     assert_eq!(sim.state.phase(), Phase::Cancelled);
 }
 
@@ -742,7 +786,8 @@ fn cancelling_ends_at_once_or_after_the_grace() {
 fn a_blocked_run_can_be_cancelled_and_hears_nothing_else() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.gate(None)]);
-    let blocked = PodEntry::Blocked { code: BlockCode::CodeError, site: None, activity: None, detail: None };
+    let blocked =
+        PodEntry::Blocked(entries::Blocked { code: BlockCode::CodeError, site: None, activity: None, detail: None });
     sim.ok(vec![blocked.clone(), release(ReleaseCause::Blocked)]);
     sim.ok(vec![blocked, release(ReleaseCause::Blocked)]);
     assert_eq!(sim.state.phase(), Phase::Blocked);
@@ -761,7 +806,8 @@ fn a_blocked_run_can_be_cancelled_and_hears_nothing_else() {
 #[test]
 fn a_retry_before_the_pod_has_left_wants_the_next_segment_when_it_does() {
     let mut sim = Sim::running();
-    let blocked = PodEntry::Blocked { code: BlockCode::CodeError, site: None, activity: None, detail: None };
+    let blocked =
+        PodEntry::Blocked(entries::Blocked { code: BlockCode::CodeError, site: None, activity: None, detail: None });
     sim.ok(vec![blocked]);
     assert_eq!(sim.append(vec![sim.schedule("look")]), Err(ErrorCode::Invalid));
     sim.retry(&[]).unwrap();
@@ -819,9 +865,9 @@ fn reads_are_recorded_once_per_view_also_after_the_end() {
 fn a_touched_journal_is_not_replayed() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.timer(1, 0)]);
-    let key = RunKey::from_bytes([7; 32]);
+    let key = RunSecret::from_bytes([7; 32]);
     let mut changed = sim.entries.clone();
-    let EntryBody::JobRecorded { job_uid, .. } = &mut changed[2].body else { unreachable!() };
+    let EntryBody::JobRecorded(entries::JobRecorded { job_uid, .. }) = &mut changed[2].body else { unreachable!() };
     *job_uid = "other".to_owned();
     assert_eq!(RunState::replay(key, &changed), Err(Corrupt::Broken { seq: 2 }));
     let mut gap = sim.entries.clone();
@@ -845,7 +891,7 @@ fn payload_is_in_no_debug_print() {
     sim.ok(vec![attempt_failed(0, 1)]);
     sim.ok(vec![sim.finish()]);
     assert_eq!(sim.append(vec![attempt_failed(0, 7)]), Err(ErrorCode::Sealed));
-    assert!(matches!(sim.last(), EntryBody::LateCompletion { .. }));
+    assert!(matches!(sim.last(), EntryBody::LateCompletion(entries::LateCompletion { .. })));
     assert!(!format!("{:?}", sim.entries).contains("secret"));
     assert!(!format!("{:?}", sim.state).contains("[7, 7"));
 }

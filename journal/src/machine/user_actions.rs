@@ -1,14 +1,14 @@
-//! People act. Every act has a UID and is applied or refused once; asked again, it has the outcome it had.
+//! User actions. Each has a UID and is applied or refused once; asked again, it has the outcome it had.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::parts::{ActOutcome, Gate, GateState};
+use super::parts::{Gate, GateState, UserActionOutcome};
 use super::state::RunState;
-use super::{Draft, Outcome};
-use crate::protocol::{EntryBody, GateCloseCause, Payload, Verb};
+use super::{Outcome, Transition};
+use crate::protocol::{EntryBody, GateCloseCause, Payload, Verb, entries};
 
-/// Reasons for which the journal itself refuses an act.
+/// Reasons for which the journal itself refuses a user action.
 pub mod reason {
     /// The run has ended.
     pub const RUN_ENDED: &str = "RunEnded";
@@ -34,13 +34,13 @@ pub mod reason {
     pub const NOTHING_TO_REPEAT: &str = "NothingToRepeat";
     /// A signal whose name belongs to the gates.
     pub const RESERVED: &str = "Reserved";
-    /// The act names a draft that is not there.
+    /// It names a draft that is not there.
     pub const DRAFT_MISSING: &str = "DraftMissing";
 }
 
-/// A decision of a gate that the gate's policy allows.
+/// A decision of a gate that the gate's policy allows. `D` is what a person sent with it: a draft, or the payload it became.
 #[derive(Debug, Clone)]
-pub struct Decide {
+pub struct GateDecision<D> {
     /// Which gate.
     pub gate_id: Uuid,
     /// Which revision was seen.
@@ -53,14 +53,14 @@ pub struct Decide {
     pub actor: String,
     /// Their groups.
     pub groups: Vec<String>,
-    /// UID of the act.
-    pub act: String,
+    /// UID of the `UserAction`.
+    pub user_action: String,
     /// When the API server took it.
     pub acted_at: Timestamp,
     /// Why.
-    pub comment: Option<Payload>,
+    pub comment: Option<D>,
     /// The values instead, or what is handed in.
-    pub correction: Option<Payload>,
+    pub correction: Option<D>,
 }
 
 /// A signal to workflow code.
@@ -72,48 +72,48 @@ pub struct SignalIn {
     pub args: Payload,
     /// Who sent it.
     pub actor: String,
-    /// UID of the act.
-    pub act: String,
+    /// UID of the `UserAction`.
+    pub user_action: String,
 }
 
-/// A wish that a blocked run goes on.
+/// A wish to resume a blocked run.
 #[derive(Debug, Clone)]
 pub struct Retry {
     /// By whom.
     pub actor: String,
-    /// UID of the act.
-    pub act: String,
+    /// UID of the `UserAction`.
+    pub user_action: String,
     /// The unknown effects that may be repeated, by their commands.
-    pub repeats: Vec<u64>,
+    pub repeat_effects: Vec<u64>,
 }
 
-/// Runs `judge` unless the act has an outcome already, and writes the refusal if it gives a reason.
+/// Runs `decide` unless the user action has an outcome already, and writes the refusal if it gives a reason.
 fn once(
     state: &RunState,
     now: Timestamp,
-    (act, actor, verb): (&str, &str, &str),
-    judge: impl FnOnce(&mut Draft) -> Result<u64, &'static str>,
-) -> Outcome<ActOutcome> {
-    let mut draft = Draft::of(state, now);
-    let outcome = match state.acts.get(act) {
+    (user_action, actor, verb): (&str, &str, &str),
+    decide: impl FnOnce(&mut Transition) -> Result<u64, &'static str>,
+) -> Outcome<UserActionOutcome> {
+    let mut transition = Transition::of(state, now);
+    let outcome = match state.user_actions.get(user_action) {
         Some(outcome) => outcome.clone(),
-        None => match judge(&mut draft) {
-            Ok(seq) => ActOutcome::Applied { seq },
-            Err(reason) => draft.refuse(act, actor, verb, reason),
+        None => match decide(&mut transition) {
+            Ok(seq) => UserActionOutcome::Applied { seq },
+            Err(reason) => transition.refuse(user_action, actor, verb, reason),
         },
     };
-    draft.done(Ok(outcome))
+    transition.done(Ok(outcome))
 }
 
-impl Draft {
-    fn refuse(&mut self, act: &str, actor: &str, verb: &str, reason: &str) -> ActOutcome {
-        let seq = self.write(EntryBody::ActRefused {
-            act: act.to_owned(),
+impl Transition {
+    fn refuse(&mut self, user_action: &str, actor: &str, verb: &str, reason: &str) -> UserActionOutcome {
+        let seq = self.write(EntryBody::UserActionRefused(entries::UserActionRefused {
+            user_action: user_action.to_owned(),
             actor: actor.to_owned(),
             verb: verb.to_owned(),
             reason: reason.to_owned(),
-        });
-        ActOutcome::Refused { reason: reason.to_owned(), seq }
+        }));
+        UserActionOutcome::Refused { reason: reason.to_owned(), seq }
     }
 
     /// Refuses what comes too late for the run.
@@ -129,29 +129,29 @@ impl Draft {
 }
 
 /// Decides a gate. The first end of a gate is its only one, and it must be of the revision shown.
-pub fn decide(state: &RunState, it: &Decide, now: Timestamp) -> Outcome<ActOutcome> {
-    once(state, now, (&it.act, &it.actor, it.verb.as_str()), |draft| {
-        draft.alive()?;
-        let gate = draft.state.gate(it.gate_id).ok_or(reason::UNKNOWN_GATE)?;
-        judge_gate(gate, it, draft.state.fired_upto)?;
-        let seq = draft.write(EntryBody::GateDecided {
+pub fn decide(state: &RunState, it: &GateDecision<Payload>, now: Timestamp) -> Outcome<UserActionOutcome> {
+    once(state, now, (&it.user_action, &it.actor, it.verb.as_str()), |transition| {
+        transition.alive()?;
+        let gate = transition.state.gate(it.gate_id).ok_or(reason::UNKNOWN_GATE)?;
+        check_gate(gate, it, transition.state.fired_upto)?;
+        let seq = transition.write(EntryBody::GateDecided(entries::GateDecided {
             target: gate.command,
             gate_id: it.gate_id,
             revision: it.revision,
             verb: it.verb,
             actor: it.actor.clone(),
             groups: it.groups.clone(),
-            act: it.act.clone(),
+            user_action: it.user_action.clone(),
             acted_at: crate::protocol::time::micros(it.acted_at),
             comment: it.comment.clone(),
             correction: it.correction.clone(),
-        });
-        draft.wake();
+        }));
+        transition.wake();
         Ok(seq)
     })
 }
 
-fn judge_gate(gate: &Gate, it: &Decide, fired_upto: Option<Timestamp>) -> Result<(), &'static str> {
+fn check_gate(gate: &Gate, it: &GateDecision<Payload>, fired_upto: Option<Timestamp>) -> Result<(), &'static str> {
     match gate.state {
         GateState::Open => {}
         GateState::Decided => return Err(reason::ALREADY_DECIDED),
@@ -174,84 +174,99 @@ fn judge_gate(gate: &Gate, it: &Decide, fired_upto: Option<Timestamp>) -> Result
 }
 
 /// Sends a signal.
-pub fn signal(state: &RunState, it: &SignalIn, now: Timestamp) -> Outcome<ActOutcome> {
-    once(state, now, (&it.act, &it.actor, "signal"), |draft| {
-        draft.alive()?;
+pub fn signal(state: &RunState, it: &SignalIn, now: Timestamp) -> Outcome<UserActionOutcome> {
+    once(state, now, (&it.user_action, &it.actor, "signal"), |transition| {
+        transition.alive()?;
         if it.name == "user_action" {
             return Err(reason::RESERVED);
         }
-        let seq = draft.write(EntryBody::SignalReceived {
+        let seq = transition.write(EntryBody::SignalReceived(entries::SignalReceived {
             name: it.name.clone(),
             args: it.args.clone(),
             actor: Some(it.actor.clone()),
-            act: Some(it.act.clone()),
-        });
-        draft.wake();
+            user_action: Some(it.user_action.clone()),
+        }));
+        transition.wake();
         Ok(seq)
     })
 }
 
 /// Asks for the run's end: at once if nobody holds it, else the holder has its grace.
-pub fn cancel(state: &RunState, act: &str, actor: &str, now: Timestamp) -> Outcome<ActOutcome> {
-    once(state, now, (act, actor, "cancel"), |draft| {
-        draft.alive()?;
-        let seq = draft.write(EntryBody::CancelRequested { actor: actor.to_owned(), act: act.to_owned() });
-        if draft.state.holder().is_none() {
-            draft.settle(false);
+pub fn cancel(state: &RunState, user_action: &str, actor: &str, now: Timestamp) -> Outcome<UserActionOutcome> {
+    once(state, now, (user_action, actor, "cancel"), |transition| {
+        transition.alive()?;
+        let seq = transition.write(EntryBody::CancelRequested(entries::CancelRequested {
+            actor: actor.to_owned(),
+            user_action: user_action.to_owned(),
+        }));
+        if transition.state.holder().is_none() {
+            transition.decide_next_segment(false);
         }
         Ok(seq)
     })
 }
 
-/// Lets a blocked run go on. Every unknown effect must be among `repeats`, and nothing else.
-pub fn retry(state: &RunState, it: &Retry, now: Timestamp) -> Outcome<ActOutcome> {
-    once(state, now, (&it.act, &it.actor, "retry"), |draft| {
-        draft.alive()?;
-        if draft.state.blocked.is_none() {
+/// Resumes a blocked run. Every unknown effect must be among `repeat_effects`, and nothing else.
+pub fn retry(state: &RunState, it: &Retry, now: Timestamp) -> Outcome<UserActionOutcome> {
+    once(state, now, (&it.user_action, &it.actor, "retry"), |transition| {
+        transition.alive()?;
+        if transition.state.blocked.is_none() {
             return Err(reason::NOT_BLOCKED);
         }
-        let unknown = |target: &u64| draft.state.activities.get(target).is_some_and(super::Activity::unknown_effect);
-        if !it.repeats.iter().all(unknown) {
+        let unknown =
+            |target: &u64| transition.state.activities.get(target).is_some_and(super::Activity::unknown_effect);
+        if !it.repeat_effects.iter().all(unknown) {
             return Err(reason::NOTHING_TO_REPEAT);
         }
-        if draft.state.activities.keys().any(|target| unknown(target) && !it.repeats.contains(target)) {
+        if transition.state.activities.keys().any(|target| unknown(target) && !it.repeat_effects.contains(target)) {
             return Err(reason::EFFECT_UNKNOWN);
         }
-        let seq = draft.write(EntryBody::RetryRequested {
+        let seq = transition.write(EntryBody::RetryRequested(entries::RetryRequested {
             actor: it.actor.clone(),
-            act: it.act.clone(),
-            repeats: it.repeats.clone(),
-        });
-        if draft.state.holder().is_none() {
-            draft.settle(false);
+            user_action: it.user_action.clone(),
+            repeat_effects: it.repeat_effects.clone(),
+        }));
+        if transition.state.holder().is_none() {
+            transition.decide_next_segment(false);
         }
         Ok(seq)
     })
 }
 
-/// Records that an act had no effect, for a reason the operator found.
+/// Records that a user action had no effect, for a reason the operator found.
 pub fn refuse(
     state: &RunState,
-    (act, actor, verb): (&str, &str, &str),
+    (user_action, actor, verb): (&str, &str, &str),
     reason: &'static str,
     now: Timestamp,
-) -> Outcome<ActOutcome> {
-    once(state, now, (act, actor, verb), |_| Err(reason))
+) -> Outcome<UserActionOutcome> {
+    once(state, now, (user_action, actor, verb), |_| Err(reason))
 }
 
 /// Opens the run's payload to a person until then. Runs that have ended are read too.
-pub fn view(state: &RunState, act: &str, actor: &str, until: Timestamp, now: Timestamp) -> Outcome<ActOutcome> {
-    once(state, now, (act, actor, "view"), |draft| {
+pub fn view(
+    state: &RunState,
+    user_action: &str,
+    actor: &str,
+    until: Timestamp,
+    now: Timestamp,
+) -> Outcome<UserActionOutcome> {
+    once(state, now, (user_action, actor, "view"), |transition| {
         let until = crate::protocol::time::micros(until);
-        Ok(draft.write(EntryBody::ViewOpened { actor: actor.to_owned(), act: act.to_owned(), until }))
+        Ok(transition.write(EntryBody::ViewOpened(entries::ViewOpened {
+            actor: actor.to_owned(),
+            user_action: user_action.to_owned(),
+            until,
+        })))
     })
 }
 
 /// Records that a person has read `what`, once per view.
 pub fn read(state: &RunState, actor: &str, what: &str, now: Timestamp) -> Outcome<()> {
-    let mut draft = Draft::of(state, now);
+    let mut transition = Transition::of(state, now);
     if !state.reads.contains(&(actor.to_owned(), what.to_owned())) {
-        draft.write(EntryBody::PayloadRead { actor: actor.to_owned(), what: what.to_owned() });
+        transition
+            .write(EntryBody::PayloadRead(entries::PayloadRead { actor: actor.to_owned(), what: what.to_owned() }));
     }
-    draft.done(Ok(()))
+    transition.done(Ok(()))
 }

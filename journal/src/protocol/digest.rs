@@ -132,9 +132,9 @@ as_text!(Sha256Digest);
 
 /// The random secret of a run that makes its published digests unguessable.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct RunKey([u8; 32]);
+pub struct RunSecret([u8; 32]);
 
-impl RunKey {
+impl RunSecret {
     /// A fresh random key.
     pub fn random() -> Self {
         Self(rand::random())
@@ -156,9 +156,9 @@ impl RunKey {
     }
 }
 
-impl fmt::Debug for RunKey {
+impl fmt::Debug for RunSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RunKey(…)")
+        f.write_str("RunSecret(…)")
     }
 }
 
@@ -179,12 +179,12 @@ pub(crate) fn hmac_hex(key: &[u8; 32], bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChainHash, RunKey, Sha256Digest};
+    use super::{ChainHash, RunSecret, Sha256Digest};
 
     #[test]
     fn hmac_matches_a_value_computed_elsewhere() {
         // python3: hmac.new(bytes(range(32)), b"abc", "sha256").hexdigest()
-        let key = RunKey::from_bytes(std::array::from_fn(|n| u8::try_from(n).unwrap()));
+        let key = RunSecret::from_bytes(std::array::from_fn(|n| u8::try_from(n).unwrap()));
         assert_eq!(key.keyed(b"abc"), "hmac-sha256:f0133729c4163dede81e21cd47839256da58171238c8a0d874397c73b14e1e47");
     }
 

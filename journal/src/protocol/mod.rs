@@ -2,17 +2,20 @@
 
 mod canonical;
 mod digest;
+pub mod entries;
 mod entry;
 mod kinds;
 mod parts;
 mod payload;
+pub mod reference;
 mod request;
 mod session;
 pub mod time;
 
 pub use canonical::{NotPlain, canonical, check_plain};
-pub use digest::{BadDigest, ChainHash, RunKey, Sha256Digest};
-pub use entry::{Entry, EntryBody};
+pub use digest::{BadDigest, ChainHash, RunSecret, Sha256Digest};
+pub use entries::{EntryBody, PodEntry};
+pub use entry::Entry;
 pub(crate) use entry::{said_digest, unsealed_text, value_of};
 pub use kinds::{
     BlockCode, Effect, GateCloseCause, GateKind, Phase, ReleaseCause, RetryCause, SegmentCause, StepStatus, Verb,
@@ -23,8 +26,8 @@ pub use parts::{
 };
 pub use payload::{INLINE_MAX, Payload};
 pub use request::{
-    AppendRequest, AttachReply, AttachRequest, EntriesReply, ErrorCode, LogLine, LogRequest, LogStream, PodEntry,
-    PodSettings, PollRequest, RunnerVersions, WireError,
+    AppendRequest, AttachReply, AttachRequest, EntriesReply, ErrorCode, LogLine, LogRequest, LogStream, PodSettings,
+    PollRequest, RunnerVersions, WireError,
 };
 pub use session::{Session, SessionKey};
 

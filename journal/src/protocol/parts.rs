@@ -1,5 +1,6 @@
 //! The records that entries are made of.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -7,7 +8,7 @@ use super::digest::Sha256Digest;
 use super::kinds::{Effect, StepStatus, WaitKind};
 
 /// The Workflow a run belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkflowRef {
     /// Its name.
@@ -17,7 +18,7 @@ pub struct WorkflowRef {
 }
 
 /// What made the run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trigger {
     /// `Manual`, `Schedule`, `Backfill` or `Child`.
@@ -28,7 +29,7 @@ pub struct Trigger {
 
 /// What the run was fixed to at its creation. The journal reads the declarations of the activities
 /// (`activities{<name>: {effect?, requires?}}`), runners read `layerDigest`; the rest is the operator's.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Pin(pub Map<String, Value>);
 
@@ -64,7 +65,7 @@ pub struct ActivityPolicy {
 }
 
 /// The versions of an attached runner; `protocol` is the one agreed on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Versions {
     /// Version of the runner.
@@ -78,7 +79,7 @@ pub struct Versions {
 }
 
 /// A class of error; its text is payload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ErrorClass {
     /// The name of the class.
@@ -87,7 +88,7 @@ pub struct ErrorClass {
 }
 
 /// The class of an activity's last error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FinalError {
     /// The name of the class.
@@ -99,12 +100,13 @@ pub struct FinalError {
 }
 
 /// A file an activity wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Output {
     /// Its name within the run.
     pub name: String,
     /// Its content, a blob of the run.
+    #[schemars(with = "String")]
     pub digest: Sha256Digest,
     /// Bytes.
     pub size: u64,
@@ -113,7 +115,7 @@ pub struct Output {
 }
 
 /// A step and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// The step's id from the bundle's manifest.
@@ -123,7 +125,7 @@ pub struct Step {
 }
 
 /// One thing a parked run waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitingFor {
     /// What kind of thing.
@@ -140,7 +142,7 @@ pub struct WaitingFor {
 }
 
 /// A place in the bundle's code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Site {
     /// Path within the bundle.

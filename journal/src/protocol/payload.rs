@@ -2,15 +2,16 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::digest::{RunKey, Sha256Digest};
+use super::digest::{RunSecret, Sha256Digest};
 
 /// The largest payload that stands in an entry, in bytes.
 pub const INLINE_MAX: usize = 65_536;
 
 /// A JSON text, either in the entry itself or in a blob uploaded before it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Payload {
     /// The text itself, up to [`INLINE_MAX`] bytes.
@@ -21,6 +22,7 @@ pub enum Payload {
     /// The text lies in a blob of the run.
     Blob {
         /// Digest of the text.
+        #[schemars(with = "String")]
         blob: Sha256Digest,
         /// Its length in bytes.
         size: u64,
@@ -42,7 +44,7 @@ impl Payload {
     }
 
     /// The digest by which this payload may be named outside the journal.
-    pub fn keyed_digest(&self, key: &RunKey) -> String {
+    pub fn keyed_digest(&self, key: &RunSecret) -> String {
         key.keyed(&self.digest_bytes())
     }
 

@@ -3,11 +3,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::digest::Sha256Digest;
+use super::entries::PodEntry;
 use super::entry::Entry;
-use super::kinds::{BlockCode, GateCloseCause, GateKind, ReleaseCause, RetryCause};
-use super::parts::{ErrorClass, FinalError, Output, Pin, Site, Step, WaitingFor};
-use super::payload::Payload;
+use super::parts::Pin;
 
 /// The versions a runner has and understands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,139 +149,6 @@ pub struct LogRequest {
     pub epoch: u64,
     /// The lines; those already there are ignored.
     pub lines: Vec<LogLine>,
-}
-
-/// What a pod may write: the entries of its rows in the protocol's table, without what the operator stamps.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields are those of the table in docs/protocol.md")]
-pub enum PodEntry {
-    /// See [`super::EntryBody::Released`]; `epoch`, if given, must be the request's.
-    Released {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        epoch: Option<u64>,
-        cause: ReleaseCause,
-    },
-    /// See [`super::EntryBody::ActivityScheduled`].
-    ActivityScheduled {
-        command: u64,
-        seen_upto: u64,
-        activity: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        step: Option<String>,
-        args: Payload,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        timeout_ms: Option<u64>,
-    },
-    /// See [`super::EntryBody::ActivityRetried`].
-    ActivityRetried { target: u64, attempt: u32, cause: RetryCause },
-    /// See [`super::EntryBody::ActivityAttemptFailed`].
-    ActivityAttemptFailed { target: u64, attempt: u32, error: ErrorClass, detail: Payload, retry_after_ms: u64 },
-    /// See [`super::EntryBody::ActivityCompleted`].
-    ActivityCompleted {
-        target: u64,
-        attempt: u32,
-        result: Payload,
-        #[serde(default)]
-        outputs: Vec<Output>,
-    },
-    /// See [`super::EntryBody::ActivityFailed`].
-    ActivityFailed { target: u64, attempt: u32, error: FinalError, detail: Payload },
-    /// See [`super::EntryBody::ActivityCancelRequested`].
-    ActivityCancelRequested { command: u64, seen_upto: u64, target: u64 },
-    /// See [`super::EntryBody::TimerStarted`].
-    TimerStarted { command: u64, seen_upto: u64, duration_ms: u64 },
-    /// See [`super::EntryBody::TimerCancelled`].
-    TimerCancelled { command: u64, seen_upto: u64, target: u64 },
-    /// See [`super::EntryBody::GateOpened`].
-    GateOpened {
-        command: u64,
-        seen_upto: u64,
-        step: String,
-        kind: GateKind,
-        component: String,
-        actions: Vec<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        due_ms: Option<u64>,
-        content: Payload,
-    },
-    /// See [`super::EntryBody::GateRevised`].
-    GateRevised { command: u64, seen_upto: u64, target: u64, content: Payload },
-    /// See [`super::EntryBody::GateClosed`].
-    GateClosed { command: u64, seen_upto: u64, target: u64, cause: GateCloseCause },
-    /// See [`super::EntryBody::StepsChanged`].
-    StepsChanged { command: u64, seen_upto: u64, steps: Vec<Step> },
-    /// See [`super::EntryBody::Parked`].
-    Parked { seen_upto: u64, waiting_for: Vec<WaitingFor> },
-    /// See [`super::EntryBody::Blocked`].
-    Blocked {
-        code: BlockCode,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        site: Option<Site>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        activity: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        detail: Option<Payload>,
-    },
-    /// See [`super::EntryBody::RunCompleted`].
-    RunCompleted { command: u64, seen_upto: u64, result: Payload },
-    /// See [`super::EntryBody::RunFailed`].
-    RunFailed { command: u64, seen_upto: u64, error: ErrorClass, detail: Payload },
-}
-
-impl PodEntry {
-    /// The number and `seen_upto` of the command, if it is one.
-    pub fn command(&self) -> Option<(u64, u64)> {
-        match self {
-            Self::ActivityScheduled { command, seen_upto, .. }
-            | Self::ActivityCancelRequested { command, seen_upto, .. }
-            | Self::TimerStarted { command, seen_upto, .. }
-            | Self::TimerCancelled { command, seen_upto, .. }
-            | Self::GateOpened { command, seen_upto, .. }
-            | Self::GateRevised { command, seen_upto, .. }
-            | Self::GateClosed { command, seen_upto, .. }
-            | Self::StepsChanged { command, seen_upto, .. }
-            | Self::RunCompleted { command, seen_upto, .. }
-            | Self::RunFailed { command, seen_upto, .. } => Some((*command, *seen_upto)),
-            _ => None,
-        }
-    }
-
-    /// The target and attempt it reports the end of, if it does.
-    pub fn completion(&self) -> Option<(u64, u32)> {
-        match self {
-            Self::ActivityCompleted { target, attempt, .. }
-            | Self::ActivityFailed { target, attempt, .. }
-            | Self::ActivityAttemptFailed { target, attempt, .. } => Some((*target, *attempt)),
-            _ => None,
-        }
-    }
-
-    /// The payloads it carries.
-    pub fn payloads(&self) -> impl Iterator<Item = &Payload> {
-        let payload = match self {
-            Self::ActivityScheduled { args: payload, .. }
-            | Self::ActivityAttemptFailed { detail: payload, .. }
-            | Self::ActivityCompleted { result: payload, .. }
-            | Self::ActivityFailed { detail: payload, .. }
-            | Self::GateOpened { content: payload, .. }
-            | Self::GateRevised { content: payload, .. }
-            | Self::RunCompleted { result: payload, .. }
-            | Self::RunFailed { detail: payload, .. } => Some(payload),
-            Self::Blocked { detail, .. } => detail.as_ref(),
-            _ => None,
-        };
-        payload.into_iter()
-    }
-
-    /// The blobs it names, outputs included.
-    pub fn blobs(&self) -> impl Iterator<Item = Sha256Digest> {
-        let outputs: &[Output] = match self {
-            Self::ActivityCompleted { outputs, .. } => outputs,
-            _ => &[],
-        };
-        self.payloads().filter_map(Payload::blob).chain(outputs.iter().map(|output| output.digest))
-    }
 }
 
 /// Why a request was refused.

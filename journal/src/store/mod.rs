@@ -1,4 +1,4 @@
-//! What is kept: journals, the ledger, logs, drafts, view keys, facts. One trait, one conformance suite, any database.
+//! What is kept: journals, claims, logs, drafts, view keys, facts. One trait, one conformance suite, any database.
 
 mod sqlite;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 pub use sqlite::SqliteStore;
 
-use crate::protocol::{ChainHash, Entry, LogLine, RunKey};
+use crate::protocol::{ChainHash, Entry, LogLine, RunSecret};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +24,20 @@ pub enum StoreError {
         /// The kind of file system.
         kind: &'static str,
     },
-    /// The store was written by a newer version.
-    #[error("the store has format {found}, this version knows {known}")]
-    TooNew {
+    /// The store was written by a release whose format this one does not read.
+    #[error("the store has format {found}, this release reads {known} only: move the data directory away, or go back")]
+    FormatTooOld {
         /// Its format.
         found: i64,
-        /// The newest known one.
+        /// The one this release reads.
+        known: i64,
+    },
+    /// The store was written by a newer release.
+    #[error("the store has format {found}, this release knows {known}: upgrade the operator")]
+    FormatTooNew {
+        /// Its format.
+        found: i64,
+        /// The one this release reads.
         known: i64,
     },
     /// The journal is not as long as the writer thought: somebody else wrote.
@@ -58,7 +66,7 @@ pub struct RunRow {
     /// The run.
     pub run_id: Uuid,
     /// The key of its published digests.
-    pub key: RunKey,
+    pub key: RunSecret,
     /// Hash of the request it was created for.
     pub request_hash: String,
     /// Number of entries.
@@ -69,9 +77,9 @@ pub struct RunRow {
     pub terminal: bool,
 }
 
-/// A name under which the ledger remembers a run, also after the run's resources are gone.
+/// A name under which the claims remember a run, also after the run's resources are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LedgerKey<'a> {
+pub enum ClaimKey<'a> {
     /// The run's name.
     Name(&'a str),
     /// A slot of a Workflow.
@@ -177,9 +185,9 @@ pub struct StoredLine {
 /// A durable store. Every write is durable when it returns; every write is one transaction.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The run the ledger remembers under this key.
-    async fn ledger(&self, namespace: &str, key: LedgerKey<'_>) -> Result<Option<Uuid>, StoreError>;
-    /// Creates a run with its ledger rows and first entries, unless the ledger knows its name or slot.
+    /// The run the claims remember under this key.
+    async fn claimed(&self, namespace: &str, key: ClaimKey<'_>) -> Result<Option<Uuid>, StoreError>;
+    /// Creates a run with its claims and first entries, unless there is a claim to its name or slot.
     async fn create(&self, run: RunInsert<'_>) -> Result<Inserted, StoreError>;
     /// Appends entries; [`StoreError::Raced`] if the journal has another length than expected.
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError>;

@@ -22,8 +22,8 @@ use super::identity::{IdentityError, JobPod, identify};
 use super::reply::Refusal;
 use crate::bundles::Pinned;
 use crate::error::Classified;
-use crate::failpoint;
 use crate::health::bearer;
+use ntro_journal::failpoint;
 
 /// When a pod asks again if its Job is not recorded yet.
 const NOT_YET_MS: u64 = 500;

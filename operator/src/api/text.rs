@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ntro_crds::names;
 use ntro_journal::machine::{Gate, GateState, RunState};
+use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{Entry, EntryBody, GateCloseCause, LogLine, Payload, Verb};
 use serde_json::{Value, json};
 
@@ -15,7 +16,8 @@ pub fn gate_named<'a>(state: &'a RunState, name: &str) -> Option<&'a Gate> {
 /// The payload an entry shows at a gate.
 pub fn shown(entry: &Entry) -> Option<&Payload> {
     match &entry.body {
-        EntryBody::GateOpened { content, .. } | EntryBody::GateRevised { content, .. } => Some(content),
+        EntryBody::GateOpened(it) => Some(&it.said.content),
+        EntryBody::GateRevised(it) => Some(&it.said.content),
         _ => None,
     }
 }
@@ -88,10 +90,9 @@ pub fn steps(state: &RunState) -> Value {
 /// The payload a run ended with: its result, or what went wrong.
 pub fn ending(entry: &Entry) -> Option<(&'static str, &Payload)> {
     match &entry.body {
-        EntryBody::RunCompleted { result, .. } => Some(("result", result)),
-        EntryBody::RunFailed { detail, .. } | EntryBody::Blocked { detail: Some(detail), .. } => {
-            Some(("detail", detail))
-        }
+        EntryBody::RunCompleted(entries::RunCompleted { result, .. }) => Some(("result", result)),
+        EntryBody::RunFailed(entries::RunFailed { detail, .. })
+        | EntryBody::Blocked(entries::Blocked { detail: Some(detail), .. }) => Some(("detail", detail)),
         _ => None,
     }
 }
@@ -99,7 +100,7 @@ pub fn ending(entry: &Entry) -> Option<(&'static str, &Payload)> {
 /// The segment of every epoch.
 pub fn segments(entries: &[Entry]) -> BTreeMap<u64, u32> {
     let attached = |entry: &Entry| match &entry.body {
-        EntryBody::Attached { segment, epoch, .. } => Some((*epoch, *segment)),
+        EntryBody::Attached(entries::Attached { segment, epoch, .. }) => Some((*epoch, *segment)),
         _ => None,
     };
     entries.iter().filter_map(attached).collect()

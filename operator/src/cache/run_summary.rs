@@ -64,7 +64,7 @@ pub struct RunSummary {
 /// Whether a run's object was made before its slot and nothing shows that the run has begun. Its journal may know better.
 pub fn is_precreated(run: &WorkflowRun) -> bool {
     run.spec.request.trigger.kind == TriggerKind::Schedule
-        && run.annotations().contains_key(labels::MADE_AHEAD)
+        && run.annotations().contains_key(labels::PRECREATED)
         && run.status.as_ref().is_none_or(|status| status.phase.is_none())
 }
 

@@ -11,7 +11,7 @@ use super::pin::{self, Sources};
 use super::request;
 use crate::cache::RunRef;
 use crate::error::{Classified, Problem};
-use crate::failpoint;
+use ntro_journal::failpoint;
 
 /// What became of a run that was to be admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Preconditions, PropagationPolicy};
-use ntro_crds::admission::operator_user;
 use ntro_crds::workflow_run::{Context as RunContext, Request, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{Workflow, WorkflowRun, labels};
+use ntro_manifests::admission::operator_user;
 use ntro_schedule::spec::jitter_of;
 use uuid::Uuid;
 
@@ -17,9 +17,9 @@ use super::run_object::{self, slot_run};
 use super::{Admitted, Launcher};
 use crate::cache::{Lookup, RunRef, is_precreated};
 use crate::error::{Problem, Requeue, chain};
-use crate::failpoint;
 use crate::k8s::{Created, create_once, delete_exactly};
 use crate::metrics::Started;
+use ntro_journal::failpoint;
 
 /// When a deletion that failed is tried again.
 const DELETE_RETRY: Duration = Duration::from_mins(1);
@@ -76,7 +76,7 @@ impl Launcher {
         }
         let request = self.request(slot_run);
         let mut object = run_object::build(&run, &request, &slot_run.workflow_uid(), Uuid::new_v4());
-        object.annotations_mut().insert(labels::MADE_AHEAD.to_owned(), "true".to_owned());
+        object.annotations_mut().insert(labels::PRECREATED.to_owned(), "true".to_owned());
         if let Created::New(created) = create_once(&self.context.kube.client, &object).await? {
             failpoint::hit("run-precreated");
             tracing::debug!(namespace = run.namespace, run = run.name, slot = %slot_run.slot, "precreated a WorkflowRun");

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use ntro_crds::workflow_run::Pin;
 use ntro_journal::RunState;
-use ntro_journal::machine::{self, Append, AppendLimits, Attach, NewRun};
+use ntro_journal::machine::{self, Append, AppendLimits, Attach};
+use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, RunKey, RunnerVersions, Trigger,
+    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, RunSecret, RunnerVersions, Trigger,
     WorkflowRef,
 };
 use serde_json::{Value, json};
@@ -41,7 +42,7 @@ pub fn pin(gate_policy: Option<Value>) -> Pin {
 
 /// A run that was just created.
 pub fn created() -> RunState {
-    let run = NewRun {
+    let run = entries::RunCreated {
         run_id: Uuid::from_u128(7),
         namespace: "acme".to_owned(),
         name: "nav-abcde".to_owned(),
@@ -51,7 +52,7 @@ pub fn created() -> RunState {
         pin: journal::Pin::default(),
         input: Payload::inline("{}"),
     };
-    machine::create(run, RunKey::from_bytes([7; 32]), at(0)).unwrap().state
+    machine::create(run, RunSecret::from_bytes([7; 32]), at(0)).unwrap().state
 }
 
 /// The same with the Job `job-<segment>` of the wanted segment recorded.
@@ -97,7 +98,7 @@ pub fn said(state: &RunState, entries: Vec<PodEntry>) -> RunState {
 
 /// The same with an open gate of `step`.
 pub fn asking(state: &RunState, step: &str) -> RunState {
-    let gate = PodEntry::GateOpened {
+    let gate = PodEntry::GateOpened(entries::GateOpened {
         command: state.next_command,
         seen_upto: state.last_delivery(),
         step: step.to_owned(),
@@ -106,6 +107,6 @@ pub fn asking(state: &RunState, step: &str) -> RunState {
         actions: vec!["approve".to_owned(), "reject".to_owned()],
         due_ms: None,
         content: Payload::inline(format!("{{\"of\":\"{step}\"}}")),
-    };
+    });
     said(state, vec![gate])
 }

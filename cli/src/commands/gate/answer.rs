@@ -5,7 +5,7 @@ use ntro_crds::user_action::{GateSeen, Verb};
 use ntro_crds::{Gate, duration};
 use serde_json::{Value, json};
 
-use super::{get, open_session, parse};
+use super::{open_session, parse, read};
 use crate::args::{GateAnswer, GateCorrect};
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
@@ -22,7 +22,7 @@ pub(super) async fn answer(
     printer: Printer,
 ) -> Result<Outcome> {
     let namespace = cluster.namespace();
-    let gate = get(cluster, &args.name).await?;
+    let gate = read(cluster, &args.name).await?;
     let seen = seen(&gate, args)?;
     offers(&gate, verb)?;
     let person = cluster.whoami().await?;

@@ -32,7 +32,7 @@ fn api(cluster: &Cluster) -> Api<Gate> {
     Api::namespaced(cluster.client.clone(), cluster.namespace())
 }
 
-async fn get(cluster: &Cluster, name: &str) -> Result<Gate> {
+async fn read(cluster: &Cluster, name: &str) -> Result<Gate> {
     let what = format!("read Gate {}/{name}", cluster.namespace());
     api(cluster).get(name).await.map_err(|e| Failure::from_kube(&what, e))
 }

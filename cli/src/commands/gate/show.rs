@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::{get, open_session, parse, render};
+use super::{open_session, parse, read, render};
 use crate::args;
 use crate::cluster::Cluster;
 use crate::error::{Outcome, Result};
 use crate::printer::{Printer, yaml};
 
 pub(super) async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let gate = get(cluster, name).await?;
+    let gate = read(cluster, name).await?;
     let person = cluster.whoami().await?;
     let session = open_session(cluster, &person, &gate).await?;
     let path = format!("/v1/runs/{}/{}/gates/{name}", cluster.namespace(), gate.spec.run);

@@ -1,13 +1,13 @@
 //! `ntro run get`.
 
-use super::{get, phase};
+use super::{phase, read};
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
 use crate::error::{Outcome, Result};
 use crate::printer::{Printer, Table};
 
 pub(super) async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let run = get(cluster, name).await?;
+    let run = read(cluster, name).await?;
     if !printer.for_people() {
         printer.objects(&[run], Table::default)?;
         return Ok(Outcome::Done);

@@ -37,7 +37,7 @@ pub fn api(cluster: &Cluster) -> Api<WorkflowRun> {
     Api::namespaced(cluster.client.clone(), cluster.namespace())
 }
 
-async fn get(cluster: &Cluster, name: &str) -> Result<WorkflowRun> {
+async fn read(cluster: &Cluster, name: &str) -> Result<WorkflowRun> {
     let what = format!("read WorkflowRun {}/{name}", cluster.namespace());
     api(cluster).get(name).await.map_err(|e| Failure::from_kube(&what, e))
 }
@@ -45,7 +45,7 @@ async fn get(cluster: &Cluster, name: &str) -> Result<WorkflowRun> {
 /// The phase, and that of a run whose object was made before its slot and which has not begun.
 fn phase(run: &WorkflowRun) -> String {
     match run.status.as_ref().and_then(|status| status.phase) {
-        None if run.annotations().contains_key(labels::MADE_AHEAD) => "Scheduled".to_owned(),
+        None if run.annotations().contains_key(labels::PRECREATED) => "Scheduled".to_owned(),
         phase => columns::word(phase),
     }
 }
@@ -59,7 +59,7 @@ async fn session(cluster: &Cluster, run: &WorkflowRun) -> Result<Session> {
 fn run_id(run: &WorkflowRun) -> Result<&str> {
     run.status.as_ref().and_then(|s| s.run_id.as_deref()).ok_or_else(|| {
         let (name, workflow) = (run.name_any(), &run.spec.request.workflow_ref.name);
-        Failure::Other(if run.annotations().contains_key(labels::MADE_AHEAD) {
+        Failure::Other(if run.annotations().contains_key(labels::PRECREATED) {
             format!(
                 "run {name} has not begun: its slot is about to be due; try again then, or suspend Workflow {workflow} to have it not begin"
             )

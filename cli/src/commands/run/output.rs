@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::{get, path, session};
+use super::{path, read, session};
 use crate::args::RunOutput;
 use crate::cluster::Cluster;
 use crate::error::{Failure, Outcome, Result};
 use crate::printer::{Printer, Table};
 
 pub(super) async fn output(args: &RunOutput, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let run = get(cluster, &args.name).await?;
+    let run = read(cluster, &args.name).await?;
     let session = session(cluster, &run).await?;
     if args.audit {
         session.stream(&path(cluster, &args.name, "audit"), |piece| printer.bytes(piece)).await?;

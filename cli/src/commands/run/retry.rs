@@ -2,7 +2,7 @@
 
 use ntro_crds::user_action::Verb;
 
-use super::{get, run_id};
+use super::{read, run_id};
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
 use crate::commands::shared::user_action::{self, NewUserAction};
@@ -10,7 +10,7 @@ use crate::error::{Failure, Outcome, Result};
 use crate::printer::Printer;
 
 pub(super) async fn retry(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let run = get(cluster, name).await?;
+    let run = read(cluster, name).await?;
     let status = run.status.clone().unwrap_or_default();
     let Some(blocked) = status.blocked else {
         return Err(Failure::Invalid(format!(
@@ -22,7 +22,7 @@ pub(super) async fn retry(name: &str, cluster: &Cluster, printer: Printer) -> Re
     let mut action = NewUserAction::on_run(Verb::Retry, &run.spec.request.workflow_ref.name, name, run_id(&run)?);
     // One retry for each time the run was blocked: the journal has grown in between.
     action.nonce = status.journal.map(|j| j.length.to_string());
-    action.repeats = blocked.repeats;
+    action.repeat_effects = blocked.repeat_effects;
     user_action::perform(cluster, &person, action).await?;
     printer.line(format!("workflowrun/{name} goes on after {} by {}", blocked.code, person.name));
     Ok(Outcome::Done)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ntro_crds::workflow_run::Phase;
 
-use super::get;
+use super::read;
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
 use crate::error::{Failure, Outcome, Result};
@@ -15,7 +15,7 @@ pub async fn wait(cluster: &Cluster, name: &str, timeout: Duration, printer: Pri
     let until = std::time::Instant::now() + timeout;
     let mut last = None;
     loop {
-        let run = get(cluster, name).await?;
+        let run = read(cluster, name).await?;
         let status = run.status.unwrap_or_default();
         let phase = status.phase;
         if phase != last {

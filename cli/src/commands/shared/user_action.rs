@@ -33,7 +33,7 @@ pub struct NewUserAction<'a> {
     /// Hash of a one-time key.
     pub key_hash: Option<String>,
     /// Effects that may be repeated.
-    pub repeats: Option<Vec<i64>>,
+    pub repeat_effects: Option<Vec<i64>>,
     /// Tells apart what may be done again, e.g. a second cancel after a retry.
     pub nonce: Option<String>,
     /// How long to wait for the operator's judgement.
@@ -52,7 +52,7 @@ impl<'a> NewUserAction<'a> {
             draft_digest: None,
             comment_digest: None,
             key_hash: None,
-            repeats: None,
+            repeat_effects: None,
             nonce: None,
             patience: PATIENCE,
         }
@@ -101,7 +101,7 @@ pub async fn perform(cluster: &Cluster, person: &Person, action: NewUserAction<'
         comment_digest: action.comment_digest,
         key_hash: action.key_hash,
         signal: None,
-        repeats: action.repeats,
+        repeat_effects: action.repeat_effects,
     };
     match acts.create(&PostParams::default(), &UserAction::new(&name, spec)).await {
         Ok(_) => {}

@@ -7,7 +7,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::{Api, Client};
 use ntro_crds::labels;
-use ntro_crds::tenant::{People, TenantSpec, manifests};
+use ntro_manifests::tenant::{People, TenantSpec, manifests};
 use serde_json::Value;
 
 use crate::args::{Global, TenantCreate};

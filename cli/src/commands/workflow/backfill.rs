@@ -11,7 +11,7 @@ use ntro_crds::workflow_run::{Context, Phase, Request, Trigger, TriggerKind, Wor
 use ntro_crds::{WorkflowRun, WorkflowRunSpec, conditions, duration, labels, names};
 use serde::Serialize;
 
-use super::get;
+use super::read;
 use crate::args;
 use crate::cluster::Cluster;
 use crate::commands::run as runs;
@@ -34,7 +34,7 @@ const MAX_NAMED: usize = 5;
 pub async fn run(args: &args::WorkflowBackfill, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
     let timeout = args.timeout.as_deref().map(duration::parse).transpose();
     let timeout = timeout.map_err(|e| Failure::Usage(format!("--timeout: {e}")))?;
-    let schedule = Schedule::of(get(cluster, &args.name).await?, cluster.namespace())?;
+    let schedule = Schedule::of(read(cluster, &args.name).await?, cluster.namespace())?;
     let now = Timestamp::now();
     let from = instant(&args.from, &schedule.zone, "--from")?;
     let to = args.to.as_deref().map_or(Ok(now), |text| last_instant(text, &schedule.zone, "--to"))?.min(now);

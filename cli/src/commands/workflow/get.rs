@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{get, next, schedules};
+use super::{next, read, schedules};
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
 use crate::error::{Outcome, Result};
 use crate::printer::{Printer, Table};
 
 pub(super) async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let workflow = get(cluster, name).await?;
+    let workflow = read(cluster, name).await?;
     if !printer.for_people() {
         printer.objects(&[workflow], Table::default)?;
         return Ok(Outcome::Done);
@@ -37,7 +37,7 @@ pub(super) async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Res
     }
     for slot in status.queued.iter().flatten() {
         let time = columns::time(Some(&slot.time));
-        field("queued", format!("{time} for {}, behind {} ({})", slot.period, slot.behind, slot.reason));
+        field("queued", format!("{time} for {}, held by {} ({})", slot.period, slot.held_by, slot.reason));
     }
     field("succeeded", columns::time(status.last_successful_time.as_ref()));
     field("failed", columns::time(status.last_failure_time.as_ref()));

@@ -47,7 +47,7 @@ fn api(cluster: &Cluster) -> Api<Workflow> {
 }
 
 /// Reads a Workflow of the tenant.
-async fn get(cluster: &Cluster, name: &str) -> Result<Workflow> {
+async fn read(cluster: &Cluster, name: &str) -> Result<Workflow> {
     let what = format!("read Workflow {}/{name}", cluster.namespace());
     api(cluster).get(name).await.map_err(|e| Failure::from_kube(&what, e))
 }

@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use ntro_crds::Workflow;
 use serde_json::{Value, json};
 
-use super::get;
+use super::read;
 use crate::args;
 use crate::cluster::Cluster;
 use crate::commands::shared::slots::{Fire, Schedule, instant};
@@ -37,7 +37,7 @@ pub fn of_manifests(args: &args::WorkflowNext, namespace: &str, printer: Printer
 
 /// Runs `ntro workflow next` on a Workflow of the cluster.
 pub async fn of_cluster(args: &args::WorkflowNext, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let workflow = get(cluster, &args.what).await?;
+    let workflow = read(cluster, &args.what).await?;
     show(args, &[Schedule::of(workflow, cluster.namespace())?], false, printer)?;
     Ok(Outcome::Done)
 }

@@ -7,7 +7,7 @@ use ntro_crds::workflow_run::{Context, Request, Trigger, TriggerKind, WorkflowRe
 use ntro_crds::{WorkflowRun, WorkflowRunSpec, duration, labels, names};
 use ntro_schedule::spec::period_of;
 
-use super::get;
+use super::read;
 use crate::args;
 use crate::cluster::Cluster;
 use crate::commands::run as runs;
@@ -17,7 +17,7 @@ use crate::printer::{Printer, Table};
 
 pub(super) async fn start(args: &args::WorkflowRun, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
     let namespace = cluster.namespace();
-    let workflow = get(cluster, &args.name).await?;
+    let workflow = read(cluster, &args.name).await?;
     let timeout = duration::parse(&args.timeout).map_err(|e| Failure::Usage(format!("--timeout: {e}")))?;
     let person = cluster.whoami().await?;
     let period = args.period.clone().unwrap_or_else(|| period_of(&workflow.spec, Timestamp::now()));

@@ -7,7 +7,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use uuid::Uuid;
 
-use super::rows::{enter_ledger, insert_entries, owner, run_row, signed};
+use super::rows::{insert_claims, insert_entries, owner, run_row, signed};
 use crate::protocol::Entry;
 use crate::store::{Commit, Inserted, RunInsert, RunRow, StoreError, ViewKey};
 
@@ -185,11 +185,11 @@ async fn create(
                 Inserted::Conflict { run_id: owner, terminal: row.terminal }
             }
             Some(row) if !row.terminal => Inserted::Existing(owner),
-            // What the ledger remembers and nobody else was executed once.
+            // What the claims remember and nobody else was executed once.
             Some(_) | None => Inserted::AlreadyRan(owner),
         });
     }
-    enter_ledger(connection, namespace, name, slot, run.run_id).await?;
+    insert_claims(connection, namespace, name, slot, run.run_id).await?;
     sqlx::query(
         "INSERT INTO runs (run_id, namespace, name, request_hash, key, length, head, terminal) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -15,13 +15,15 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use batch::{Batches, Write, Wrote};
-use rows::{instant, ledger_row, run_id, run_row, signed, unsigned};
+use rows::{claim_row, instant, run_id, run_row, signed, unsigned};
 
-use super::{Commit, Draft, Inserted, LedgerKey, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey};
+use super::{ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey};
 use crate::protocol::{Entry, LogLine, LogStream};
 
-/// The steps from one format of the store to the next; `user_version` counts those taken.
-const MIGRATIONS: &[&str] = &[include_str!("format1.sql")];
+/// What `user_version` says of a store of this release. Another one is refused, never misread: nothing made before it need be
+/// read, and a release that is to read it brings a migration.
+const FORMAT: i64 = 2;
+const SCHEMA: &str = include_str!("schema.sql");
 
 /// Pages kept in memory at most.
 const CACHE_KIB: u32 = 8 * 1024;
@@ -54,7 +56,7 @@ impl SqliteStore {
             // Run ids are random: with the 2 MiB of the default every append reads pages that were just thrown out.
             .pragma("cache_size", format!("-{CACHE_KIB}"));
         let mut connection = SqliteConnection::connect_with(&options).await?;
-        migrate(&mut connection).await?;
+        prepare(&mut connection).await?;
         let connection = Arc::new(Mutex::new(connection));
         Ok(Self { batches: Batches::start(Arc::clone(&connection)), connection, _lock: lock })
     }
@@ -73,27 +75,29 @@ fn local_file_system(dir: &Path) -> Result<(), StoreError> {
     Err(StoreError::NetworkFileSystem { dir: dir.display().to_string(), kind })
 }
 
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+/// Makes the tables of a store that has none, and refuses one of another format.
+async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let found: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut *connection).await?.try_get(0)?;
-    let known = signed(MIGRATIONS.len() as u64);
-    if found > known {
-        return Err(StoreError::TooNew { found, known });
+    match found {
+        FORMAT => Ok(()),
+        0 => {
+            let mut transaction = connection.begin().await?;
+            sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
+            // A pragma takes no parameters; the number is ours.
+            let version = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {FORMAT}"));
+            sqlx::raw_sql(version).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(())
+        }
+        1..FORMAT => Err(StoreError::FormatTooOld { found, known: FORMAT }),
+        _ => Err(StoreError::FormatTooNew { found, known: FORMAT }),
     }
-    for (step, sql) in MIGRATIONS.iter().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
-        let mut transaction = connection.begin().await?;
-        sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
-        // A pragma takes no parameters; the number is ours.
-        let version = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {}", step + 1));
-        sqlx::raw_sql(version).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-    }
-    Ok(())
 }
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn ledger(&self, namespace: &str, key: LedgerKey<'_>) -> Result<Option<Uuid>, StoreError> {
-        ledger_row(&mut *self.connection.lock().await, namespace, key).await
+    async fn claimed(&self, namespace: &str, key: ClaimKey<'_>) -> Result<Option<Uuid>, StoreError> {
+        claim_row(&mut *self.connection.lock().await, namespace, key).await
     }
 
     async fn create(&self, run: RunInsert<'_>) -> Result<Inserted, StoreError> {

@@ -5,8 +5,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 use uuid::Uuid;
 
-use crate::protocol::{ChainHash, Entry, RunKey};
-use crate::store::{LedgerKey, RunRow, StoreError};
+use crate::protocol::{ChainHash, Entry, RunSecret};
+use crate::store::{ClaimKey, RunRow, StoreError};
 
 /// Well below what a statement may bind.
 const ENTRIES_PER_STATEMENT: usize = 64;
@@ -36,16 +36,16 @@ pub(super) fn slot_key(workflow_uid: &str, slot: &str) -> String {
     format!("{workflow_uid}/{slot}")
 }
 
-pub(super) async fn ledger_row(
+pub(super) async fn claim_row(
     connection: &mut SqliteConnection,
     namespace: &str,
-    key: LedgerKey<'_>,
+    key: ClaimKey<'_>,
 ) -> Result<Option<Uuid>, StoreError> {
     let (kind, key) = match key {
-        LedgerKey::Name(name) => ("name", name.to_owned()),
-        LedgerKey::Slot { workflow_uid, slot } => ("slot", slot_key(workflow_uid, slot)),
+        ClaimKey::Name(name) => ("name", name.to_owned()),
+        ClaimKey::Slot { workflow_uid, slot } => ("slot", slot_key(workflow_uid, slot)),
     };
-    let row = sqlx::query("SELECT run_id FROM ledger WHERE namespace = ? AND kind = ? AND key = ?")
+    let row = sqlx::query("SELECT run_id FROM claims WHERE namespace = ? AND kind = ? AND key = ?")
         .bind(namespace)
         .bind(kind)
         .bind(key)
@@ -62,8 +62,8 @@ pub(super) async fn owner(
     slot: Option<(&str, &str)>,
 ) -> Result<Option<Uuid>, StoreError> {
     let row = sqlx::query(
-        "SELECT owner FROM (SELECT coalesce((SELECT run_id FROM ledger WHERE namespace = ?1 AND kind = 'name' AND key = ?2), \
-         (SELECT run_id FROM ledger WHERE namespace = ?1 AND kind = 'slot' AND key = ?3)) AS owner) \
+        "SELECT owner FROM (SELECT coalesce((SELECT run_id FROM claims WHERE namespace = ?1 AND kind = 'name' AND key = ?2), \
+         (SELECT run_id FROM claims WHERE namespace = ?1 AND kind = 'slot' AND key = ?3)) AS owner) \
          WHERE owner IS NOT NULL",
     )
     .bind(namespace)
@@ -74,7 +74,7 @@ pub(super) async fn owner(
     row.map(|row| run_id(&row, 0)).transpose()
 }
 
-pub(super) async fn enter_ledger(
+pub(super) async fn insert_claims(
     connection: &mut SqliteConnection,
     namespace: &str,
     name: &str,
@@ -82,7 +82,7 @@ pub(super) async fn enter_ledger(
     run: Uuid,
 ) -> Result<(), StoreError> {
     let slot = slot.map(|(uid, slot)| ("slot", slot_key(uid, slot)));
-    let mut query = QueryBuilder::new("INSERT INTO ledger (namespace, kind, key, run_id) ");
+    let mut query = QueryBuilder::new("INSERT INTO claims (namespace, kind, key, run_id) ");
     query.push_values([("name", name.to_owned())].into_iter().chain(slot), |mut row, (kind, key)| {
         row.push_bind(namespace).push_bind(kind).push_bind(key).push_bind(run.to_string());
     });
@@ -99,7 +99,7 @@ pub(super) async fn run_row(connection: &mut SqliteConnection, run: Uuid) -> Res
     Ok(Some(RunRow {
         run_id: run,
         request_hash: row.try_get(0)?,
-        key: RunKey::from_bytes(bytes32(&row, 1)?),
+        key: RunSecret::from_bytes(bytes32(&row, 1)?),
         length: unsigned(&row, 2)?,
         head: ChainHash(bytes32(&row, 3)?),
         terminal: row.try_get::<i64, _>(4)? != 0,

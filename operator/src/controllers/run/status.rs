@@ -68,7 +68,7 @@ pub fn refused(
     status.observed_generation = generation;
     if !status.phase.is_some_and(Phase::is_terminal) {
         status.phase = Some(Phase::Blocked);
-        status.blocked = Some(Blocked { code: code.to_owned(), site: None, activity: None, repeats: None });
+        status.blocked = Some(Blocked { code: code.to_owned(), site: None, activity: None, repeat_effects: None });
     }
     let mut list = status.conditions.take().unwrap_or_default();
     conditions::set_readiness(&mut list, &Readiness::Stalled, code, message, generation, now);
@@ -148,13 +148,13 @@ fn waiting(state: &RunState) -> Vec<WaitingFor> {
 
 fn blocked(state: &RunState) -> Option<Blocked> {
     let blocked = state.blocked.as_ref().filter(|_| state.terminal.is_none())?;
-    let repeats: Vec<i64> =
+    let repeat_effects: Vec<i64> =
         state.activities.iter().filter(|(_, a)| a.unknown_effect()).map(|(command, _)| signed(*command)).collect();
     Some(Blocked {
         code: blocked.code.as_str().to_owned(),
         site: blocked.site.as_ref().map(|site| format!("{}:{}", site.file, site.line)),
         activity: blocked.activity.clone(),
-        repeats: some(repeats),
+        repeat_effects: some(repeat_effects),
     })
 }
 

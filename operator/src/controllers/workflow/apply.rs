@@ -1,8 +1,8 @@
 //! Does what was planned for a Workflow: launches, precreates, replaces.
 
 use jiff::{SignedDuration, Timestamp};
-use ntro_crds::admission::operator_user;
 use ntro_crds::workflow::ScheduleObserved;
+use ntro_manifests::admission::operator_user;
 
 use super::Workflows;
 use super::decide::{Decision, Due, Skipped, reason};
@@ -132,7 +132,7 @@ impl Workflows {
         let journal = &self.launcher.context.journal;
         for name in &decision.replace {
             let Some(id) = journal.run_by_name(&key.namespace, name).await? else { continue };
-            let slots = decision.queued.iter().filter(|queued| queued.behind == *name).map(|queued| queued.slot);
+            let slots = decision.queued.iter().filter(|queued| queued.held_by == *name).map(|queued| queued.slot);
             let by = slots.max().map(|slot| slot.to_string()).unwrap_or_default();
             // The same again changes nothing: what a person decided meanwhile stands.
             let user_action = format!("replaced-by-slot-{by}");

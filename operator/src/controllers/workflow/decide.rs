@@ -99,7 +99,7 @@ pub struct Queued {
     /// Its period.
     pub period: String,
     /// A run it waits for.
-    pub behind: String,
+    pub held_by: String,
     /// Why, in one word.
     pub reason: &'static str,
 }
@@ -116,13 +116,13 @@ pub struct Skipped {
     /// The period of the latest, where the reason is about a period.
     pub period: Option<String>,
     /// The run that was in the way of the latest, if one was.
-    pub behind: Option<String>,
+    pub held_by: Option<String>,
 }
 
 impl Skipped {
     /// A single slot.
     pub fn one(slot: Timestamp, reason: &'static str) -> Self {
-        Self { count: 1, latest: slot, reason, period: None, behind: None }
+        Self { count: 1, latest: slot, reason, period: None, held_by: None }
     }
 }
 
@@ -277,9 +277,9 @@ impl Deciding<'_> {
             .filter(|run| !run.ended() && run.period.as_deref() == Some(period.as_str()))
             .collect();
         // What waits for a person hinders longest: that is what people must hear of.
-        let behind = in_the_way.iter().rev().max_by_key(|run| run.standing);
+        let held_by = in_the_way.iter().rev().max_by_key(|run| run.standing);
         let taken = self.taken.contains(&period);
-        if self.rules.concurrency == Concurrency::Allow || (behind.is_none() && !taken) {
+        if self.rules.concurrency == Concurrency::Allow || (held_by.is_none() && !taken) {
             let until = self.rules.deadline.saturating_add(self.rules.jitter);
             let until = slot.saturating_add(until).unwrap_or(Timestamp::MAX);
             let waited = self.past.queued.contains(&slot);
@@ -287,21 +287,21 @@ impl Deciding<'_> {
             self.decision.start.push(Due { slot, period, until, waited });
             return;
         }
-        let why = match behind.map(|run| run.standing) {
+        let why = match held_by.map(|run| run.standing) {
             Some(Standing::Blocked) => reason::BLOCKED,
             Some(Standing::Waiting) => reason::WAITING,
             Some(Standing::UnderWay) | None => reason::UNFINISHED,
         };
-        let run = behind.map(|run| run.name.clone());
+        let run = held_by.map(|run| run.name.clone());
         let skipped =
-            |reason| Skipped { period: Some(period.clone()), behind: run.clone(), ..Skipped::one(slot, reason) };
-        let behind = run.clone().unwrap_or_else(|| EARLIER_SLOT.to_owned());
+            |reason| Skipped { period: Some(period.clone()), held_by: run.clone(), ..Skipped::one(slot, reason) };
+        let held_by = run.clone().unwrap_or_else(|| EARLIER_SLOT.to_owned());
         match self.rules.concurrency {
             Concurrency::Allow | Concurrency::Forbid => self.decision.skip(skipped(why)),
             Concurrency::Queue(max) if self.decision.queued.len() >= max => {
                 self.decision.skip(skipped(reason::QUEUE_FULL));
             }
-            Concurrency::Queue(_) => self.queue(slot, period, behind, why),
+            Concurrency::Queue(_) => self.queue(slot, period, held_by, why),
             Concurrency::Replace => {
                 // A later slot of the period takes the place of an earlier one that has not begun.
                 let start = &mut self.decision.start;
@@ -320,7 +320,7 @@ impl Deciding<'_> {
                 let why = if in_the_way.iter().any(|run| run.ours) { reason::REPLACING } else { why };
                 let ours = in_the_way.iter().filter(|run| run.ours);
                 self.decision.replace.extend(ours.map(|run| run.name.clone()));
-                self.queue(slot, period, behind, why);
+                self.queue(slot, period, held_by, why);
             }
         }
     }
@@ -331,7 +331,7 @@ impl Deciding<'_> {
         self.queue(slot, period, "-".to_owned(), reason);
     }
 
-    fn queue(&mut self, slot: Timestamp, period: String, behind: String, reason: &'static str) {
+    fn queue(&mut self, slot: Timestamp, period: String, held_by: String, reason: &'static str) {
         let tolerance =
             self.rules.deadline.saturating_add(self.rules.jitter).saturating_add(SignedDuration::from_secs(1));
         let again = if slot > self.clock { self.rules.jitter } else { tolerance };
@@ -339,7 +339,7 @@ impl Deciding<'_> {
         self.decision.wake = earliest(self.decision.wake, Some(again));
         // What is queued holds back the later slots of its period.
         self.taken.insert(period.clone());
-        self.decision.queued.push(Queued { slot, period, behind, reason });
+        self.decision.queued.push(Queued { slot, period, held_by, reason });
     }
 }
 

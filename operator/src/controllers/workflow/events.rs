@@ -21,16 +21,16 @@ pub struct WorkflowEvent {
 /// What a change of the status is worth: slots that gave no run, slots that wait, and a Ready that changed.
 pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus, skipped: &[Skipped]) -> Vec<WorkflowEvent> {
     let mut events = Vec::new();
-    for Skipped { count, latest, reason, period, behind } in skipped {
+    for Skipped { count, latest, reason, period, held_by } in skipped {
         let slots = if *count == 1 { "skipped slot".to_owned() } else { format!("skipped {count} slots up to") };
         let period = period.as_ref().map(|period| format!(" for {period}")).unwrap_or_default();
-        let note = format!("{slots} {latest}{period}: {}", explained(reason, behind.as_deref()));
+        let note = format!("{slots} {latest}{period}: {}", explained(reason, held_by.as_deref()));
         events.push(WorkflowEvent { kind: EventType::Warning, reason: (*reason).to_owned(), note, unaggregated: true });
     }
     let known = previous.and_then(|p| p.queued.as_deref()).unwrap_or_default();
     let new = next.queued.iter().flatten().filter(|slot| known.iter().all(|known| known.time != slot.time));
-    for QueuedSlot { time, period, behind, reason } in new {
-        let note = format!("queued slot {} for {period}: {}", time.0, explained(reason, Some(behind)));
+    for QueuedSlot { time, period, held_by, reason } in new {
+        let note = format!("queued slot {} for {period}: {}", time.0, explained(reason, Some(held_by)));
         events.push(WorkflowEvent { kind: EventType::Normal, reason: "Queued".to_owned(), note, unaggregated: true });
     }
     let ready = |status: &WorkflowStatus| {
@@ -49,9 +49,9 @@ pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus, skipped:
     events
 }
 
-/// A reason in words; `behind` is the run it is about.
-fn explained(reason: &str, behind: Option<&str>) -> String {
-    let run = match behind {
+/// A reason in words; `held_by` is the run it is about.
+fn explained(reason: &str, held_by: Option<&str>) -> String {
+    let run = match held_by {
         None | Some(EARLIER_SLOT) => format!("{EARLIER_SLOT} of the same period"),
         Some(run) => format!("run {run} of the same period"),
     };

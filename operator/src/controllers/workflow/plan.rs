@@ -115,7 +115,7 @@ mod tests {
     fn an_invalid_schedule_gives_no_slots_and_drops_what_was_queued() {
         let mut observed = observed(&json!({"schedule": "61 * * * *"}));
         observed.status = serde_json::from_value(json!({"queued": [
-            {"time": "2026-11-01T01:00:00Z", "period": "2026-10", "behind": "-", "reason": "RunUnfinished"},
+            {"time": "2026-11-01T01:00:00Z", "period": "2026-10", "heldBy": "-", "reason": "RunUnfinished"},
         ]}))
         .unwrap();
         let validated = validate(&observed, None);

@@ -115,7 +115,7 @@ fn queued(slots: &[Queued]) -> Option<Vec<QueuedSlot>> {
         .map(|queued| QueuedSlot {
             time: whole_seconds(queued.slot),
             period: queued.period.clone(),
-            behind: queued.behind.clone(),
+            held_by: queued.held_by.clone(),
             reason: queued.reason.to_owned(),
         })
         .collect();

@@ -7,27 +7,14 @@ from typing import Any
 
 from ..shared.payload import Payload
 from ..shared.sites import Site
+from .entries import COMMANDS, PAYLOADS
 from .journal import Entry
 
-COMPARED: dict[str, tuple[str, ...]] = {
-    "activityScheduled": ("activity", "step"),
-    "activityCancelRequested": ("target",),
-    "timerStarted": ("durationMs",),
-    "timerCancelled": ("target",),
-    "gateOpened": ("step", "kind"),
-    "gateRevised": ("target",),
-    "gateClosed": ("target",),
-    "stepsChanged": ("steps",),
-    "runCompleted": (),
-    "runFailed": (),
-}
-PAYLOADS: dict[str, str] = {
-    "activityScheduled": "args",
-    "gateOpened": "content",
-    "gateRevised": "content",
-    "runCompleted": "result",
-    "runFailed": "detail",
-}
+
+def payload_field(kind: str) -> str:
+    """The field of a command that holds its payload."""
+    (name,) = PAYLOADS[kind]
+    return name
 
 
 @dataclass
@@ -50,7 +37,7 @@ class Command:
         """The entry to append."""
         wire: dict[str, Any] = {"type": self.type, "command": self.number, "seenUpto": self.seen_upto, **self.fields}
         if self.payload is not None:
-            wire[PAYLOADS[self.type]] = self.payload.to_wire(inline_max)
+            wire[payload_field(self.type)] = self.payload.to_wire(inline_max)
         return wire
 
 
@@ -75,7 +62,11 @@ def describe(entry: Entry) -> str:
         case "stepsChanged":
             active = [step["id"] for step in entry["steps"] if step["status"] == "active"]
             return f"steps with {', '.join(active) or 'none'} active"
-    return f"{kind} of command {entry['target']}" if "target" in entry else str(kind)
+        case "activityCancelRequested" | "timerCancelled" | "gateRevised" | "gateClosed":
+            return f"{kind} of command {entry['target']}"
+        case "runCompleted" | "runFailed":
+            return str(kind)
+    raise ValueError(f"not a command: {kind!r}")
 
 
 def compare(command: Command, recorded: Entry) -> Difference | None:
@@ -83,7 +74,7 @@ def compare(command: Command, recorded: Entry) -> Difference | None:
     now = {"type": command.type, **command.fields}
     number = command.number
     same_kind = recorded["type"] == command.type
-    if not same_kind or any(recorded.get(name) != now.get(name) for name in COMPARED[command.type]):
+    if not same_kind or any(recorded.get(name) != now.get(name) for name in COMMANDS[command.type]):
         return Difference(f"command {number}: the journal has {describe(recorded)}, the code now gives {describe(now)}")
     if int(recorded["seenUpto"]) != command.seen_upto:
         return Difference(
@@ -92,7 +83,7 @@ def compare(command: Command, recorded: Entry) -> Difference | None:
         )
     if command.payload is None or command.type == "runFailed":
         return None
-    name = PAYLOADS[command.type]
+    name = payload_field(command.type)
     if not command.payload.equals(recorded[name]):
         return Difference(f"command {number}, {describe(now)}: its {name} differ from those in the journal", drift=True)
     return None

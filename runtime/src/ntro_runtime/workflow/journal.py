@@ -8,12 +8,39 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from .entries import DELIVERIES
+
 Entry = dict[str, Any]
 
-DELIVERIES = frozenset(["activityCompleted", "activityFailed", "timerFired", "gateDecided", "signalReceived", "cancelRequested"])
 NOT_STARTED = "NotStarted"
 """Error type of an attempt whose intent was journaled by a pod that left before it began."""
 TERMINAL = frozenset(["runCompleted", "runFailed", "runCancelled"])
+WITHOUT_EFFECT = frozenset(
+    [
+        "segmentWanted",
+        "jobRecorded",
+        "attached",
+        "released",
+        "timerStarted",
+        "timerCancelled",
+        "timerFired",
+        "gateOpened",
+        "gateRevised",
+        "gateClosed",
+        "gateDecided",
+        "signalReceived",
+        "stepsChanged",
+        "parked",
+        "runCompleted",
+        "runFailed",
+        "runCancelled",
+        "userActionRefused",
+        "lateCompletion",
+        "viewOpened",
+        "payloadRead",
+    ]
+)
+"""Entries that change nothing here but what holds for all of their class."""
 
 
 @dataclass
@@ -88,8 +115,10 @@ class Journal:
             self.undelivered.append(entry)
         if kind in TERMINAL:
             self.terminal = entry
-        handler = getattr(self, f"_on_{kind}", None)
-        if handler is not None:
+        if kind not in WITHOUT_EFFECT:
+            handler = getattr(self, f"_on_{kind}", None)
+            if handler is None:
+                raise ValueError(f"entry {entry['seq']} is of an unknown type: {kind!r}")
             handler(entry)
 
     def _on_runCreated(self, entry: Entry) -> None:  # noqa: N802 - the name on the wire

@@ -73,16 +73,21 @@ class WorkflowScope:
 
     def prepare(self, delivery: Entry) -> Callable[[], None]:
         """Read what a delivery carries. The result tells workflow code, inside the next turn."""
-        kind = delivery["type"]
-        if kind == "signalReceived":
-            text = read_payload(delivery["args"], self.blobs)
-            return lambda: self.signals.deliver(str(delivery["name"]), text)
-        if kind == "gateDecided":
-            return self._prepare_decision(delivery)
-        if kind == "timerFired":
-            return lambda: self._fire(int(delivery["target"]))
-        text = read_payload(delivery["result" if kind == "activityCompleted" else "detail"], self.blobs)
-        return lambda: self.activities.answered(delivery, text)
+        match delivery["type"]:
+            case "signalReceived":
+                text = read_payload(delivery["args"], self.blobs)
+                return lambda: self.signals.deliver(str(delivery["name"]), text)
+            case "gateDecided":
+                return self._prepare_decision(delivery)
+            case "timerFired":
+                return lambda: self._fire(int(delivery["target"]))
+            case "activityCompleted":
+                text = read_payload(delivery["result"], self.blobs)
+                return lambda: self.activities.answered(delivery, text)
+            case "activityFailed":
+                text = read_payload(delivery["detail"], self.blobs)
+                return lambda: self.activities.answered(delivery, text)
+        raise ValueError(f"workflow code is not told {delivery['type']!r}")
 
     def turn(self, delivery: Entry | None, tell: Callable[[], None]) -> list[Command]:
         """Hand over one delivery (none: begin) and return the commands it led to."""

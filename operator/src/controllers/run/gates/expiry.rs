@@ -1,11 +1,11 @@
 //! Gates that nobody answered in time.
 
 use jiff::{SignedDuration, Timestamp};
-use ntro_crds::admission::operator_user;
 use ntro_crds::duration;
 use ntro_crds::workflow_run::Pin;
 use ntro_journal::machine::{Gate, GateState};
-use ntro_journal::{GateAct, RunState, protocol as journal};
+use ntro_journal::{GateDecision, RunState, protocol as journal};
+use ntro_manifests::admission::operator_user;
 use uuid::Uuid;
 
 use crate::context::Context;
@@ -44,7 +44,7 @@ pub async fn reject(context: &Context, run_id: Uuid, expired: &[(Uuid, Timestamp
         let Some(gate) = state.gates.values().filter(|gate| is_open(gate)).find(|gate| gate.id == *gate_id) else {
             continue;
         };
-        let rejection = GateAct {
+        let rejection = GateDecision {
             gate_id: *gate_id,
             revision: gate.revision,
             digest: None,
@@ -52,7 +52,7 @@ pub async fn reject(context: &Context, run_id: Uuid, expired: &[(Uuid, Timestamp
             actor: operator_user(&context.settings.namespace),
             groups: Vec::new(),
             // The same gate expires once, whoever asks.
-            act: format!("expired-{gate_id}"),
+            user_action: format!("expired-{gate_id}"),
             acted_at: *due,
             comment: None,
             correction: None,

@@ -59,8 +59,8 @@ fn decided(
             journal::Verb::Approve => Verb::Approve,
         },
         revision: i64::from(decision.revision),
-        act: user_actions.get(&decision.act).cloned().or(known).unwrap_or_default(),
-        act_uid: decision.act.clone(),
+        act: user_actions.get(&decision.user_action).cloned().or(known).unwrap_or_default(),
+        act_uid: decision.user_action.clone(),
         at: whole_seconds(decision.acted_at),
     }
 }

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use ntro_journal::RunState;
 use ntro_journal::machine::{
-    self, ActivityState, Append, AppendLimits, Attach, Decide, GateState, NewRun, Outcome, Retry, SegmentState,
+    self, ActivityState, Append, AppendLimits, Attach, GateDecision, GateState, Outcome, Retry, SegmentState,
 };
+use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, Entry, EntryBody, ErrorCode, GateKind, INLINE_MAX, Payload, Pin, PodEntry, ReleaseCause, RetryCause,
-    RunKey, RunnerVersions, Trigger, Verb, WaitKind, WaitingFor, WorkflowRef,
+    RunSecret, RunnerVersions, Trigger, Verb, WaitKind, WaitingFor, WorkflowRef,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -153,7 +154,7 @@ impl World {
             "safe": {"effect": "idempotent"},
             "post": {"effect": "external", "requires": "review"},
         });
-        let run = NewRun {
+        let run = entries::RunCreated {
             run_id: Uuid::from_u128(7),
             namespace: "acme".to_owned(),
             name: "nav-abcde".to_owned(),
@@ -163,7 +164,7 @@ impl World {
             pin: Pin([("activities".to_owned(), declared)].into_iter().collect()),
             input: Payload::inline("{}"),
         };
-        let outcome = machine::create(run, RunKey::from_bytes([7; 32]), now).unwrap();
+        let outcome = machine::create(run, RunSecret::from_bytes([7; 32]), now).unwrap();
         Self {
             now,
             state: outcome.state,
@@ -190,7 +191,9 @@ impl World {
             let quiet = |entry: &Entry| {
                 matches!(
                     entry.body,
-                    EntryBody::Released { .. } | EntryBody::ActRefused { .. } | EntryBody::LateCompletion { .. }
+                    EntryBody::Released(entries::Released { .. })
+                        | EntryBody::UserActionRefused(entries::UserActionRefused { .. })
+                        | EntryBody::LateCompletion(entries::LateCompletion { .. })
                 )
             };
             assert!(outcome.entries.iter().all(quiet), "written after {end:?}: {:?}", outcome.entries);
@@ -407,8 +410,12 @@ impl World {
     /// The next request of the workflow, from the journal alone.
     fn append(&mut self, index: usize, pod: &Pod, epoch: u64) -> Result<(), ErrorCode> {
         if let Some((target, attempt)) = pod.told {
-            let entry =
-                PodEntry::ActivityCompleted { target, attempt, result: Payload::inline("1"), outputs: Vec::new() };
+            let entry = PodEntry::ActivityCompleted(entries::ActivityCompleted {
+                target,
+                attempt,
+                result: Payload::inline("1"),
+                outputs: Vec::new(),
+            });
             let sent = self.send(pod, epoch, vec![entry]);
             if sent.is_ok() {
                 self.pods[index].told = None;
@@ -430,7 +437,8 @@ impl World {
             let Some(activity) = self.state.activities.get(&target) else { continue };
             if activity.state == ActivityState::Running {
                 let attempt = activity.attempt + 1;
-                let retry = PodEntry::ActivityRetried { target, attempt, cause: RetryCause::Crash };
+                let retry =
+                    PodEntry::ActivityRetried(entries::ActivityRetried { target, attempt, cause: RetryCause::Crash });
                 self.send(pod, epoch, vec![retry])?;
                 self.pods[index].intent = Some((target, attempt));
                 return Ok(());
@@ -438,14 +446,14 @@ impl World {
         }
         match next {
             SAFE | EXTERNAL => {
-                let entry = PodEntry::ActivityScheduled {
+                let entry = PodEntry::ActivityScheduled(entries::ActivityScheduled {
                     command: next,
                     seen_upto,
                     activity: if next == SAFE { "safe" } else { "post" }.to_owned(),
                     step: None,
                     args: Payload::inline("[]"),
                     timeout_ms: None,
-                };
+                });
                 if next == EXTERNAL && self.state.gates[&GATE].state == GateState::Open {
                     return self.park(index, pod, epoch, seen_upto);
                 }
@@ -454,7 +462,7 @@ impl World {
                 Ok(())
             }
             GATE => {
-                let entry = PodEntry::GateOpened {
+                let entry = PodEntry::GateOpened(entries::GateOpened {
                     command: next,
                     seen_upto,
                     step: "review".to_owned(),
@@ -463,11 +471,15 @@ impl World {
                     actions: vec!["approve".to_owned(), "reject".to_owned()],
                     due_ms: None,
                     content: Payload::inline("{}"),
-                };
+                });
                 self.send(pod, epoch, vec![entry])
             }
             DONE => {
-                let entry = PodEntry::RunCompleted { command: next, seen_upto, result: Payload::inline("1") };
+                let entry = PodEntry::RunCompleted(entries::RunCompleted {
+                    command: next,
+                    seen_upto,
+                    result: Payload::inline("1"),
+                });
                 self.send(pod, epoch, vec![entry])
             }
             other => panic!("no command {other}"),
@@ -479,11 +491,11 @@ impl World {
             return self.leave(index, pod, epoch, ReleaseCause::Parked);
         }
         let gate = WaitingFor { kind: WaitKind::Gate, target: Some(GATE), step: Some("review".to_owned()), name: None };
-        self.send(pod, epoch, vec![PodEntry::Parked { seen_upto, waiting_for: vec![gate] }])
+        self.send(pod, epoch, vec![PodEntry::Parked(entries::Parked { seen_upto, waiting_for: vec![gate] })])
     }
 
     fn leave(&mut self, index: usize, pod: &Pod, epoch: u64, cause: ReleaseCause) -> Result<(), ErrorCode> {
-        self.send(pod, epoch, vec![PodEntry::Released { epoch: None, cause }])?;
+        self.send(pod, epoch, vec![PodEntry::Released(entries::PodReleased { epoch: None, cause })])?;
         self.pods[index].alive = false;
         Ok(())
     }
@@ -507,14 +519,14 @@ impl World {
 
     fn approve(&mut self, who: u8) {
         let Some(gate) = self.state.gates.get(&GATE) else { return };
-        let decide = Decide {
+        let decide = GateDecision {
             gate_id: gate.id,
             revision: gate.revision,
             digest: Some(gate.content_digest.clone()),
             verb: Verb::Approve,
             actor: format!("person-{who}"),
             groups: Vec::new(),
-            act: format!("act-{who}"),
+            user_action: format!("act-{who}"),
             acted_at: self.now,
             comment: None,
             correction: None,
@@ -526,11 +538,11 @@ impl World {
     fn retry(&mut self, act: &str) {
         let unknown = self.state.activities.iter().filter(|(_, a)| a.unknown_effect()).map(|(target, _)| *target);
         let repeats: Vec<_> = unknown.collect();
-        let retry = Retry { actor: "person".to_owned(), act: act.to_owned(), repeats: repeats.clone() };
-        let known = self.state.acts.contains_key(act);
+        let retry = Retry { actor: "person".to_owned(), user_action: act.to_owned(), repeat_effects: repeats.clone() };
+        let known = self.state.user_actions.contains_key(act);
         let outcome = machine::retry(&self.state, &retry, self.now);
         let said = self.commit(outcome).unwrap();
-        if !known && matches!(said, ntro_journal::ActOutcome::Applied { .. }) && repeats.contains(&EXTERNAL) {
+        if !known && matches!(said, ntro_journal::UserActionOutcome::Applied { .. }) && repeats.contains(&EXTERNAL) {
             self.allowed += 1;
         }
     }
@@ -606,7 +618,7 @@ impl World {
         assert!(live.len() <= 1, "more than one live Job: {live:?}");
 
         let recorded = |entry: &Entry| match &entry.body {
-            EntryBody::JobRecorded { segment, .. } => Some(*segment),
+            EntryBody::JobRecorded(entries::JobRecorded { segment, .. }) => Some(*segment),
             _ => None,
         };
         let segments: Vec<u32> = self.entries.iter().filter_map(recorded).collect();
@@ -617,7 +629,11 @@ impl World {
         if external > 0 {
             assert!(self.state.gates[&GATE].decision.is_some(), "posted without an approval");
         }
-        let decisions = self.entries.iter().filter(|e| matches!(e.body, EntryBody::GateDecided { .. })).count();
+        let decisions = self
+            .entries
+            .iter()
+            .filter(|e| matches!(e.body, EntryBody::GateDecided(entries::GateDecided { .. })))
+            .count();
         assert!(decisions <= 1, "{decisions} decisions of one gate");
         let ends = self.entries.iter().filter(|e| e.body.is_terminal()).count();
         assert!(ends <= 1, "{ends} ends of one run");

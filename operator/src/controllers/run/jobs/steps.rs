@@ -14,9 +14,9 @@ use super::plan::Step;
 use crate::controllers::run::Runs;
 use crate::controllers::run::validate::Open;
 use crate::error::{Class, Problem};
-use crate::failpoint;
 use crate::k8s::{Created, create_once, delete_exactly};
 use crate::metrics::Started;
+use ntro_journal::failpoint;
 
 impl Runs {
     /// Does one step; says whether the journal, or what is known of the Jobs, has changed by it.

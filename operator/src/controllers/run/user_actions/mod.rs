@@ -23,9 +23,9 @@ use ntro_journal::RunState;
 use crate::cache::RunRef;
 use crate::context::Context;
 use crate::error::Problem;
-use crate::failpoint;
 use crate::k8s::patch_status_if_changed;
 use crate::launch::pin;
+use ntro_journal::failpoint;
 use perform::{Answer, perform};
 
 /// User actions that were answered are kept this long for people to look at; the journal keeps them for good.

@@ -6,7 +6,7 @@ use ntro_crds::UserAction;
 use ntro_crds::user_action::GateSeen;
 use ntro_crds::workflow_run::Pin;
 use ntro_journal::protocol::Verb;
-use ntro_journal::{ActOutcome, DraftRef, GateAct, Journal, RunState, machine};
+use ntro_journal::{DraftRef, GateDecision, Journal, RunState, UserActionOutcome, machine};
 use uuid::Uuid;
 
 use super::evaluate::{Proof, Verdict, evaluate};
@@ -23,11 +23,11 @@ pub enum Answer {
     Refused(String),
 }
 
-impl From<ActOutcome> for Answer {
-    fn from(outcome: ActOutcome) -> Self {
+impl From<UserActionOutcome> for Answer {
+    fn from(outcome: UserActionOutcome) -> Self {
         match outcome {
-            ActOutcome::Applied { .. } => Self::Accepted,
-            ActOutcome::Refused { reason, .. } => Self::Refused(reason),
+            UserActionOutcome::Applied { .. } => Self::Accepted,
+            UserActionOutcome::Refused { reason, .. } => Self::Refused(reason),
         }
     }
 }
@@ -65,15 +65,15 @@ pub async fn perform(
 ) -> Result<Answer, Problem> {
     let spec = &action.spec;
     let (id, actor, uid) = (state.run_id, spec.actor.as_str(), action.uid().unwrap_or_default());
-    if let Some(known) = state.acts.get(&uid) {
+    if let Some(known) = state.user_actions.get(&uid) {
         return Ok(known.clone().into());
     }
     let outcome = match evaluate(action, state, pin, proof) {
         Verdict::Refuse(reason) => journal.refuse(id, &uid, actor, spec.verb.as_str(), reason).await?,
         Verdict::Cancel => journal.cancel(id, &uid, actor).await?,
         Verdict::Retry => {
-            let repeats = spec.repeats.iter().flatten().filter_map(|n| u64::try_from(*n).ok()).collect();
-            journal.retry(id, &uid, actor, repeats).await?
+            let repeat_effects = spec.repeat_effects.iter().flatten().filter_map(|n| u64::try_from(*n).ok()).collect();
+            journal.retry(id, &uid, actor, repeat_effects).await?
         }
         Verdict::View { key_hash } => {
             let until = journal.now().checked_add(VIEW).unwrap_or(Timestamp::MAX);
@@ -107,14 +107,14 @@ async fn decide(
         (Drafted::Missing, _) | (_, Drafted::Missing) => return refuse_without_draft(journal, action, id).await,
         (comment, correction) => (comment.sent(), correction.sent()),
     };
-    let decision = GateAct {
+    let decision = GateDecision {
         gate_id,
         revision: u32::try_from(seen.revision).unwrap_or(0),
         digest: Some(seen.digest),
         verb,
         actor: spec.actor.clone(),
         groups: spec.groups.clone().unwrap_or_default(),
-        act: action.uid().unwrap_or_default(),
+        user_action: action.uid().unwrap_or_default(),
         acted_at: action.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         comment,
         correction,

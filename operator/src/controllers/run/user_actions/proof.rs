@@ -13,8 +13,8 @@ use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, Val
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
-use ntro_crds::admission::{self, Install};
 use ntro_crds::labels;
+use ntro_manifests::admission::{self, Install};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -136,7 +136,7 @@ fn expected(context: &Context) -> Option<admission::Policy> {
         },
         admins_may_decide: settings.admins_may_decide,
     };
-    admission::policies(&install).into_iter().find(|policy| policy.name.ends_with("-acts"))
+    admission::user_actions_policy(&install)
 }
 
 /// UID and generation; none for what is being deleted.

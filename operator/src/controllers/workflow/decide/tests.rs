@@ -150,7 +150,7 @@ fn forbid_looks_at_the_period_only_and_at_every_unfinished_run_of_it() {
         assert_eq!(decision.start.is_empty(), why.is_some(), "{runs:?}");
         let expected = why.map(|reason| Skipped {
             period: Some("2026-11".to_owned()),
-            behind: Some(runs[0].name.clone()),
+            held_by: Some(runs[0].name.clone()),
             ..Skipped::one(at("2026-11-05T08:00:00Z"), reason)
         });
         assert_eq!(decision.skipped.first(), expected.as_ref());
@@ -251,7 +251,7 @@ fn a_slot_that_a_person_asked_for_waits_for_that_run_to_begin() {
         let decision = decide(&rules, &past("2026-11-05T00:00:00Z", &runs), &month, at(slot));
         assert!(decision.start.is_empty() && decision.skipped.is_empty() && decision.replace.is_empty());
         assert_eq!(waiting(&decision), [(slot.to_owned(), reason::UNFINISHED)], "{concurrency:?}");
-        assert_eq!(decision.queued[0].behind, asked.name);
+        assert_eq!(decision.queued[0].held_by, asked.name);
         // It begins: the slot is served. It is taken back: the slot starts. It is refused to the end: the slot is counted.
         let queued = [at(slot)];
         let then = |runs: &[RunSummary], now: &str| {

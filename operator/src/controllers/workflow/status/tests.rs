@@ -120,7 +120,7 @@ fn missed_slots_add_up_and_each_is_told_once() {
 #[test]
 fn slots_that_wait_are_shown_and_told_once() {
     let slot =
-        |second, reason| Queued { slot: at(second), period: "2026-10".into(), behind: "nav-abcde".into(), reason };
+        |second, reason| Queued { slot: at(second), period: "2026-10".into(), held_by: "nav-abcde".into(), reason };
     let waiting = [slot(600, reason::WAITING)];
     let one = next(None, &StatusInput { queued: &waiting, ..input(&[]) });
     let events = events::events(None, &one, &[]);

@@ -1,5 +1,6 @@
 use ntro_journal::machine;
 use ntro_journal::protocol::PodEntry;
+use ntro_journal::protocol::entries;
 
 use super::*;
 use crate::testing::runs::{at, created, held, queued, said};
@@ -142,9 +143,12 @@ fn a_job_whose_pods_ended_is_left_to_its_controller_for_a_moment() {
 
 #[test]
 fn who_ended_the_run_leaves_by_itself_and_is_ended_when_it_does_not() {
-    let done =
-        PodEntry::RunCompleted { command: 0, seen_upto: 0, result: ntro_journal::protocol::Payload::inline("1") };
-    let finish = PodEntry::Released { epoch: None, cause: ReleaseCause::Finished };
+    let done = PodEntry::RunCompleted(entries::RunCompleted {
+        command: 0,
+        seen_upto: 0,
+        result: ntro_journal::protocol::Payload::inline("1"),
+    });
+    let finish = PodEntry::Released(entries::PodReleased { epoch: None, cause: ReleaseCause::Finished });
     let state = said(&held(&queued(&created())), vec![done, finish]);
     let soon = plan_at(&state, &[job(1)], &[pod(1, true)], 10);
     assert!(soon.steps.is_empty() && soon.requeue != Requeue::OnChange);

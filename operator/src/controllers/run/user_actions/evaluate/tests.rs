@@ -1,4 +1,4 @@
-use ntro_journal::machine::{self, Decide};
+use ntro_journal::machine::{self, GateDecision};
 use ntro_journal::protocol::Verb as Said;
 use serde_json::{Value, json};
 
@@ -123,14 +123,14 @@ fn a_rule_of_another_step_does_not_hold() {
 fn the_initiator_and_other_deciders_can_be_kept_out() {
     let state = state();
     let first = gate(&state, "prepare");
-    let decide = Decide {
+    let decide = GateDecision {
         gate_id: first.id,
         revision: 1,
         digest: None,
         verb: Said::Approve,
         actor: "amy".to_owned(),
         groups: Vec::new(),
-        act: "earlier".to_owned(),
+        user_action: "earlier".to_owned(),
         acted_at: at(4),
         comment: None,
         correction: None,

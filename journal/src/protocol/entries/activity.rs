@@ -1,0 +1,85 @@
+//! Activities: intents, attempts and their ends.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::kinds::{Effect, RetryCause};
+use crate::protocol::parts::{ErrorClass, FinalError, Output};
+use crate::protocol::payload::Payload;
+
+/// The intent of an activity's first attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ActivityScheduled {
+    pub command: u64,
+    pub seen_upto: u64,
+    #[schemars(extend("x-compared" = true))]
+    pub activity: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-compared" = true))]
+    pub step: Option<String>,
+    pub args: Payload,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// From the pin: what the runbook declares about the activity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivityStamp {
+    pub effect: Effect,
+    /// The step whose gate must have been approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires: Option<String>,
+}
+
+/// The intent of a further attempt, from 2.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ActivityRetried {
+    pub target: u64,
+    pub attempt: u32,
+    pub cause: RetryCause,
+}
+
+/// An attempt failed and another may follow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ActivityAttemptFailed {
+    pub target: u64,
+    pub attempt: u32,
+    pub error: ErrorClass,
+    pub detail: Payload,
+    pub retry_after_ms: u64,
+}
+
+/// The activity's result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ActivityCompleted {
+    pub target: u64,
+    pub attempt: u32,
+    pub result: Payload,
+    #[serde(default)]
+    pub outputs: Vec<Output>,
+}
+
+/// The activity failed for good.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ActivityFailed {
+    pub target: u64,
+    pub attempt: u32,
+    pub error: FinalError,
+    pub detail: Payload,
+}
+
+/// Workflow code no longer wants the activity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ActivityCancelRequested {
+    pub command: u64,
+    pub seen_upto: u64,
+    #[schemars(extend("x-compared" = true))]
+    pub target: u64,
+}

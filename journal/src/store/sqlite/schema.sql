@@ -1,0 +1,60 @@
+CREATE TABLE runs (
+    run_id TEXT PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    key BLOB NOT NULL,
+    length INTEGER NOT NULL,
+    head BLOB NOT NULL,
+    terminal INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX open_runs ON runs (run_id) WHERE terminal = 0;
+CREATE TABLE entries (
+    run_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    entry TEXT NOT NULL,
+    PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE claims (
+    namespace TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    PRIMARY KEY (namespace, kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE log_lines (
+    run_id TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    time TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (run_id, epoch, n)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE drafts (
+    run_id TEXT NOT NULL,
+    key_hash TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    text TEXT NOT NULL,
+    expires INTEGER NOT NULL,
+    PRIMARY KEY (run_id, key_hash, digest)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE view_keys (
+    namespace TEXT NOT NULL,
+    key_hash TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    PRIMARY KEY (namespace, key_hash)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE facts (
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (namespace, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE settings (
+    key TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;

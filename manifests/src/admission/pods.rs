@@ -1,0 +1,156 @@
+//! What the pods that execute runbooks may be, and who may make them. The rules stand on the Job, so that the operator is
+//! told at once, and on the pod, whoever made it.
+
+use super::{PolicyBuilder, Rule, TemplateValues, resources};
+use ntro_crds::labels::{CA_CONFIG_MAP, RUNNER_SERVICE_ACCOUNT};
+
+pub(super) fn jobs(values: &TemplateValues) -> PolicyBuilder {
+    let operator = values.operator();
+    let mut rules = vec![
+        Rule::text(
+            format!("request.userInfo.username == '{operator}'"),
+            format!("only the operator makes Jobs that use the account {RUNNER_SERVICE_ACCOUNT}"),
+        ),
+        Rule::text(
+            "object.metadata.?ownerReferences.orValue([]).exists(owner, owner.kind == 'WorkflowRun' && \
+             owner.apiVersion.startsWith('ntro.dev/') && owner.?controller.orValue(false))",
+            "a Job of the operator belongs to a WorkflowRun",
+        ),
+        Rule::text(
+            "object.spec.?backoffLimit.orValue(6) == 0 && object.spec.?parallelism.orValue(1) == 1 && \
+             object.spec.?completions.orValue(1) == 1",
+            "a Job of the operator runs one pod, once",
+        ),
+    ];
+    rules.extend(shape("true"));
+    PolicyBuilder {
+        name: "jobs",
+        resources: vec![resources("batch", "v1", &["CREATE"], &["jobs"])],
+        conditions: vec![
+            ("scope", values.in_scope.clone()),
+            (
+                "ours",
+                format!(
+                    "request.userInfo.username == '{operator}' || \
+                     object.spec.template.spec.?serviceAccountName.orValue('') == '{RUNNER_SERVICE_ACCOUNT}'"
+                ),
+            ),
+        ],
+        variables: vec![
+            ("pod", "object.spec.template.spec".to_owned()),
+            ("labels", "object.spec.template.?metadata.?labels.orValue({})".to_owned()),
+        ],
+        rules,
+        fast_path: true,
+    }
+}
+
+pub(super) fn pods(values: &TemplateValues) -> PolicyBuilder {
+    // An update is judged by what it can change, so that a pod made under older rules can still end in order.
+    let created = "request.operation == 'CREATE'";
+    let mut rules = vec![
+        Rule::text(
+            format!(
+                "!({created}) || (request.userInfo.username in ['system:serviceaccount:kube-system:job-controller', \
+                 'system:kube-controller-manager'] && object.metadata.?ownerReferences.orValue([]).exists(owner, \
+                 owner.kind == 'Job' && owner.apiVersion.startsWith('batch/') && owner.?controller.orValue(false)))"
+            ),
+            format!("only Jobs of the operator make pods that use the account {RUNNER_SERVICE_ACCOUNT}"),
+        ),
+        Rule::text(
+            "!has(object.spec.ephemeralContainers)",
+            "no container is added to the pod of a run: it holds the run's identity and data",
+        ),
+    ];
+    rules.extend(shape(created));
+    PolicyBuilder {
+        name: "pods",
+        resources: vec![
+            resources("", "v1", &["CREATE", "UPDATE"], &["pods"]),
+            resources("", "v1", &["UPDATE"], &["pods/ephemeralcontainers"]),
+        ],
+        conditions: vec![
+            ("scope", values.in_scope.clone()),
+            ("runner", format!("object.spec.?serviceAccountName.orValue('') == '{RUNNER_SERVICE_ACCOUNT}'")),
+        ],
+        variables: vec![
+            ("pod", "object.spec".to_owned()),
+            ("labels", "object.metadata.?labels.orValue({})".to_owned()),
+        ],
+        rules,
+        fast_path: true,
+    }
+}
+
+/// The rules of the variables `pod` and `labels`. Those about the spec, which never changes, hold `when` only.
+fn shape(when: &str) -> Vec<Rule> {
+    let rule = |expression: String, message: &str| {
+        let expression = if when == "true" { expression } else { format!("!({when}) || ({expression})") };
+        Rule::text(expression, message)
+    };
+    let ca = format!("source.configMap.?name.orValue('') == '{CA_CONFIG_MAP}'");
+    vec![
+        rule(
+            format!(
+                "variables.pod.?serviceAccountName.orValue('') == '{RUNNER_SERVICE_ACCOUNT}' && \
+                 variables.pod.?automountServiceAccountToken.orValue(true) == false"
+            ),
+            "the pod of a run uses the account ntro-runner and no token for the API server",
+        ),
+        rule(
+            format!(
+                "variables.pod.?volumes.orValue([]).all(source, has(source.emptyDir) || (has(source.configMap) && {ca}) || \
+                 (has(source.secret) && source.secret.?secretName.orValue('').startsWith('ntro-run-')) || \
+                 (has(source.projected) && source.projected.?sources.orValue([]).all(source, \
+                 (has(source.serviceAccountToken) && source.serviceAccountToken.?audience.orValue('') == 'ntro.' + request.namespace) || \
+                 (has(source.configMap) && {ca}))))"
+            ),
+            "the pod of a run mounts scratch space, the operator's CA, its own token and Secrets named ntro-run-…, nothing else",
+        ),
+        rule(
+            "size(variables.pod.containers) == 1 && size(variables.pod.?initContainers.orValue([])) == 0".to_owned(),
+            "the pod of a run has exactly one container",
+        ),
+        rule(
+            "variables.pod.containers.all(c, c.?image.orValue('').matches('@sha256:[0-9a-f]{64}$'))".to_owned(),
+            "the image of a run is given by digest",
+        ),
+        rule(
+            "variables.pod.containers.all(c, size(c.?envFrom.orValue([])) == 0 && \
+             c.?env.orValue([]).all(e, !has(e.valueFrom) || has(e.valueFrom.fieldRef)))"
+                .to_owned(),
+            "the environment of a run comes from no Secret and no ConfigMap",
+        ),
+        rule(
+            "!variables.pod.?hostNetwork.orValue(false) && !variables.pod.?hostPID.orValue(false) && \
+             !variables.pod.?hostIPC.orValue(false) && !variables.pod.?shareProcessNamespace.orValue(false) && \
+             variables.pod.?enableServiceLinks.orValue(true) == false && variables.pod.?restartPolicy.orValue('') == 'Never' && \
+             variables.pod.containers.all(c, size(c.?ports.orValue([])) == 0)"
+                .to_owned(),
+            "the pod of a run shares nothing with its node, offers no port, has no service links and is never restarted",
+        ),
+        rule(
+            "variables.pod.containers.all(c, c.?securityContext.?allowPrivilegeEscalation.orValue(true) == false && \
+             !c.?securityContext.?privileged.orValue(false) && c.?securityContext.?readOnlyRootFilesystem.orValue(false) && \
+             c.?securityContext.?capabilities.?drop.orValue([]).exists(x, x == 'ALL') && \
+             size(c.?securityContext.?capabilities.?add.orValue([])) == 0 && \
+             c.?securityContext.?runAsNonRoot.orValue(variables.pod.?securityContext.?runAsNonRoot.orValue(false)) && \
+             c.?securityContext.?seccompProfile.?type.orValue(variables.pod.?securityContext.?seccompProfile.?type.orValue('')) \
+             == 'RuntimeDefault')"
+                .to_owned(),
+            "the container of a run is restricted: not root, no privileges, no capabilities, default seccomp profile, \
+             read-only root filesystem",
+        ),
+        Rule::text(
+            format!(
+                "variables.labels.all(key, key.startsWith('ntro.dev/') || key.startsWith('labels.ntro.dev/') || \
+                 key.startsWith('kueue.x-k8s.io/') || \
+                 key.startsWith('batch.kubernetes.io/') || key.startsWith('topology.kubernetes.io/') || \
+                 key in ['controller-uid', 'job-name'] || \
+                 (key == 'app.kubernetes.io/managed-by' && variables.labels[key] == 'ntro') || \
+                 (key == 'app.kubernetes.io/name' && variables.labels[key] == '{RUNNER_SERVICE_ACCOUNT}'))"
+            ),
+            "the pod of a run has labels of ntro.dev and labels.ntro.dev only: with others a Service could take it for its own",
+        ),
+    ]
+}

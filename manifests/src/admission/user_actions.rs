@@ -1,0 +1,65 @@
+//! Who may create which `UserAction`.
+
+use super::{PolicyBuilder, Rule, TemplateValues, USER_ACTIONS, resources};
+use ntro_crds::labels::CANARY_VERB;
+
+pub(super) fn user_actions(values: &TemplateValues) -> PolicyBuilder {
+    let check = |verb: &str| {
+        format!(
+            "authorizer.group('ntro.dev').resource(variables.resource).namespace(request.namespace)\
+             .name(variables.name).check({verb}).allowed()"
+        )
+    };
+    PolicyBuilder {
+        name: USER_ACTIONS,
+        resources: vec![resources("ntro.dev", "*", &["CREATE"], &["useractions"])],
+        conditions: vec![("scope", values.in_scope.clone())],
+        variables: vec![
+            ("user", "request.userInfo.username".to_owned()),
+            ("decides", "object.spec.verb in ['approve', 'reject', 'correct', 'submit']".to_owned()),
+            ("personal", "variables.decides || object.spec.verb == 'view'".to_owned()),
+            ("resource", "variables.decides ? 'gates' : 'workflowruns'".to_owned()),
+            ("name", "variables.decides ? object.spec.gate.class : object.spec.workflow".to_owned()),
+            ("verb", "variables.decides ? 'approve' : object.spec.verb".to_owned()),
+            (
+                "role",
+                "variables.decides ? 'ntro-approver' : object.spec.verb == 'view' ? 'ntro-viewer' : 'ntro-runner'"
+                    .to_owned(),
+            ),
+            ("adminsMayDecide", values.admins_may_decide.clone()),
+        ],
+        rules: vec![
+            Rule::cel(
+                "object.spec.actor == variables.user",
+                "'actor must be the user who acts: this is ' + variables.user",
+            ),
+            Rule::text(
+                "object.spec.?groups.orValue([]).all(group, group in request.userInfo.?groups.orValue([]))",
+                "groups must be groups of the user who acts",
+            ),
+            Rule::cel(
+                "!variables.personal || !variables.user.startsWith('system:')",
+                "variables.user + ' is an account of a machine: gates are decided, and what runs hold is read, by people'",
+            ),
+            Rule::cel(
+                check("variables.verb"),
+                "variables.user + ' may not ' + object.spec.verb + ': bind the role ' + variables.role + ' in namespace ' \
+                 + request.namespace + ', or a role with the verb ' + variables.verb + ' on ' + variables.resource \
+                 + '.ntro.dev, resource name ' + variables.name",
+            ),
+            Rule::cel(
+                format!("!variables.personal || variables.adminsMayDecide || !{}", check(&format!("'{CANARY_VERB}'"))),
+                "variables.user + ' holds every right by a wildcard, which does not authorize anyone to ' + object.spec.verb \
+                 + ': bind the role ' + variables.role + ' in namespace ' + request.namespace + ' to a user without \
+                 wildcards; where everyone is an administrator, for example on an evaluation cluster, install the chart \
+                 ntro with adminsMayDecide=true'",
+            ),
+            // Either would have the user action deleted before it was evaluated, or kept for ever.
+            Rule::text(
+                "!has(object.metadata.ownerReferences) && !has(object.metadata.finalizers)",
+                "a user action has neither owners nor finalizers",
+            ),
+        ],
+        fast_path: false,
+    }
+}

@@ -1,0 +1,47 @@
+//! What nobody but the operator writes.
+
+use serde_json::json;
+
+use super::{PolicyBuilder, Rule, TemplateValues, resources};
+use ntro_crds::labels::CA_CONFIG_MAP;
+
+/// Accounts of Kubernetes itself that clean up.
+const CLEANERS: &str = "['system:serviceaccount:kube-system:namespace-controller', 'system:serviceaccount:kube-system:generic-garbage-collector']";
+
+pub(super) fn writes(values: &TemplateValues) -> PolicyBuilder {
+    let operator = values.operator();
+    let mut ca = resources("", "v1", &["CREATE", "UPDATE", "DELETE"], &["configmaps"]);
+    ca["resourceNames"] = json!([CA_CONFIG_MAP]);
+    PolicyBuilder {
+        name: "writes",
+        resources: vec![
+            // A deleted Gate is made again; a deleted act would be lost.
+            resources("ntro.dev", "*", &["CREATE", "UPDATE"], &["gates"]),
+            resources("ntro.dev", "*", &["UPDATE", "DELETE"], &["useractions"]),
+            resources(
+                "ntro.dev",
+                "*",
+                &["UPDATE"],
+                &["runbooks/status", "workflows/status", "workflowruns/status", "gates/status", "useractions/status"],
+            ),
+            ca,
+        ],
+        conditions: vec![("scope", values.in_scope.clone())],
+        variables: vec![(
+            "what",
+            "request.resource.resource + (request.?subResource.orValue('') == '' ? '' : '/' + request.subResource)"
+                .to_owned(),
+        )],
+        rules: vec![Rule::cel(
+            format!(
+                "request.userInfo.username == '{operator}' || (request.?subResource.orValue('') == '' && \
+                 request.userInfo.username in {CLEANERS})"
+            ),
+            "'only the operator may ' + request.operation.lowerAscii() + ' ' + variables.what + ': ' \
+             + (variables.what == 'useractions' ? 'what a person did stays as it was' \
+             : variables.what == 'gates' ? 'a gate is the question of a run; answer it with ntro gate' \
+             : 'it says what the operator knows')",
+        )],
+        fast_path: true,
+    }
+}
