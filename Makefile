@@ -51,6 +51,10 @@ lint: venv ## Formatting, lints, and the lints of our own: who imports whom.
 imports: venv ## Draw which part imports which; FLAGS=--dot for Graphviz.
 	@$(PY) lints/imports.py $(FLAGS)
 
+.PHONY: counts
+counts: venv ## Count sizes and repetitions; CHECKOUT=path for another commit, FLAGS=--list to name the places.
+	@$(PY) lints/counts.py $(FLAGS) $(CHECKOUT)
+
 .PHONY: built
 built:
 	cargo test --locked --workspace --no-run
