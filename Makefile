@@ -46,6 +46,7 @@ lint: venv ## Formatting, lints, and the lints of our own: who imports whom.
 	cd runtime && $(PY) -m mypy
 	cd lints && $(PY) -m mypy --strict . && $(PY) -m pytest -q .
 	$(PY) lints/imports.py >/dev/null
+	$(PY) lints/licenses.py
 
 .PHONY: imports
 imports: venv ## Draw which part imports which; FLAGS=--dot for Graphviz.
