@@ -47,6 +47,7 @@ lint: venv ## Formatting, lints, and the lints of our own: who imports whom.
 	cd lints && $(PY) -m mypy --strict . && $(PY) -m pytest -q .
 	$(PY) lints/imports.py >/dev/null
 	$(PY) lints/licenses.py
+	$(PY) lints/doc_lines.py
 
 .PHONY: imports
 imports: venv ## Draw which part imports which; FLAGS=--dot for Graphviz.
