@@ -38,12 +38,24 @@ test: lint golden built images kueue ## Everything that must pass.
 	$(MAKE) -j2 --no-print-directory --output-sync=line unit e2e
 
 .PHONY: lint
-lint: venv ## Formatting and lints, Rust and Python.
+lint: venv ## Formatting, lints, and the lints of our own: who imports whom.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	$(PY) -m ruff check runtime examples tests
-	$(PY) -m ruff format --check runtime
+	$(PY) -m ruff check lints runtime examples tests
+	$(PY) -m ruff format --check lints runtime
 	cd runtime && $(PY) -m mypy
+	cd lints && $(PY) -m mypy --strict . && $(PY) -m pytest -q .
+	$(PY) lints/imports.py >/dev/null
+	$(PY) lints/licenses.py
+	$(PY) lints/doc_lines.py
+
+.PHONY: imports
+imports: venv ## Draw which part imports which; FLAGS=--dot for Graphviz.
+	@$(PY) lints/imports.py $(FLAGS)
+
+.PHONY: counts
+counts: venv ## Count sizes and repetitions; CHECKOUT=path for another commit, FLAGS=--list to name the places.
+	@$(PY) lints/counts.py $(FLAGS) $(CHECKOUT)
 
 .PHONY: built
 built:
