@@ -15,6 +15,7 @@ from typing import Any
 import segment_process
 from journal_server import RUNTIME, Json, Server
 from ntro_runtime.workflow.entries import COMMANDS
+from ntro_runtime.workflow.scope import PREPARE
 
 BUNDLES = RUNTIME / "tests" / "bundles"
 STAMPED = ("seq", "time", "hash", "gateId", "firesAt", "due")
@@ -158,7 +159,7 @@ class Run:
             if entry["type"] in COMMANDS:
                 plain = {key: value for key, value in entry.items() if key not in STAMPED}
                 commands.append({**plain, "seenUpto": deliveries.index(entry["seenUpto"])})
-            elif entry["type"] in ("activityCompleted", "activityFailed", "timerFired", "gateDecided", "signalReceived"):
+            elif entry["type"] in PREPARE:
                 deliveries.append(entry["seq"])
         return commands
 
