@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness import BUNDLES, Json, Run, Server
+from harness import BUNDLES, Run
+from journal_server import Json, Server
 
 STUB_ACTIVITIES: Json = {
     "stub.read": {"effect": "none"},

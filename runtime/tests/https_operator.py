@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from harness import Json, Server
+from journal_server import Json, Server
 from ntro_runtime.engine.journal_client import JournalClient
 from ntro_runtime.shared.errors import ProtocolError
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import KILLED, ROOT, Json, Run, Server
+from harness import Run
+from journal_server import RUNTIME, Json, Server
+from segment_process import KILLED
 
 Make = Callable[..., Run]
 
@@ -148,7 +150,7 @@ def test_a_garbage_collector_under_pressure_changes_nothing(stub_run: Make, serv
 
 # -- the example runbook ---------------------------------------------------------------------------
 
-NAV = ROOT.parent / "examples" / "runbooks" / "nav-monthly"
+NAV = RUNTIME.parent / "examples" / "runbooks" / "nav-monthly"
 
 
 @pytest.fixture

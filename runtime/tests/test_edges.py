@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 
 from ntro_runtime.shared.errors import ProtocolError
-from ntro_runtime.shared.sites import Site, SiteFinder
 from ntro_runtime.supervisor.log_pump import MAX_LINE, LogPump
 from ntro_runtime.supervisor.operator_api import OutageError, StoppedError, UnreachableError, patiently
 from ntro_runtime.workflow.guards import Guard
+from ntro_runtime.workflow.source_location import SourceLocation, SourceLocator
 
 # -- guards ----------------------------------------------------------------------------------------
 
 
-def guarded(root: Path, code: str, **names: Any) -> list[tuple[str, Site | None]]:
+def guarded(root: Path, code: str, **names: Any) -> list[tuple[str, SourceLocation | None]]:
     """What the guard says about `code`, run as a file of the bundle."""
-    found: list[tuple[str, Site | None]] = []
+    found: list[tuple[str, SourceLocation | None]] = []
     path = root / "templates" / "workflow.py"
     function: dict[str, Any] = dict(names)
     exec(compile(code, str(path), "exec"), function)
-    with Guard(SiteFinder(root), lambda message, site: found.append((message, site))):
+    with Guard(SourceLocator(root), lambda message, site: found.append((message, site))):
         function["go"]()
     return found
 
@@ -38,7 +38,7 @@ def test_only_calls_of_bundle_code_itself_are_watched(tmp_path: Path) -> None:
 
     assert guarded(tmp_path, "def go():\n    return library()", library=library) == []
     found = guarded(tmp_path, "import time\ndef go():\n    return time.time()")
-    assert found == [("time.time() in workflow code is not reproducible: use runbook.now()", Site("templates/workflow.py", 3))]
+    assert found == [("time.time() in workflow code is not reproducible: use runbook.now()", SourceLocation("templates/workflow.py", 3))]
 
 
 def test_a_seeded_generator_is_allowed_and_the_shared_one_is_not(tmp_path: Path) -> None:
@@ -60,12 +60,12 @@ def test_threads_and_connections_are_refused_at_any_depth(tmp_path: Path) -> Non
         thread.join()
 
     found = guarded(tmp_path, "def go():\n    library()", library=library)
-    assert found == [("workflow code started a thread: do it in an activity", Site("templates/workflow.py", 2))]
+    assert found == [("workflow code started a thread: do it in an activity", SourceLocation("templates/workflow.py", 2))]
 
 
 def test_outside_of_turns_nothing_is_watched(tmp_path: Path) -> None:
     found: list[Any] = []
-    with Guard(SiteFinder(tmp_path), lambda *it: found.append(it)):
+    with Guard(SourceLocator(tmp_path), lambda *it: found.append(it)):
         pass
     time.time()
     thread = threading.Thread(target=lambda: None)

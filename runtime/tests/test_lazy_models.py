@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from harness import ROOT
+from journal_server import RUNTIME
 
 LOOK = """
 import json, sys
@@ -27,7 +27,7 @@ print(json.dumps({"early": early, "names": sorted(set(names) - {"__builtins__"})
 
 
 def look(first: str) -> dict[str, object]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    env = {**os.environ, "PYTHONPATH": str(RUNTIME / "src")}
     done = subprocess.run([sys.executable, "-c", first + LOOK], env=env, capture_output=True, text=True, timeout=120, check=True)
     found: dict[str, object] = json.loads(done.stdout)
     return found

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import inspect
 import io
-import re
 import tarfile
 import uuid
 from collections.abc import Callable
@@ -21,20 +19,22 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from https_operator import layer_of
+from ntro_runtime.engine.bundle import class_name
 from ntro_runtime.sdk.context import file_name
-from ntro_runtime.shared.bundle import BundleError, class_name, read_slug
-from ntro_runtime.shared.errors import SdkMisuse
-from ntro_runtime.shared.payload import Payload, digest_of, read_payload
+from ntro_runtime.shared.manifest import BundleError, read_slug
 from ntro_runtime.supervisor import unpack
 from ntro_runtime.supervisor.supervisor import Config, child_environment
 from ntro_runtime.workflow import entries, gates
+from ntro_runtime.workflow.block import SdkMisuse
 from ntro_runtime.workflow.codec import CodecError, decode, decode_args, encode, encode_args, signature_of
 from ntro_runtime.workflow.commands import Command, compare, describe
+from ntro_runtime.workflow.failures import Failure, failure_of
+from ntro_runtime.workflow.failures import class_name as error_class
 from ntro_runtime.workflow.journal import WITHOUT_EFFECT, Journal
 from ntro_runtime.workflow.options import activity_call, milliseconds
-from ntro_runtime.workflow.retries import Failure, Verdict, decide, failure_of
-from ntro_runtime.workflow.retries import class_name as error_class
-from ntro_runtime.workflow.scope import WorkflowScope
+from ntro_runtime.workflow.payload import Payload, digest_of, read_payload
+from ntro_runtime.workflow.retry_policy import Verdict, decide_retry
+from ntro_runtime.workflow.scope import PREPARE
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
@@ -156,7 +156,7 @@ FINAL = Failure("ValueError", "x", non_retryable=True)
 
 def verdict(failure: Failure = ORDINARY, **options: Any) -> tuple[Verdict, int]:
     defaults: dict[str, Any] = {"effect": "none", "policy": None, "failures": 1, "elapsed_ms": 0, "limit_ms": None}
-    following = decide(failure, **{**defaults, **options})
+    following = decide_retry(failure, **{**defaults, **options})
     return following.verdict, following.delay_ms
 
 
@@ -367,5 +367,4 @@ def test_every_command_can_be_described() -> None:
 
 def test_every_delivery_is_handed_to_workflow_code() -> None:
     # A cancellation is not: the process leaves instead.
-    told = set(re.findall(r'case "(\w+)"', inspect.getsource(WorkflowScope.prepare)))
-    assert told | {"cancelRequested"} == entries.DELIVERIES
+    assert set(PREPARE) | {"cancelRequested"} == entries.DELIVERIES

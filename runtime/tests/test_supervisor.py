@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from harness import ROOT, Json, Run, Server
+from harness import Run
 from https_operator import HttpsOperator, layer_of
+from journal_server import RUNTIME, Json, Server
 
 HEAD = "---\nslug: probe\nname: Probe\nsteps: [{id: one}]\n---\n"
 WORKFLOW = """
@@ -58,7 +59,7 @@ class Pod:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, **env: str) -> subprocess.Popen[bytes]:
-        paths = [str(ROOT / "src"), str(ROOT / "temporalio-shim" / "src")]
+        paths = [str(RUNTIME / "src"), str(RUNTIME / "temporalio-shim" / "src")]
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "ntro_runtime"],
             env={
@@ -249,7 +250,7 @@ def test_a_kernel_without_landlock_is_refused_unless_allowed(pod: Callable[..., 
     # The child's own process finds no Landlock: as on an old kernel.
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text("import ntro_runtime.shared.sandbox as s\ns.landlock_abi = lambda: 0\n")
-    paths = os.pathsep.join([str(tmp_path / "site"), str(ROOT / "src"), str(ROOT / "temporalio-shim" / "src")])
+    paths = os.pathsep.join([str(tmp_path / "site"), str(RUNTIME / "src"), str(RUNTIME / "temporalio-shim" / "src")])
     code, printed = it.finish(PYTHONPATH=paths)
     assert code == 78, printed
     assert "no Landlock" in it.log()
@@ -419,7 +420,7 @@ def test_a_missing_setting_is_named(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ntro_runtime"],
         capture_output=True,
-        env={"PYTHONPATH": f"{ROOT}/src:{ROOT}/temporalio-shim/src"},
+        env={"PYTHONPATH": f"{RUNTIME}/src:{RUNTIME}/temporalio-shim/src"},
         check=False,
     )
     assert done.returncode == 78

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness import Json, Run, Server
+from harness import Run
+from journal_server import Json, Server
 
 HEAD = """
 import asyncio, contextvars, dataclasses, datetime, logging, os, pathlib, random, secrets, socket, subprocess, threading, time, uuid

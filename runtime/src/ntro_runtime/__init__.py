@@ -1,6 +1,3 @@
 """Durable runtime for ntro runbooks: supervisor, journal client and the `Runtime` the SDK runs on."""
 
 __version__ = "0.1.0"
-
-PROTOCOL_MIN = 1
-PROTOCOL_MAX = 1

@@ -1,1 +1,1 @@
-"""The process that runs a bundle: replays the journal, attempts activities, appends what workflow code commands."""
+"""The confined process that runs a bundle: replay, live execution, attempts of activities, and how the process ends."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from ..sdk.context import ActivityContext, ActivityInfo, RunFiles
-from ..shared.errors import Block, BlockCode, ConnectionLostError, ProtocolError
-from ..shared.sites import Site, SiteFinder
+from ..shared.errors import BlockCode, ProtocolError
 from ..workflow.activity_calls import PendingActivity
+from ..workflow.block import Block
+from ..workflow.failures import Failure, error_fields, failure_of
 from ..workflow.journal import NOT_STARTED, ActivityState, Entry, time_of
-from ..workflow.retries import Failure, Verdict, decide, error_fields, failure_of
-from .activities import ActivityRunner, Attempt, Outcome, Probe, UnwritableResultError
-from .journal_client import Json
+from ..workflow.retry_policy import Verdict, decide_retry
+from ..workflow.source_location import SourceLocation, SourceLocator
+from .activity_runner import ActivityRunner, Attempt, AttemptOutcome, OnEnd, UnwritableResultError
+from .journal_client import ConnectionLostError, Json
 from .journal_session import JournalSession
+from .probe import Probe
 
 _log = logging.getLogger("ntro.runtime")
 _MAX_RUNNING = 16
@@ -36,14 +38,14 @@ class _Running:
 
 
 class Attempts:
-    """`report` is called on another thread when an attempt ends, and must lead to `ended()` on the main one."""
+    """`on_end` is called on another thread when an attempt ends, and must lead to `ended()` on the main one."""
 
-    def __init__(self, session: JournalSession, finder: SiteFinder, halt: Halt, probe: Probe, report: Callable[[Outcome], None]) -> None:
+    def __init__(self, session: JournalSession, locator: SourceLocator, halt: Halt, probe: Probe, on_end: OnEnd) -> None:
         self._session = session
-        self._finder = finder
+        self._locator = locator
         self._halt = halt
         self._probe = probe
-        self._runner = ActivityRunner(report, probe)
+        self._runner = ActivityRunner(on_end, probe)
         self._running: dict[int, _Running] = {}
         self._fresh: set[int] = set()
         self.wanted: dict[int, PendingActivity] = {}
@@ -131,7 +133,7 @@ class Attempts:
 
     # -- ending ------------------------------------------------------------------------------------
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: AttemptOutcome) -> None:
         """Record how an attempt ended, unless nobody waits for it any more."""
         attempt = outcome.attempt
         running = self._running.get(attempt.command)
@@ -172,14 +174,14 @@ class Attempts:
     def _failed(self, attempt: Attempt, error: BaseException) -> None:
         if isinstance(error, (ProtocolError, ConnectionLostError)):
             raise error
-        site = self._finder.of_exception(error) or self._finder.of_code(attempt.function)
+        site = self._locator.of_exception(error) or self._locator.of_code(attempt.function)
         if isinstance(error, UnwritableResultError):
             self._halt(Block(BlockCode.SDK_MISUSE, str(error), site, attempt.name))
         failure = failure_of(error)
         _log.error("activity %s, attempt %d, failed", attempt.name, attempt.number, exc_info=error)
         state = self._session.journal.activities[attempt.command]
         call = self.wanted[attempt.command].call
-        step = decide(
+        step = decide_retry(
             failure,
             effect=state.effect,
             policy=call.policy,
@@ -198,7 +200,7 @@ class Attempts:
         message = f"activity {attempt.name!r} failed in attempt {attempt.number}: {failure.type}: {failure.message}"
         self._halt(Block(BlockCode.RETRIES_EXHAUSTED, message, site, attempt.name), entry)
 
-    def _detail(self, failure: Failure, site: Site | None) -> Json:
+    def _detail(self, failure: Failure, site: SourceLocation | None) -> Json:
         detail: Json = {"type": failure.type, "message": failure.message}
         if site is not None:
             detail["site"] = str(site)

@@ -1,4 +1,4 @@
-"""The process that runs a bundle: replays the journal, goes on live, parks, and leaves.
+"""The process that runs a bundle: replays the journal, continues live, parks, and leaves.
 
 Everything that changes what workflow code sees comes out of the journal, one delivery at a time. Live and on replay the same lines of
 this file run; "live" only means that a command is not in the journal yet and is appended.
@@ -6,7 +6,6 @@ this file run; "live" only means that a command is not in the journal yet and is
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
@@ -16,23 +15,23 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..sdk import patches as compat
 from ..sdk.runtime import DurableRuntime, WorkflowInfo
-from ..shared.bundle import Bundle, BundleError, load
-from ..shared.errors import Block, BlockCode, ConnectionLostError, ExitCode, Leave, ProtocolError
-from ..shared.payload import read_payload
-from ..shared.sites import Site, SiteFinder
-from ..workflow import loop
-from ..workflow.codec import CodecError, decode_args, signature_of
+from ..shared.errors import BlockCode, ExitCode, ProtocolError
+from ..workflow.block import Block
+from ..workflow.commands import Command
 from ..workflow.guards import Guard
 from ..workflow.journal import Entry, time_of
+from ..workflow.payload import read_payload
+from ..workflow.replay import DivergenceError, unrecorded
 from ..workflow.scope import WorkflowScope
-from .activities import Probe
+from ..workflow.source_location import SourceLocator
 from .attempts import Attempts
-from .exit import Exit
-from .journal_client import JournalClient, Json
+from .command_writer import CommandWriter
+from .exit import Exit, Leave
+from .journal_client import ConnectionLostError, JournalClient, Json
 from .journal_session import JournalSession
-from .recorder import Recorder
+from .probe import Probe
+from .start import LoadedBundle, load_bundle
 
 _log = logging.getLogger("ntro.runtime")
 _TERMINATION_GRACE_S = 17.0
@@ -51,24 +50,27 @@ class Engine:
     ) -> None:
         self._root = root.resolve()
         self._probe = probe
-        self._finder = SiteFinder(self._root)
-        self._guard = Guard(self._finder, self._misused)
+        self._locator = SourceLocator(self._root)
         self._runtime = DurableRuntime()
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._session = JournalSession(client, probe, lambda entry: self._attempts.on_entry(entry))
         self._journal = self._session.journal
-        self._exit = Exit(self._session, self._guard, exit_process)
-        self._attempts = Attempts(self._session, self._finder, self._exit.halt, probe, lambda outcome: self._events.put(("ended", outcome)))
-        self._recorder = Recorder(self._session, self._attempts, self._exit, self._finder, self._wait)
+        self._exit = Exit(self._session, exit_process)
+        # Before the bundle is imported, which may replace what the guard knows by identity.
+        self._guard = Guard(self._locator, self._exit.misused)
+        self._attempts = Attempts(
+            self._session, self._locator, self._exit.halt, probe, lambda outcome: self._events.put(("ended", outcome))
+        )
+        self._writer = CommandWriter(self._session, self._attempts, self._exit)
         self._poll: Future[Json] | None = None
         self._terminate = False
         self._scope: WorkflowScope
-        self._bundle: Bundle
+        self._loaded: LoadedBundle
 
     # -- the run -----------------------------------------------------------------------------------
 
     def run(self) -> NoReturn:
-        """Attach, replay, go on, leave."""
+        """Attach, replay, continue live, leave. Never returns."""
         try:
             self._session.attach()
             self._leave_if_asked()
@@ -94,39 +96,12 @@ class Engine:
 
     def _load(self) -> None:
         created = self._journal.created
-        compat.install(self._runtime)
-        loop.install()
-        loop.set_misuse_handler(lambda message: self._misused(message, self._finder.of_caller()))
-        text = read_payload(created["input"], self._session.client)
-        os.environ.update(compat.settings(json.loads(text)))
-        try:
-            self._bundle = load(self._root)
-            signature = signature_of(self._bundle.entry, skip_self=True)
-        except BundleError as error:
-            self._exit.halt(Block(BlockCode.BUNDLE_INVALID, str(error), exit_code=ExitCode.CONFIG))
-        except (Exception, SystemExit) as error:
-            message = f"importing the bundle failed: {_text(error)}"
-            self._exit.halt(Block(BlockCode.BUNDLE_INVALID, message, self._finder.of_exception(error), exit_code=ExitCode.CONFIG))
-        self._scope = WorkflowScope(self._finder, self._session.client, self._exit.halt, time_of(created), self._guard)
+        envelope = read_payload(created["input"], self._session.client)
+        self._loaded = load_bundle(self._root, envelope, self._runtime, self._locator, self._exit)
+        self._scope = WorkflowScope(self._locator, self._session.client, self._exit.halt, time_of(created), self._guard)
         self._attempts.wanted = self._scope.activities.pending
-        self._runtime.activity_by_name = self._bundle.activities.get
-        self._runtime.bind(self._scope, self._info())
-        args = f"[{text}]" if signature.params or signature.variadic else "[]"
-        try:
-            self._input = decode_args(args, signature, "the workflow")
-        except CodecError as error:
-            self._exit.halt(Block(BlockCode.CODE_ERROR, str(error), self._finder.of_code(self._bundle.entry)))
-
-    def _info(self) -> WorkflowInfo:
-        created = self._journal.created
-        return WorkflowInfo(
-            workflow_id=created["runId"],
-            run_id=created["runId"],
-            task_queue=created["namespace"],
-            workflow_type=self._bundle.workflow.__name__,
-            start_time=time_of(created),
-            namespace=created["namespace"],
-        )
+        self._runtime.activity_by_name = self._loaded.bundle.activities.get
+        self._runtime.bind(self._scope, _workflow_info(created, self._loaded.bundle.workflow))
 
     # -- turns -------------------------------------------------------------------------------------
 
@@ -135,25 +110,35 @@ class Engine:
         self._runtime.replaying = seq <= self._session.replay_until
         phase = "replay" if self._runtime.replaying else "turn"
         self._probe(f"{phase}:before")
-        tell = self._begin if delivery is None else self._scope.prepare(delivery)
-        commands = self._scope.turn(delivery, tell)
-        for name in self._scope.signals.take_refused():
+        hand_over = (lambda: self._loaded.begin(self._scope)) if delivery is None else self._scope.prepare(delivery)
+        commands = self._scope.turn(delivery, hand_over)
+        for name in self._scope.signals.take_ignored():
             _log.warning("signal without effect: %s", name)
         self._probe(f"{phase}:after")
-        self._recorder.record(self._scope, commands, seq, self._bundle.entry)
-
-    def _begin(self) -> None:
         try:
-            instance = self._bundle.workflow()
-            entry = self._bundle.entry(instance, *self._input)
-        except Exception as error:
-            self._exit.halt(Block(BlockCode.CODE_ERROR, _text(error), self._finder.of_exception(error)))
-        self._scope.start(instance, entry)
+            live = unrecorded(commands, self._journal.commands, self._scope.recorder.next_number, seq)
+        except DivergenceError as error:
+            self._diverged(error)
+        if live:
+            self._write(live)
+
+    def _diverged(self, error: DivergenceError) -> NoReturn:
+        code = BlockCode.ARGS_DRIFT if error.difference.drift else BlockCode.DIVERGENCE
+        site = error.site or self._locator.of_code(self._loaded.bundle.entry)
+        self._exit.halt(Block(code, error.difference.message, site))
+
+    def _write(self, commands: list[Command]) -> None:
+        # The code is done, but effects under way are still to be recorded before the run is sealed.
+        while self._scope.finished and self._attempts.running:
+            self._wait(self._attempts.next_deadline())
+        self._writer.write(commands)
+        if self._scope.finished:
+            self._exit.leave(Leave(ExitCode.OK, released="finished"))
 
     # -- waiting -----------------------------------------------------------------------------------
 
     def _wait(self, seconds: float | None) -> None:
-        """Until something happens: an attempt ends, the journal has news, the pod must go, or `seconds` are over."""
+        """Wait until an attempt ends, the journal has news, the pod must go, or `seconds` are over."""
         if self._poll is None:
             self._poll = self._session.poll()
             self._poll.add_done_callback(lambda future: self._events.put(("news", future)))
@@ -169,11 +154,11 @@ class Engine:
             self._session.take(list(value.result()["entries"]))
 
     def _park(self) -> None:
-        """Nothing to do here: say so, wait a little for news, and leave."""
+        """Record that the run waits, linger for news, and leave. Returns if there is something to do after all."""
         waiting_for = self._scope.waiting_for()
         if not waiting_for:
             self._exit.halt(Block(BlockCode.CODE_ERROR, "the workflow waits for something that can never happen"))
-        if not self._unless_unread({"type": "parked", "seenUpto": self._scope.seen, "waitingFor": waiting_for}):
+        if not self._unless_unread({"type": "parked", "seenUpto": self._scope.recorder.seen, "waitingFor": waiting_for}):
             return
         linger_until = time.monotonic() + self._session.seconds("lingerMs")
         while not self._journal.undelivered and not self._terminate:
@@ -188,7 +173,7 @@ class Engine:
             self._exit.now(ExitCode.OK)
 
     def _unless_unread(self, entry: Json) -> bool:
-        """Append a record that is refused while there is something to be handed over."""
+        """Append a record that is refused while there are deliveries to hand over. False if it was."""
         try:
             self._session.append(entry)
         except ProtocolError as error:
@@ -211,16 +196,20 @@ class Engine:
             self._exit.leave(Leave(ExitCode.TERMINATED))
 
     def _drain(self, grace_s: float) -> None:
-        """Let attempts under way end, and report them; start nothing new."""
+        """Give running attempts `grace_s` to end, and report them; start nothing new."""
         until = time.monotonic() + grace_s
         while self._attempts.running and time.monotonic() < until:
             deadline = self._attempts.next_deadline()
             left = until - time.monotonic()
             self._wait(left if deadline is None else min(left, deadline))
 
-    def _misused(self, message: str, site: Site | None) -> NoReturn:
-        self._exit.halt(Block(BlockCode.SDK_MISUSE, message, site))
 
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def _workflow_info(created: Entry, workflow: type) -> WorkflowInfo:
+    return WorkflowInfo(
+        workflow_id=created["runId"],
+        run_id=created["runId"],
+        task_queue=created["namespace"],
+        workflow_type=workflow.__name__,
+        start_time=time_of(created),
+        namespace=created["namespace"],
+    )

@@ -1,51 +1,62 @@
-"""How the process leaves: what it still writes, and with which code it ends."""
+"""How this process leaves its run: last entries of the journal, and the exit code."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn
 
-from ..shared.errors import Block, ConnectionLostError, ExitCode, Leave, ProtocolError
-from ..workflow.guards import Guard
-from .journal_client import Json
+from ..shared.errors import BlockCode, ExitCode, ProtocolError
+from ..workflow import guards
+from ..workflow.block import Block
+from ..workflow.source_location import SourceLocation
+from .journal_client import ConnectionLostError, Json
 from .journal_session import JournalSession
 
 _log = logging.getLogger("ntro.runtime")
 
 
-class Exit:
-    """The ways out of one process. None of them returns."""
+@dataclass(frozen=True)
+class Leave:
+    """The order to end this process with `code`, after `block` and `released` (a cause) were journaled."""
 
-    def __init__(self, session: JournalSession, guard: Guard, exit_process: Callable[[int], NoReturn]) -> None:
+    code: ExitCode
+    released: str | None = None
+    block: Block | None = None
+
+
+class Exit:
+    """No method returns but `flush`: the process ends through `exit_process`, without a word to the bundle's code.
+
+    An exception instead would travel through workflow code, which may swallow it.
+    """
+
+    def __init__(self, session: JournalSession, exit_process: Callable[[int], NoReturn]) -> None:
         self._session = session
-        self._guard = guard
-        self._exit = exit_process
+        self._exit_process = exit_process
         self._leaving = False
 
+    def misused(self, message: str, site: SourceLocation | None) -> NoReturn:
+        self.halt(Block(BlockCode.SDK_MISUSE, message, site))
+
     def halt(self, block: Block, *first: Json) -> NoReturn:
-        """Block the run and end the process, without a word to the code."""
+        """Block the run. `first` are entries to write before that."""
         self.leave(Leave(block.exit_code, released="blocked", block=block), *first)
 
     def leave(self, order: Leave, *first: Json) -> NoReturn:
-        """Write `first` and what the order says, then end the process."""
+        """Write `first`, then the block and the release of the order, and exit."""
         if self._leaving:
             self.now(ExitCode.CRASH)
         self._leaving = True
-        self._guard.disarm()
-        entries = list(first)
+        guards.disarm()
         if order.block is not None:
             where = f" at {order.block.site}" if order.block.site else ""
             _log.error("run blocked: %s%s: %s", order.block.code, where, order.block.message)
         self.flush()
         try:
-            if order.block is not None:
-                entries.append(self._blocked(order.block))
-            if entries:
-                self._session.append(*entries)
-            if order.released is not None:
-                self._session.append({"type": "released", "epoch": self._session.client.epoch, "cause": order.released})
+            self._write(order, list(first))
         except ProtocolError as error:
             if error.code == "Fenced":
                 self.now(ExitCode.FENCED)
@@ -56,6 +67,35 @@ class Exit:
             self.now(ExitCode.OUTAGE)
         self.now(order.code)
 
+    def refused(self, error: ProtocolError) -> NoReturn:
+        """The operator does not want this process any more, or does not understand it."""
+        codes = {"Fenced": ExitCode.FENCED, "Sealed": ExitCode.OK, "Version": ExitCode.CONFIG}
+        code = codes.get(error.code, ExitCode.CRASH)
+        if code is ExitCode.CRASH:
+            _log.error("the journal refused a request: %s", error)
+        guards.disarm()
+        self.now(code)
+
+    def now(self, code: ExitCode) -> NoReturn:
+        """Exit without writing anything."""
+        self.flush()
+        self._exit_process(int(code))
+
+    def flush(self) -> None:
+        """The log must be complete before the journal says that the segment is over."""
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    def _write(self, order: Leave, entries: list[Json]) -> None:
+        if order.block is not None:
+            entries.append(self._blocked(order.block))
+        if entries:
+            self._session.append(*entries)
+        if order.released is not None:
+            self._session.append({"type": "released", "epoch": self._session.client.epoch, "cause": order.released})
+
     def _blocked(self, block: Block) -> Json:
         entry: Json = {"type": "blocked", "code": str(block.code)}
         if block.site is not None:
@@ -63,24 +103,3 @@ class Exit:
         if block.activity is not None:
             entry["activity"] = block.activity
         return {**entry, "detail": self._session.payload({"message": block.message})}
-
-    def refused(self, error: ProtocolError) -> NoReturn:
-        """The operator does not want this process any more, or does not understand it."""
-        codes = {"Fenced": ExitCode.FENCED, "Sealed": ExitCode.OK, "Version": ExitCode.CONFIG}
-        code = codes.get(error.code, ExitCode.CRASH)
-        if code is ExitCode.CRASH:
-            _log.error("the journal refused a request: %s", error)
-        self._guard.disarm()
-        self.now(code)
-
-    def flush(self) -> None:
-        """Let nothing that was logged or printed be lost."""
-        for handler in logging.getLogger().handlers:
-            handler.flush()
-        sys.stdout.flush()
-        sys.stderr.flush()
-
-    def now(self, code: int) -> NoReturn:
-        """End the process without another word to the journal."""
-        self.flush()
-        self._exit(int(code))

@@ -8,15 +8,18 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import queue
 import socket
 import threading
 from concurrent.futures import Future
 from typing import Any
 
-from ..shared.errors import ConnectionLostError, ProtocolError
+from ..shared.errors import ProtocolError
 
 Json = dict[str, Any]
+
+
+class ConnectionLostError(Exception):
+    """Nobody answers on the channel to the journal any more."""
 
 
 class JournalClient:
@@ -47,15 +50,13 @@ class JournalClient:
         return self._send("poll", {"epoch": self.epoch, "head": head, "waitMs": wait_ms})
 
     def put_blob(self, digest: str, data: bytes) -> None:
-        """Store bytes under their digest."""
+        """Store `data` under its `sha256:<hex>`. Needed before an entry may name it."""
         self._call("putBlob", {"digest": digest, "base64": base64.b64encode(data).decode()})
 
     def get_blob(self, digest: str) -> bytes:
-        """The bytes of a digest."""
         return base64.b64decode(self._call("getBlob", {"digest": digest})["base64"])
 
     def close(self) -> None:
-        """End the connection."""
         self._stream.close()
 
     def _call(self, op: str, body: Json) -> Json:
@@ -100,6 +101,3 @@ class JournalClient:
             with_error = self._pending.popitem()[1]
             if not with_error.done():
                 with_error.set_exception(ConnectionLostError("the journal does not answer any more"))
-
-
-EventQueue = queue.SimpleQueue[Any]

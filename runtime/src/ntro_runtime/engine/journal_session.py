@@ -1,4 +1,4 @@
-"""The journal and this process's hold on it: what is known, and the only way to write."""
+"""The journal of a run while this process is its holder: the entries known so far, and the only way to append."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..shared.payload import INLINE_MAX, Payload
 from ..shared.versions import versions
 from ..workflow.codec import encode
 from ..workflow.journal import Entry, Journal, time_of
-from .activities import Probe
+from ..workflow.payload import INLINE_MAX, Payload
 from .journal_client import JournalClient, Json
+from .probe import Probe
 
 _POLL_MS = 20_000
 
 
 class JournalSession:
-    """`on_entry` is called for every entry as it becomes known, whoever wrote it."""
+    """`replay_until` is the newest delivery that an earlier process handed over; what comes after it is live.
+
+    `on_entry` is called for every entry as it becomes known, whoever wrote it.
+    """
 
     def __init__(self, client: JournalClient, probe: Probe, on_entry: Callable[[Entry], None]) -> None:
         self.client = client
@@ -49,7 +52,7 @@ class JournalSession:
         self.take(answer)
 
     def take(self, entries: list[Entry]) -> None:
-        """Learn entries of an answer."""
+        """Take in the entries of a reply; those known already are skipped."""
         if entries:
             self._newest, self._heard = entries[-1], time.monotonic()
         for entry in self.journal.extend(entries):

@@ -1,1 +1,1 @@
-"""The published SDK on this runtime: the only place that imports the SDK's private names."""
+"""The published `ntro` SDK on the durable runtime. Only this package knows names of the SDK that are not its public interface."""

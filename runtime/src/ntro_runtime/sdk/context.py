@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from ..shared.errors import SdkMisuse
-from ..shared.payload import BlobStore, digest_of
+from ..workflow.block import SdkMisuse
 from ..workflow.journal import Output
+from ..workflow.payload import BlobStore, digest_of
 
 MAX_NAME = 255
 
@@ -65,7 +65,7 @@ class RunFiles:
 
 @dataclass
 class ActivityContext:
-    """One attempt."""
+    """What one attempt of an activity sees; held in `current_activity` while its code runs."""
 
     info: ActivityInfo
     files: RunFiles

@@ -9,10 +9,11 @@ import importlib
 import os
 from typing import Any
 
-from ..shared.errors import SdkMisuse
-from ..shared.sites import Site
+from ..workflow.block import SdkMisuse
 from ..workflow.scope import WorkflowScope
+from ..workflow.source_location import SourceLocation
 from . import lazy_models
+from .instance import SdkInstance
 from .runtime import DurableRuntime
 
 SDK_VERSION = "0.1.2"
@@ -82,8 +83,8 @@ def _gates() -> None:
 
 
 def _at_gate(original: Any, kind: str) -> Any:
-    async def wait(scope: WorkflowScope, site: Site | None, owner: Any, kwargs: dict[str, Any]) -> Any:
-        scope.gates.announce(kind, owner, site)
+    async def wait(scope: WorkflowScope, site: SourceLocation | None, owner: Any, kwargs: dict[str, Any]) -> Any:
+        scope.gates.announce(kind, SdkInstance(owner), site)
         try:
             return await original(owner, **kwargs)
         finally:
@@ -94,7 +95,7 @@ def _at_gate(original: Any, kind: str) -> Any:
         if _bound is None:
             raise SdkMisuse("no runtime is installed")
         scope = _bound.scope
-        return wait(scope, scope.finder.of_caller(), self, kwargs)
+        return wait(scope, scope.recorder.locator.of_caller(), self, kwargs)
 
     call.__name__ = original.__name__
     call.__doc__ = original.__doc__

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..shared import marks
-from ..shared.errors import SdkMisuse
+from ..workflow.block import SdkMisuse
 from ..workflow.options import activity_call, milliseconds
 from ..workflow.scope import WorkflowScope
+from . import decorators
 from .context import ActivityInfo, current_activity
 
 
@@ -71,35 +71,35 @@ class DurableRuntime:
     # -- decorators --------------------------------------------------------------------------------
 
     def workflow_defn(self, cls: type, /) -> type:
-        setattr(cls, marks.WORKFLOW, True)
+        setattr(cls, decorators.WORKFLOW, True)
         return cls
 
     def workflow_run(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
-        setattr(fn, marks.RUN, True)
+        setattr(fn, decorators.RUN, True)
         return fn
 
     def workflow_signal(self, *args: Any, **kwargs: Any) -> Any:
-        return marks.mark(args, kwargs, marks.SIGNAL)
+        return decorators.mark(args, kwargs, decorators.SIGNAL)
 
     def workflow_query(self, *args: Any, **kwargs: Any) -> Any:
-        return marks.mark(args, kwargs, marks.QUERY)
+        return decorators.mark(args, kwargs, decorators.QUERY)
 
     def activity_defn(self, *args: Any, **kwargs: Any) -> Any:
-        return marks.mark(args, kwargs, marks.ACTIVITY_NAME, also=marks.SDK_ACTIVITY)
+        return decorators.mark(args, kwargs, decorators.ACTIVITY_NAME, also=decorators.SDK_ACTIVITY)
 
     # -- calls of workflow code --------------------------------------------------------------------
 
     def execute_activity(self, fn: Any, arg: Any = None, /, **kwargs: Any) -> Awaitable[Any]:
         scope = self.scope
-        site = scope.finder.of_caller()
+        site = scope.recorder.locator.of_caller()
         function = self.activity_by_name(fn) if isinstance(fn, str) else fn
         if not callable(function):
-            scope.misuse(f"no activity is named {fn!r} in this bundle", site)
-        name = fn if isinstance(fn, str) else marks.activity_name(function)
+            scope.recorder.misuse(f"no activity is named {fn!r} in this bundle", site)
+        name = fn if isinstance(fn, str) else decorators.activity_name(function)
         try:
             call = activity_call(function, name, arg, kwargs)
         except SdkMisuse as error:
-            scope.misuse(str(error), site)
+            scope.recorder.misuse(str(error), site)
         return scope.activities.run(call, site)
 
     def execute_child_workflow(self, cls_or_slug: Any, arg: Any = None, /, **kwargs: Any) -> Awaitable[Any]:
@@ -108,18 +108,18 @@ class DurableRuntime:
     def start_child_workflow(self, cls_or_slug: Any, arg: Any = None, /, **kwargs: Any) -> Awaitable[Any]:
         slug = cls_or_slug if isinstance(cls_or_slug, str) else getattr(cls_or_slug, "slug", None)
         name = slug or getattr(cls_or_slug, "__name__", str(cls_or_slug))
-        self.scope.misuse(f"child workflows are not supported yet (runbook {name!r})")
+        self.scope.recorder.misuse(f"child workflows are not supported yet (runbook {name!r})")
 
     def wait_condition(self, predicate: Callable[[], bool], /, **kwargs: Any) -> Awaitable[None]:
         scope = self.scope
-        site = scope.finder.of_caller()
+        site = scope.recorder.locator.of_caller()
         timeout = kwargs.pop("timeout", None)
         if kwargs:
-            scope.misuse(f"unknown option of wait_condition: {', '.join(sorted(kwargs))}", site)
+            scope.recorder.misuse(f"unknown option of wait_condition: {', '.join(sorted(kwargs))}", site)
         try:
             timeout_ms = None if timeout is None else milliseconds(timeout, "timeout")
         except SdkMisuse as error:
-            scope.misuse(str(error), site)
+            scope.recorder.misuse(str(error), site)
         return scope.waits.wait(predicate, timeout_ms)
 
     def workflow_info(self) -> WorkflowInfo:
@@ -128,7 +128,7 @@ class DurableRuntime:
     def workflow_now(self) -> datetime:
         if self._scope is None or current_activity.get() is not None:
             return datetime.now(UTC)
-        return self._scope.now
+        return self._scope.recorder.now
 
     def workflow_logger(self) -> Any:
         return self._logger

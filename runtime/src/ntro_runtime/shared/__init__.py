@@ -1,1 +1,1 @@
-"""What both sides of the wall use: errors, the bundle, the sandbox, the wire forms of small values."""
+"""What the supervisor and the confined process both need. Imports nothing else of the runtime."""

@@ -1,12 +1,9 @@
-"""Why a process of the runner ends, and the errors of the durable protocol."""
+"""What both sides of the wall say about failure: exit codes of the runner, codes and errors of the protocol."""
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Any
-
-from .sites import Site
 
 
 class ExitCode(enum.IntEnum):
@@ -36,21 +33,6 @@ class BlockCode(enum.StrEnum):
     TOO_LARGE = "TooLarge"
 
 
-@dataclass(frozen=True)
-class Block:
-    """Why a run cannot go on without a person. `message` is payload: it goes to the journal only."""
-
-    code: BlockCode
-    message: str
-    site: Site | None = None
-    activity: str | None = None
-    exit_code: ExitCode = ExitCode.BLOCKED
-
-
-class SdkMisuse(Exception):  # noqa: N818 - the name of the block code
-    """Something workflow code must not do. Never reaches the code itself: the run is blocked instead."""
-
-
 class ProtocolError(Exception):
     """The operator refused a request. `code` is one of the protocol's error codes."""
 
@@ -74,16 +56,3 @@ class ProtocolError(Exception):
         if self.retry_after_ms is not None:
             body["retryAfterMs"] = self.retry_after_ms
         return body
-
-
-class ConnectionLostError(Exception):
-    """Nobody answers on the channel to the journal any more."""
-
-
-@dataclass(frozen=True)
-class Leave:
-    """The order to end this process: `code`, and what to tell the journal first."""
-
-    code: ExitCode
-    released: str | None = None
-    block: Block | None = None

@@ -1,4 +1,4 @@
-"""What this runner is."""
+"""What this runner is and speaks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import importlib.metadata
 import platform
 from typing import Any
 
-from .. import PROTOCOL_MAX, PROTOCOL_MIN, __version__
+from .. import __version__
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
 
 
 def versions() -> dict[str, Any]:

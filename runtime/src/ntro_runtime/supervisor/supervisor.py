@@ -1,7 +1,7 @@
 """Process 1 of the runner: `python -m ntro_runtime`.
 
 It holds the pod's token and the session, and is the only one to speak with the operator. The bundle runs in a confined child
-(`child.py`) that reaches the journal through this process alone. What it prints itself are ids, steps and classes of errors.
+(`engine/child.py`) that reaches the journal through this process alone. What it prints itself are ids, steps and classes of errors.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..shared import sandbox
-from ..shared.bundle import BundleError, step_ids
 from ..shared.errors import ExitCode, ProtocolError
+from ..shared.manifest import BundleError, step_ids
 from ..shared.versions import versions
 from .log_pump import LogPump
 from .operator_api import OperatorApi, OutageError, StoppedError, patiently

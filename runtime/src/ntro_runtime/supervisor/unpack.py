@@ -9,7 +9,7 @@ import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from ..shared.bundle import BundleError
+from ..shared.manifest import BundleError
 
 MAX_FILES = 10_000
 MAX_BYTES = 256 * 1024 * 1024

@@ -1,1 +1,1 @@
-"""Workflow code under way. Pure: no input or output, no clock; the same deliveries always give the same commands."""
+"""Workflow code under way, and the rules of its journal. No input or output, no clock: the same deliveries give the same commands."""

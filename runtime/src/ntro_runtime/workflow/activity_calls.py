@@ -1,4 +1,4 @@
-"""The activities that workflow code has called."""
+"""Activities as workflow code sees them: called, and answered by a delivery."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from ..shared.payload import Payload
-from ..shared.sites import Site
 from .codec import CodecError, Signature, decode, decode_args, encode_args, signature_of
-from .host import Host, future_of
-from .journal import Entry
+from .loop import WorkflowLoop
 from .options import ActivityCall
+from .payload import Payload
+from .recorder import CommandRecorder
+from .source_location import SourceLocation
 
 
 @dataclass
@@ -25,63 +25,76 @@ class PendingActivity:
     signature: Signature
     args_text: str
     future: asyncio.Future[Any]
-    site: Site | None
+    site: SourceLocation | None
 
 
 class ActivityCalls:
-    """`pending` is by command."""
+    """`pending` is read by the engine, which starts what stands there and nothing else."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, recorder: CommandRecorder, loop: WorkflowLoop) -> None:
+        self._recorder = recorder
+        self._loop = loop
         self.pending: dict[int, PendingActivity] = {}
 
-    async def run(self, call: ActivityCall, site: Site | None) -> Any:
+    async def run(self, call: ActivityCall, site: SourceLocation | None) -> Any:
         """Schedule an activity and wait for its result."""
+        pending = self._schedule(call, site)
+        try:
+            return await pending.future
+        except asyncio.CancelledError:
+            if self.pending.pop(pending.command, None) is not None:
+                self._recorder.emit("activityCancelRequested", {"target": pending.command}, site=site)
+            raise
+
+    def _schedule(self, call: ActivityCall, site: SourceLocation | None) -> PendingActivity:
         signature = signature_of(call.function)
         try:
             text = encode_args(call.args, f"activity {call.name!r}")
             # Live and replayed code must fail alike, so the arguments are read back before anything is journaled.
             decode_args(text, signature, f"activity {call.name!r}")
         except CodecError as error:
-            self._host.misuse(str(error), site)
+            self._recorder.misuse(str(error), site)
         fields: dict[str, Any] = {"activity": call.name}
-        if self._host.step():
-            fields["step"] = self._host.step()
+        if self._recorder.step():
+            fields["step"] = self._recorder.step()
         if call.timeout_ms is not None:
             fields["timeoutMs"] = call.timeout_ms
-        command = self._host.emit("activityScheduled", fields, Payload(text), site)
-        future = future_of(self._host)
-        self.pending[command] = PendingActivity(command, call, signature, text, future, site)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if self.pending.pop(command, None) is not None:
-                self._host.emit("activityCancelRequested", {"target": command}, site=site)
-            raise
+        command = self._recorder.emit("activityScheduled", fields, Payload(text), site)
+        pending = PendingActivity(command, call, signature, text, self._loop.create_future(), site)
+        self.pending[command] = pending
+        return pending
 
-    def answered(self, delivery: Entry, text: str) -> None:
-        """Hand a result or a failure to the code that waits for it."""
-        pending = self.pending.pop(int(delivery["target"]), None)
-        if pending is None or pending.future.done():
-            return  # cancelled meanwhile
-        if delivery["type"] == "activityFailed":
-            pending.future.set_exception(self._error(pending, delivery, text))
+    def completed(self, command: int, text: str) -> None:
+        """Hand over the result, a JSON text."""
+        pending = self._awaited(command)
+        if pending is None:
             return
         try:
             value = decode(text, pending.signature.result, f"the result of activity {pending.call.name!r}")
         except CodecError as error:
-            self._host.misuse(str(error), pending.site)
+            self._recorder.misuse(str(error), pending.site)
         pending.future.set_result(value)
 
-    def _error(self, pending: PendingActivity, delivery: Entry, text: str) -> ActivityError:
-        detail = decode(text, Any, "the failure")
-        message = str(detail.get("message", "")) if isinstance(detail, dict) else ""
-        error = delivery["error"]
-        cause = ApplicationError(message, type=error["type"], non_retryable=bool(error.get("nonRetryable")))
-        failure = ActivityError(
-            f"activity {pending.call.name} failed: {message}",
-            activity_type=pending.call.name,
-            activity_id=str(pending.command),
-        )
-        failure.__cause__ = cause
-        return failure
+    def failed(self, command: int, error: dict[str, Any], text: str) -> None:
+        """Raise where the activity was called. `error` and `text` are those of an `activityFailed` entry."""
+        pending = self._awaited(command)
+        if pending is not None:
+            pending.future.set_exception(_activity_error(pending, error, text))
+
+    def _awaited(self, command: int) -> PendingActivity | None:
+        """None if the code cancelled it before the news arrived."""
+        pending = self.pending.pop(command, None)
+        return None if pending is None or pending.future.done() else pending
+
+
+def _activity_error(pending: PendingActivity, error: dict[str, Any], text: str) -> ActivityError:
+    detail = decode(text, Any, "the failure")
+    message = str(detail.get("message", "")) if isinstance(detail, dict) else ""
+    cause = ApplicationError(message, type=error["type"], non_retryable=bool(error.get("nonRetryable")))
+    failure = ActivityError(
+        f"activity {pending.call.name} failed: {message}",
+        activity_type=pending.call.name,
+        activity_id=str(pending.command),
+    )
+    failure.__cause__ = cause
+    return failure

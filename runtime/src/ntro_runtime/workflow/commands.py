@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..shared.payload import Payload
-from ..shared.sites import Site
 from .entries import COMMANDS, PAYLOADS
 from .journal import Entry
+from .payload import Payload
+from .source_location import SourceLocation
 
 
 def payload_field(kind: str) -> str:
@@ -26,7 +26,7 @@ class Command:
     type: str
     fields: dict[str, Any]
     payload: Payload | None = None
-    site: Site | None = field(default=None, compare=False)
+    site: SourceLocation | None = field(default=None, compare=False)
 
     @property
     def size(self) -> int:
@@ -34,7 +34,7 @@ class Command:
         return 256 + (len(self.payload.data) if self.payload else 0)
 
     def to_wire(self, inline_max: int) -> dict[str, Any]:
-        """The entry to append."""
+        """The entry to append; a payload above `inline_max` bytes is named by its digest."""
         wire: dict[str, Any] = {"type": self.type, "command": self.number, "seenUpto": self.seen_upto, **self.fields}
         if self.payload is not None:
             wire[payload_field(self.type)] = self.payload.to_wire(inline_max)

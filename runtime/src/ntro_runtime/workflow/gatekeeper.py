@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..shared.errors import Block, BlockCode
-from ..shared.payload import Payload
-from ..shared.sites import Site
+from ..shared.errors import BlockCode
 from . import gates
-from .host import Host
+from .block import Block
+from .instance import Instance
 from .journal import Entry
+from .loop import WorkflowLoop
+from .payload import Payload
+from .recorder import CommandRecorder
+from .source_location import SourceLocation
 
 _STEP = re.compile("[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 
@@ -25,40 +28,41 @@ _STEP = re.compile("[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 class OpenGate:
     """A gate under way. `command` is that of its newest opening."""
 
-    owner: Any
+    owner: Instance
     kind: str
     command: int
     step: str
     content: Payload
     due_ms: int | None
     since: datetime
-    site: Site | None
+    site: SourceLocation | None
     future: asyncio.Future[None]
     decided: bool = False
 
 
 class GateKeeper:
-    """The gates of one scope."""
+    """The gates of one run that are open now."""
 
-    def __init__(self, scope: Host) -> None:
-        self._scope = scope
+    def __init__(self, recorder: CommandRecorder, loop: WorkflowLoop) -> None:
+        self._recorder = recorder
+        self._loop = loop
         self._open: list[OpenGate] = []
         self._request: gates.GateRequest | None = None
 
     # -- asked by the SDK --------------------------------------------------------------------------
 
-    def announce(self, kind: str, owner: Any, site: Site | None) -> None:
+    def announce(self, kind: str, owner: Instance, site: SourceLocation | None) -> None:
         """The SDK is about to wait at a gate of `owner`."""
-        if any(gate.owner is owner for gate in self._open) or self._request is not None:
-            step = self._scope.step()
+        if any(gate.owner.workflow is owner.workflow for gate in self._open) or self._request is not None:
+            step = self._recorder.step()
             message = "a second gate was opened while one is still open" + (f" in step {step!r}" if step else "")
-            self._scope.halt(Block(BlockCode.GATE_OVERLAP, message, site))
+            self._recorder.halt(Block(BlockCode.GATE_OVERLAP, message, site))
         # An answer given to an earlier gate must never be taken for one to this.
-        owner._received_user_action = None
+        owner.set_answer(None)
         self._request = gates.GateRequest(kind, owner, site)
 
     def withdraw(self) -> None:
-        """The SDK waits no more."""
+        """The wait is over, also if it never opened its gate."""
         self._request = None
 
     def take_request(self) -> gates.GateRequest | None:
@@ -71,32 +75,31 @@ class GateKeeper:
     def open(self, request: gates.GateRequest, due_ms: int | None) -> OpenGate:
         """Open a gate with what its owner shows now."""
         content = self._content(request.owner, request.site)
-        future = self._scope.loop.create_future()
-        scope = self._scope
+        future = self._loop.create_future()
         step = self._step_of(request)
-        gate = OpenGate(request.owner, request.kind, -1, step, content, due_ms, scope.now, request.site, future)
+        gate = OpenGate(request.owner, request.kind, -1, step, content, due_ms, self._recorder.now, request.site, future)
         self._emit(gate)
         self._open.append(gate)
         return gate
 
     def _step_of(self, request: gates.GateRequest) -> str:
         """The step that asks: roles and policies know the gate by it, so it must be a plain name."""
-        step = str(getattr(request.owner, "_current_step_id", None) or self._scope.step() or "gate")
+        step = request.owner.step() or self._recorder.step() or "gate"
         if not _STEP.fullmatch(step):
-            self._scope.misuse("a gate is opened in a step whose id is not of letters, digits, `-` and `_`, at most 63", request.site)
+            self._recorder.misuse("a gate is opened in a step whose id is not of letters, digits, `-` and `_`, at most 63", request.site)
         return step
 
     def close(self, gate: OpenGate, cause: str) -> None:
-        """The code goes on; a gate that a person decided is closed already."""
+        """The wait is over. A gate that a person decided is closed already."""
         self._open.remove(gate)
         if not gate.decided:
-            self._scope.emit("gateClosed", {"target": gate.command, "cause": cause}, site=gate.site)
+            self._recorder.emit("gateClosed", {"target": gate.command, "cause": cause}, site=gate.site)
 
     def abandon(self) -> None:
         """The run ends: nobody needs an answer any more."""
         for gate in self._open:
             if not gate.decided:
-                self._scope.emit("gateClosed", {"target": gate.command, "cause": "abandoned"}, site=gate.site)
+                self._recorder.emit("gateClosed", {"target": gate.command, "cause": "abandoned"}, site=gate.site)
 
     def end_of_turn(self, *, handling: bool) -> None:
         """Show what changed. Ask again where what was handed in did not satisfy the code, unless it is still `handling` it."""
@@ -108,7 +111,7 @@ class GateKeeper:
                     self._emit(gate)
             elif not gate.decided and content != gate.content:
                 gate.content = content
-                self._scope.emit("gateRevised", {"target": gate.command}, content, gate.site)
+                self._recorder.emit("gateRevised", {"target": gate.command}, content, gate.site)
 
     def waiting_for(self) -> list[dict[str, Any]]:
         """Items of a `parked` entry."""
@@ -125,21 +128,21 @@ class GateKeeper:
         gate.decided = True
         verb = str(delivery["verb"])
         if verb != "submit":
-            gate.owner._received_user_action = gates.answer(verb, str(delivery["actor"]), comment, correction)
+            gate.owner.set_answer(gates.answer(verb, str(delivery["actor"]), comment, correction))
             gate.future.set_result(None)
             return None
-        name = gates.signal_name(gate.owner._pending_action)
+        name = gates.signal_name(gate.owner.pending_action())
         if name is None:
-            self._scope.misuse("a gate that asks for a submission names no signal in args.signal_name", gate.site)
+            self._recorder.misuse("a gate that asks for a submission names no signal in args.signal_name", gate.site)
         return name, f"[{correction if correction is not None else 'null'}]"
 
     # -- commands ----------------------------------------------------------------------------------
 
-    def _content(self, owner: Any, site: Site | None) -> Payload:
-        return Payload(self._scope.text_of(owner._pending_action, "what the gate shows", site))
+    def _content(self, owner: Instance, site: SourceLocation | None) -> Payload:
+        return Payload(self._recorder.text_of(owner.pending_action(), "what the gate shows", site))
 
     def _emit(self, gate: OpenGate) -> None:
-        action = gate.owner._pending_action
+        action = gate.owner.pending_action()
         fields: dict[str, Any] = {
             "step": gate.step,
             "kind": gate.kind,
@@ -148,6 +151,6 @@ class GateKeeper:
         }
         if gate.due_ms is not None:
             # A gate that is opened again keeps its original deadline.
-            passed = round((self._scope.now - gate.since).total_seconds() * 1000)
+            passed = round((self._recorder.now - gate.since).total_seconds() * 1000)
             fields["dueMs"] = max(1, gate.due_ms - passed)
-        gate.command = self._scope.emit("gateOpened", fields, gate.content, gate.site)
+        gate.command = self._recorder.emit("gateOpened", fields, gate.content, gate.site)

@@ -1,4 +1,4 @@
-"""Gates: what is shown, what may be answered, and what the code is told. Pure.
+"""Gates: what is shown, what may be answered, and what the code gets. Pure.
 
 The published documents disagree on the body of an answer (`kind`, `type` or `action`), so all three spellings are given and agree.
 A `correct` is only offered where the gate says `allow_corrections: true` in its display hint: published templates take whatever is not
@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ..shared.sites import Site
+from .instance import Instance
+from .source_location import SourceLocation
 
 ANSWERS = {"approve": "approved", "reject": "rejected", "correct": "corrected"}
 
@@ -21,8 +22,8 @@ class GateRequest:
     """A gate about to open: `review` asks for a judgement, `submission` for something to be handed in."""
 
     kind: str
-    owner: Any
-    site: Site | None
+    owner: Instance
+    site: SourceLocation | None
 
 
 def component_of(action: dict[str, Any]) -> str:

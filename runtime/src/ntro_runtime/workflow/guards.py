@@ -26,13 +26,13 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
-from ..shared.sites import Site, SiteFinder
+from .source_location import SourceLocation, SourceLocator
 
 _USE_NOW = "use runbook.now()"
 _USE_ACTIVITY = "do it in an activity"
 _USE_INPUT = "draw it in an activity"
 
-Report = Callable[[str, Site | None], None]
+OnMisuse = Callable[[str, SourceLocation | None], None]
 
 
 def _builtins() -> dict[Any, tuple[str, str]]:
@@ -102,11 +102,11 @@ _hooked = False
 
 
 class Guard:
-    """Context manager around each turn. `report` gets a message and the site; it does not return in production."""
+    """Context manager around each turn. `on_misuse` gets a message and the site; it does not return in production."""
 
-    def __init__(self, finder: SiteFinder, report: Report) -> None:
-        self._finder = finder
-        self._report = report
+    def __init__(self, locator: SourceLocator, on_misuse: OnMisuse) -> None:
+        self._locator = locator
+        self._on_misuse = on_misuse
         self._thread = threading.get_ident()
         self._c_functions = _builtins()
         self._codes = _python()
@@ -123,13 +123,7 @@ class Guard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.disarm()
-
-    def disarm(self) -> None:
-        """Stop watching, for instance because the process is about to leave."""
-        global _active
-        sys.setprofile(None)
-        _active = None
+        disarm()
 
     def _profile(self, frame: FrameType, event: str, arg: Any) -> None:
         if event == "c_call":
@@ -142,26 +136,33 @@ class Guard:
             return
         if known is None or caller is None:
             return
-        if not self._finder.owns(caller.f_code.co_filename):
+        if not self._locator.owns(caller.f_code.co_filename):
             if id(frame.f_code) == _THREAD_START:  # older versions of Python do not audit it
                 self.audit("_thread.start_new_thread")
             return
         if event == "call" and id(frame.f_code) in _RANDOM_CODES and not _is_shared_random(frame):
             return
         name, hint = known
-        self._tell(f"{name}() in workflow code is not reproducible: {hint}", caller)
+        self._misused(f"{name}() in workflow code is not reproducible: {hint}", caller)
 
     def audit(self, event: str) -> None:
         """An audited event happened on some thread."""
         if threading.get_ident() != self._thread:
             return
-        site = self._finder.of_caller()
+        site = self._locator.of_caller()
         if site is not None:
-            self._tell(f"workflow code started {_AUDITED[event]}: {_USE_ACTIVITY}", None, site)
+            self._misused(f"workflow code started {_AUDITED[event]}: {_USE_ACTIVITY}", None, site)
 
-    def _tell(self, message: str, frame: FrameType | None, site: Site | None = None) -> None:
-        self.disarm()
-        self._report(message, site or self._finder.of_caller(frame))
+    def _misused(self, message: str, frame: FrameType | None, site: SourceLocation | None = None) -> None:
+        disarm()
+        self._on_misuse(message, site or self._locator.of_caller(frame))
+
+
+def disarm() -> None:
+    """Stop watching: the turn is over, or the process is about to leave."""
+    global _active
+    sys.setprofile(None)
+    _active = None
 
 
 def _is_shared_random(frame: FrameType) -> bool:

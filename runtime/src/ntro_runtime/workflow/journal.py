@@ -64,7 +64,7 @@ class ActivityState:
 
 @dataclass(frozen=True)
 class Output:
-    """A file of the run."""
+    """A file that an activity wrote; its bytes are the blob `digest`."""
 
     name: str
     digest: str
@@ -162,7 +162,7 @@ class Journal:
             activity.failures = 0
 
     def open_activities(self) -> Iterator[ActivityState]:
-        """Scheduled, wanted and not done."""
+        """Scheduled, neither completed, failed nor cancelled by the code."""
         return (a for a in self.activities.values() if not a.done and not a.cancelled)
 
 

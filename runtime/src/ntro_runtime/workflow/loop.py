@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, TypeVar
 
-from ..shared.errors import SdkMisuse
+from .block import SdkMisuse
 
 T = TypeVar("T")
 _log = logging.getLogger("ntro.runtime.loop")
@@ -99,7 +99,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 handle._run()
 
     def fire(self, handle: asyncio.TimerHandle) -> None:
-        """A timer is due."""
+        """Make the callback of a due timer ready; the next drain runs it."""
         if not handle.cancelled():
             self._ready.append(handle)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from temporalio.common import RetryPolicy
 
-from ..shared.errors import SdkMisuse
+from .block import SdkMisuse
 
 # Accepted because published code passes them; they mean nothing where one process runs one run.
 _IGNORED = frozenset(

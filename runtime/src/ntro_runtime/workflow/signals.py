@@ -1,4 +1,4 @@
-"""Signals handed to the handlers of a workflow."""
+"""Signals: handed to the handlers that workflow code declares."""
 
 from __future__ import annotations
 
@@ -6,52 +6,60 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ..shared.marks import SIGNAL, marked
 from .codec import CodecError, decode_args, signature_of
-from .host import Host
+from .instance import Instance
+from .loop import WorkflowLoop
 
 
 class Signals:
-    """`handling` is the number of handlers under way."""
+    """`fail` is called with what a handler raises."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self.handling = 0
+    def __init__(self, loop: WorkflowLoop, fail: Callable[[BaseException], None]) -> None:
+        self._loop = loop
+        self._fail = fail
+        self._workflow: Any = None
         self._handlers: dict[str, Callable[..., Any]] = {}
-        self._refused: list[str] = []
+        self._running = 0
+        self._ignored: list[str] = []
 
-    def of(self, workflow: type) -> None:
-        """Deliver to the handlers of this class from now on."""
-        self._handlers = marked(workflow, SIGNAL)
+    def bind(self, instance: Instance) -> None:
+        """From now on signals go to the handlers of `instance`."""
+        self._workflow = instance.workflow
+        self._handlers = instance.signals()
+
+    @property
+    def handling(self) -> bool:
+        """Whether a handler has not returned yet."""
+        return self._running > 0
 
     def deliver(self, name: str, text: str) -> None:
-        """Call the handler of a signal with its arguments, a JSON array."""
+        """Call the handler of a signal with arguments from a JSON array."""
         handler = self._handlers.get(name)
         if handler is None or name == "user_action":
             # A plain `user_action` could close the wrong gate: answers come as decisions of a gate.
-            self._refused.append(name)
+            self._ignored.append(name)
             return
         try:
             args = decode_args(text, signature_of(handler, skip_self=True), f"signal {name!r}")
         except CodecError as error:
-            self._refused.append(f"{name} ({error})")
+            self._ignored.append(f"{name} ({error})")
             return
         try:
-            result = handler(self._host.instance, *args)
+            result = handler(self._workflow, *args)
         except Exception as error:
-            self._host.fail(error)
+            self._fail(error)
             return
         if asyncio.iscoroutine(result):
-            self.handling += 1
-            self._host.loop.create_task(result, name=f"signal {name}").add_done_callback(self._handled)
+            self._running += 1
+            self._loop.create_task(result, name=f"signal {name}").add_done_callback(self._returned)
 
-    def _handled(self, task: asyncio.Task[Any]) -> None:
-        self.handling -= 1
+    def _returned(self, task: asyncio.Task[Any]) -> None:
+        self._running -= 1
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._host.fail(error)
+            self._fail(error)
 
-    def take_refused(self) -> list[str]:
+    def take_ignored(self) -> list[str]:
         """Signals of the last turns that reached no handler, for the log."""
-        refused, self._refused = self._refused, []
-        return refused
+        ignored, self._ignored = self._ignored, []
+        return ignored

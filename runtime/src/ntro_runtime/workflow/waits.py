@@ -1,4 +1,4 @@
-"""What workflow code waits for by a predicate, at a gate or not."""
+"""`wait_condition`: workflow code waits until something is true, or at a gate until a person has answered."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import asyncio
 import builtins
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .gatekeeper import GateKeeper
 from .gates import GateRequest
-from .host import Host, future_of
+from .loop import WorkflowLoop
 
 
 @dataclass
 class Waiter:
-    """A `wait_condition` under way."""
+    """One call of `wait_condition`; `in_gate` if a gate names what it waits for."""
 
     predicate: Callable[[], bool]
     future: asyncio.Future[None]
@@ -22,27 +23,12 @@ class Waiter:
 
 
 class Waits:
-    """The waits under way, in creation order."""
+    """Waiters in the order of their creation, which is the order they are evaluated in."""
 
-    def __init__(self, host: Host, gates: GateKeeper) -> None:
-        self._host = host
+    def __init__(self, loop: WorkflowLoop, gates: GateKeeper) -> None:
+        self._loop = loop
         self._gates = gates
         self._waiters: list[Waiter] = []
-
-    def evaluate(self) -> bool:
-        """Look at each predicate once; says whether one became true."""
-        progress = False
-        for waiter in list(self._waiters):
-            if waiter.future.done():
-                continue
-            try:
-                if not waiter.predicate():
-                    continue
-                waiter.future.set_result(None)
-            except Exception as error:
-                waiter.future.set_exception(error)
-            progress = True
-        return progress
 
     async def wait(self, predicate: Callable[[], bool], timeout_ms: int | None) -> None:
         """Wait until `predicate()`; at a gate if the SDK asked for one just before."""
@@ -53,7 +39,7 @@ class Waits:
         if predicate():
             return
         gate = None if request is None else self._gates.open(request, timeout_ms)
-        waiter = Waiter(predicate, future_of(self._host), gate is not None)
+        waiter = Waiter(predicate, self._loop.create_future(), gate is not None)
         self._waiters.append(waiter)
         cause = "abandoned"
         try:
@@ -75,7 +61,21 @@ class Waits:
         finally:
             self._gates.close(gate, "abandoned")
 
-    @property
-    def outside_gates(self) -> bool:
-        """Whether anything is waited for that no gate answers."""
-        return any(not waiter.in_gate for waiter in self._waiters)
+    def evaluate(self) -> bool:
+        """Evaluate every predicate once. True if one became true or raised, so that there is something to run."""
+        progress = False
+        for waiter in list(self._waiters):
+            if waiter.future.done():
+                continue
+            try:
+                if not waiter.predicate():
+                    continue
+                waiter.future.set_result(None)
+            except Exception as error:
+                waiter.future.set_exception(error)
+            progress = True
+        return progress
+
+    def waiting_for(self) -> list[dict[str, Any]]:
+        """Items of a `parked` entry. A wait at a gate is named by the gate itself."""
+        return [{"kind": "signal"}] if any(not waiter.in_gate for waiter in self._waiters) else []

@@ -55,7 +55,7 @@ class StubWorkflow(NtroWorkflow):
     async def _read(self) -> Batch:
         first, second = await asyncio.gather(
             runbook.execute_activity(activities.read, args=["bank", 2], start_to_close_timeout=timedelta(minutes=1)),
-            runbook.execute_activity(activities.read, args=["session", 3], start_to_close_timeout=timedelta(minutes=1)),
+            runbook.execute_activity(activities.read, args=["ledger", 3], start_to_close_timeout=timedelta(minutes=1)),
         )
         return await self.run_step("read", activities.total, [first, second])
 

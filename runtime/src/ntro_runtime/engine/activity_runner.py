@@ -17,11 +17,12 @@ from typing import Any
 from ..sdk.context import ActivityContext, current_activity
 from ..workflow.codec import CodecError, Signature, decode_args, encode
 from ..workflow.journal import Output
+from .probe import Probe
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What is to be run."""
+    """One attempt to run. `number` counts from 1, `args_text` is a JSON array."""
 
     command: int
     number: int
@@ -33,8 +34,8 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How it ended: `result` is JSON text, or there is an error."""
+class AttemptOutcome:
+    """How an attempt ended: `result` is JSON text, or there is an error."""
 
     attempt: Attempt
     result: str | None = None
@@ -42,8 +43,7 @@ class Outcome:
     error: BaseException | None = None
 
 
-Report = Callable[[Outcome], None]
-Probe = Callable[[str], None]
+OnEnd = Callable[[AttemptOutcome], None]
 
 
 class UnwritableResultError(Exception):
@@ -51,10 +51,10 @@ class UnwritableResultError(Exception):
 
 
 class ActivityRunner:
-    """Starts attempts; `report` is called on some thread when one ends."""
+    """Starts attempts; `on_end` is called on some thread when one ends."""
 
-    def __init__(self, report: Report, probe: Probe) -> None:
-        self._report = report
+    def __init__(self, on_end: OnEnd, probe: Probe) -> None:
+        self._on_end = on_end
         self._probe = probe
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
@@ -122,4 +122,4 @@ class ActivityRunner:
                 result = encode(value, f"the result of activity {attempt.name!r}")
             except CodecError as failure:
                 error = UnwritableResultError(str(failure))
-        self._report(Outcome(attempt, result, list(attempt.context.files.written.values()), error))
+        self._on_end(AttemptOutcome(attempt, result, list(attempt.context.files.written.values()), error))

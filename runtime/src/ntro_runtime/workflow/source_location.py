@@ -10,8 +10,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Site:
-    """A line of the bundle."""
+class SourceLocation:
+    """`file` is relative to the bundle's root."""
 
     file: str
     line: int
@@ -24,7 +24,7 @@ class Site:
         return {"file": self.file, "line": self.line}
 
 
-class SiteFinder:
+class SourceLocator:
     """Knows which source files belong to the bundle."""
 
     def __init__(self, root: Path) -> None:
@@ -34,11 +34,11 @@ class SiteFinder:
         """Whether `filename` (of a code object) is a file of the bundle."""
         return filename.startswith(self._prefix)
 
-    def site(self, filename: str, line: int) -> Site:
+    def site(self, filename: str, line: int) -> SourceLocation:
         """The site of a line of a bundle file."""
-        return Site(filename.removeprefix(self._prefix), line)
+        return SourceLocation(filename.removeprefix(self._prefix), line)
 
-    def of_caller(self, frame: FrameType | None = None) -> Site | None:
+    def of_caller(self, frame: FrameType | None = None) -> SourceLocation | None:
         """The innermost line of the bundle that led to the current call (or to `frame`)."""
         current = frame if frame is not None else sys._getframe(1)
         while current is not None:
@@ -47,7 +47,7 @@ class SiteFinder:
             current = current.f_back  # type: ignore[assignment]
         return None
 
-    def of_exception(self, error: BaseException) -> Site | None:
+    def of_exception(self, error: BaseException) -> SourceLocation | None:
         """The innermost line of the bundle in the traceback of `error`, else of what caused it."""
         seen: set[int] = set()
         current: BaseException | None = error
@@ -61,14 +61,14 @@ class SiteFinder:
             current = current.__cause__ or current.__context__
         return None
 
-    def of_code(self, function: Any) -> Site | None:
+    def of_code(self, function: Any) -> SourceLocation | None:
         """The first line of a function of the bundle."""
         code = getattr(function, "__code__", None) or getattr(function, "cr_code", None)
         if code is None or not self.owns(code.co_filename):
             return None
         return self.site(code.co_filename, code.co_firstlineno)
 
-    def _of_traceback(self, traceback: TracebackType | None) -> Site | None:
+    def _of_traceback(self, traceback: TracebackType | None) -> SourceLocation | None:
         found = None
         while traceback is not None:
             filename = traceback.tb_frame.f_code.co_filename

@@ -16,27 +16,25 @@ class BlobStore(Protocol):
         """Store `data`; the same bytes twice are one blob."""
 
     def get_blob(self, digest: str) -> bytes:
-        """The bytes of a blob."""
+        """Raises if there is no such blob."""
 
 
 @dataclass(frozen=True)
 class Payload:
-    """One payload to be written."""
+    """JSON text on its way into an entry."""
 
     text: str
 
     @property
     def data(self) -> bytes:
-        """The bytes."""
         return self.text.encode()
 
     @property
     def digest(self) -> str:
-        """`sha256:<hex>` of the bytes."""
         return digest_of(self.data)
 
     def to_wire(self, inline_max: int = INLINE_MAX) -> dict[str, Any]:
-        """The value in the entry."""
+        """`{inline}` up to `inline_max` bytes, else `{blob, size}`."""
         data = self.data
         if len(data) <= inline_max:
             return {"inline": self.text}

@@ -1,0 +1,63 @@
+"""The journal's own server, with a clock that tests move."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+RUNTIME = Path(__file__).resolve().parent.parent
+Json = dict[str, Any]
+
+
+def server_binary() -> Path:
+    """`NTRO_JOURNAL_SERVER`, else the newest build in the workspace's target directory."""
+    if given := os.environ.get("NTRO_JOURNAL_SERVER"):
+        return Path(given)
+    found = sorted(RUNTIME.parent.glob("target/**/debug/journal-testserver"), key=lambda path: path.stat().st_mtime)
+    assert found, "build it first: cargo build -p journal-testserver"
+    return found[-1]
+
+
+class RefusedError(Exception):
+    """The server refused a request."""
+
+
+class Server:
+    """One journal server with a virtual clock, and a connection for the harness."""
+
+    def __init__(self, directory: Path, *options: str, virtual: bool = True) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.socket = directory / "journal.sock"
+        command = [str(server_binary()), str(self.socket), str(directory / "journal"), "--auto-jobs", *options]
+        self.process = subprocess.Popen([*command, "--virtual"] if virtual else command, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().strip() == b"listening"
+        self._stream = self.connect()
+        self._lines = self._stream.makefile("rb")
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def connect(self) -> socket.socket:
+        stream = socket.socket(socket.AF_UNIX)
+        stream.connect(str(self.socket))
+        return stream
+
+    def ask(self, op: str, **fields: Any) -> Any:
+        with self._lock:
+            self._stream.sendall(json.dumps({"op": op, "id": next(self._ids), **fields}).encode() + b"\n")
+            reply = json.loads(self._lines.readline())
+        if "error" in reply:
+            raise RefusedError(f"{op}: {reply['error']}")
+        return reply["ok"]
+
+    def close(self) -> None:
+        self._stream.close()
+        self.process.kill()
+        self.process.wait()
