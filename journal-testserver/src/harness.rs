@@ -75,7 +75,7 @@ struct ByPerson {
     #[serde(default)]
     args: Vec<Value>,
     #[serde(default)]
-    repeats: Vec<u64>,
+    repeat_effects: Vec<u64>,
 }
 
 fn somebody() -> String {
@@ -215,7 +215,7 @@ async fn act(server: &Server, op: &str, it: ByPerson) -> Result<Value, Fault> {
             journal.signal(run, &it.act, &it.actor, &it.name.unwrap_or_default(), args).await?
         }
         "cancel" => journal.cancel(run, &it.act, &it.actor).await?,
-        _ => journal.retry(run, &it.act, &it.actor, it.repeats).await?,
+        _ => journal.retry(run, &it.act, &it.actor, it.repeat_effects).await?,
     };
     server.make_jobs(run).await?;
     Ok(match outcome {

@@ -24,7 +24,7 @@
 //! - `jobRecorded {run, segment, name?, uid?, templateHash?}`, `holderGone {run}` (the current Job and its pod are gone)
 //! - `decide {run, gate? | step?, verb, actor?, groups?, act?, revision?, digest?, actedAt?, comment?, correction?}` (the only open gate
 //!   if none is named; `comment` and `correction` are JSON values), `signal {run, name, args: [], actor?, act?}`,
-//!   `cancel {run, actor?, act?}`, `retry {run, repeats?: [], actor?, act?}` → `{outcome: Applied|Refused, reason?, seq}`
+//!   `cancel {run, actor?, act?}`, `retry {run, repeatEffects?: [], actor?, act?}` → `{outcome: Applied|Refused, reason?, seq}`
 //! - `advance {ms}` (only `--virtual`; then a tick), `tick {}`, `now {}` → `{now}`
 //! - `state {run}`, `entries {run, from?}` → `{entries}`, `export {run}` → `{lines}` (checked), `logs {run, waitMs?}` → `{lines}`
 //! - `arm {failpoint, n?}`

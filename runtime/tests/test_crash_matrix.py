@@ -26,7 +26,7 @@ def allow_repeats(run: Run) -> Callable[[Json], Json]:
     def retry(blocked: Json) -> Json:
         assert blocked["code"] == "EffectUnknown"
         running = [it for it in run.state()["activities"] if it["state"] == "Running" and it["activity"] == blocked["activity"]]
-        return {"repeats": [it["command"] for it in running]}
+        return {"repeatEffects": [it["command"] for it in running]}
 
     return retry
 

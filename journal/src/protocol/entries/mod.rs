@@ -5,6 +5,7 @@
 
 mod activity;
 mod gate;
+mod late;
 mod pod;
 mod run;
 mod segment;
@@ -19,8 +20,9 @@ pub use activity::{
     ActivityScheduled, ActivityStamp,
 };
 pub use gate::{GateClosed, GateDecided, GateOpened, GateRevised, GateStamp, RevisionStamp};
+pub use late::LateCompletion;
 pub use pod::{PodEntry, Said};
-pub use run::{Blocked, LateCompletion, Parked, RunCancelled, RunCompleted, RunCreated, RunFailed, StepsChanged};
+pub use run::{Blocked, Parked, RunCancelled, RunCompleted, RunCreated, RunFailed, StepsChanged};
 pub use segment::{Attached, JobRecorded, PodReleased, Released, SegmentWanted};
 pub use timer::{TimerCancelled, TimerFired, TimerStamp, TimerStarted};
 pub use user_action::{CancelRequested, PayloadRead, RetryRequested, SignalReceived, UserActionRefused, ViewOpened};

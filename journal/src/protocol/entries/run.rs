@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::PodEntry;
 use crate::protocol::kinds::BlockCode;
 use crate::protocol::parts::{ErrorClass, Pin, Site, Step, Trigger, WaitingFor, WorkflowRef};
 use crate::protocol::payload::Payload;
@@ -81,13 +80,4 @@ pub struct RunFailed {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunCancelled {
     pub actor: String,
-}
-
-/// What a fenced pod still reported, kept as evidence.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LateCompletion {
-    pub epoch: u64,
-    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
-    pub entry: Box<PodEntry>,
 }
