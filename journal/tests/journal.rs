@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use ntro_journal::machine::reason;
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, EntryBody, GateKind, LogLine, LogRequest, LogStream, Payload, Phase, Pin, PodEntry, PollRequest,
-    ReleaseCause, RunnerVersions, Sha256Digest, Trigger, Verb, WorkflowRef,
+    RefusalReason, ReleaseCause, RunnerVersions, Sha256Digest, Trigger, Verb, WorkflowRef,
 };
 use ntro_journal::{
     AttachPod, CreateRun, DraftRef, ErrorClass, GateDecision, Inserted, Journal, JournalError, PublishedHead, Session,
@@ -279,7 +278,9 @@ async fn a_decision_uses_its_drafts_up() {
     };
     let stolen = Some(DraftRef { key_hash: "other".to_owned(), digest: comment.clone() });
     let refused = world.journal.decide(run, act("a", stolen, None)).await.unwrap();
-    assert!(matches!(refused, UserActionOutcome::Refused { reason, .. } if reason == reason::DRAFT_MISSING));
+    assert!(
+        matches!(refused, UserActionOutcome::Refused { reason, .. } if reason == RefusalReason::DraftMissing.as_str())
+    );
     let good = act("b", draft(&comment), draft(&correction));
     let outcome = world.journal.decide(run, good.clone()).await.unwrap();
     let UserActionOutcome::Applied { seq } = outcome else { panic!("{outcome:?}") };

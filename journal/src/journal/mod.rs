@@ -27,7 +27,7 @@ use crate::error::{ErrorClass, JournalError};
 use crate::failpoint;
 use crate::machine::{Outcome, Refusal, RunState};
 use crate::protocol::{Entry, INLINE_MAX, Payload, RunSecret, Session, SessionKey, Sha256Digest};
-use crate::store::{ClaimKey, Commit, SqliteStore, Store, ViewKey};
+use crate::store::{self, ClaimKey, Commit, Store, StoreError, ViewKey};
 use cell::Cell;
 
 /// How many changed runs a slow reader of the change feed may be behind.
@@ -67,10 +67,10 @@ struct Changed<R> {
 }
 
 impl Journal {
-    /// Opens the `SQLite` store and the blobs in the settings' directory. Time stands still for its runs until they are
+    /// Opens the store and the blobs in the settings' directory. Time stands still for its runs until they are
     /// [taken up](Journal::take_up).
     pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
-        let store = Arc::new(SqliteStore::open(&settings.dir).await?);
+        let store = store::open(&settings.dir).await?;
         Self::over(settings, clock, store).await
     }
 
@@ -79,7 +79,7 @@ impl Journal {
         let blobs = Blobs::open(&settings.dir.join("blobs"), settings.limits.blob_max)?;
         let key = RunSecret::random().to_bytes();
         let key = store.setting_or("session-key", &key).await?;
-        let key = key.try_into().map_err(|_| crate::store::StoreError::Unreadable("a key"))?;
+        let key = key.try_into().map_err(|_| StoreError::Unreadable("a key"))?;
         let inner = Inner {
             settings,
             clock,

@@ -1,12 +1,12 @@
-//! What people do.
+//! User actions.
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::{Beside, Journal};
 use crate::error::JournalError;
-use crate::machine::{self, GateDecision, Retry, RunState, SignalIn, UserActionOutcome, reason};
-use crate::protocol::Payload;
+use crate::machine::{self, GateDecision, Retry, RunState, SignalIn, UserActionOutcome};
+use crate::protocol::{Payload, RefusalReason};
 use crate::store::{Draft, ViewKey};
 
 /// Names a draft: the hash of the key it was sent under and its keyed digest.
@@ -36,8 +36,8 @@ impl Journal {
                 continue;
             };
             let Some(payload) = self.draft(run_id, draft).await? else {
-                let verb = decision.verb.as_str();
-                return self.refuse(run_id, user_action, &decision.actor, verb, reason::DRAFT_MISSING).await;
+                let (verb, reason) = (decision.verb.as_str(), RefusalReason::DraftMissing.as_str());
+                return self.refuse(run_id, user_action, &decision.actor, verb, reason).await;
             };
             used.push(draft.digest.clone());
             payloads.push(Some(payload));
@@ -94,7 +94,8 @@ impl Journal {
         self.changed(run_id, move |state, now| machine::retry(state, &retry, now)).await
     }
 
-    /// Records a user action that has no effect, for a reason the operator found. `reason` is a bounded word.
+    /// Records a user action that has no effect, for a reason the operator found: a bounded word of its own or a
+    /// [`RefusalReason`].
     pub async fn refuse(
         &self,
         run_id: Uuid,

@@ -122,7 +122,7 @@ impl Transition {
             return Err(Refusal::new(code, format!("the run is blocked: {}", blocked.code)).into());
         }
         self.check_size(entry, &said, append)?;
-        self.check_command(entry, &said)?;
+        self.check_command(&said)?;
         self.check_rule(entry, append.request.epoch)?;
         let body = self.stamp(entry.clone());
         self.write(body);
@@ -231,12 +231,8 @@ impl Transition {
     }
 
     /// What holds for every command, and for a rest: its number, what it has seen, its duration.
-    fn check_command(&self, entry: &PodEntry, said: &Said<'_>) -> Result<(), Stop> {
-        let seen = match entry {
-            PodEntry::Parked(it) => Some(it.seen_upto),
-            _ => said.command.map(|number| number.seen_upto),
-        };
-        if let Some(seen) = seen
+    fn check_command(&self, said: &Said<'_>) -> Result<(), Stop> {
+        if let Some(seen) = said.seen_upto
             && (seen < self.state.seen_upto || (seen > 0 && self.state.deliveries.binary_search(&seen).is_err()))
         {
             return invalid(format!("seenUpto {seen} is not a delivery, or is before an earlier one"));

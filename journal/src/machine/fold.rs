@@ -29,10 +29,6 @@ impl RunState {
             Class::Record => {}
         }
         self.apply_body(entry);
-        if entry.body.is_terminal() {
-            self.blocked = None;
-            self.end_unheld_segment();
-        }
     }
 
     fn apply_body(&mut self, entry: &Entry) {
@@ -271,7 +267,7 @@ impl RunState {
         }
     }
 
-    // --- people ---
+    // --- user actions ---
 
     fn applied(&mut self, user_action: &str, seq: u64) {
         self.user_actions.insert(user_action.to_owned(), UserActionOutcome::Applied { seq });
@@ -310,5 +306,7 @@ impl RunState {
 
     fn end(&mut self, phase: Phase, error: Option<String>, entry: &Entry) {
         self.terminal = Some(Terminal { phase, error, at: entry.time, seq: entry.seq });
+        self.blocked = None;
+        self.end_unheld_segment();
     }
 }

@@ -25,7 +25,7 @@ pub use parts::{
     Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
 pub use state::{Corrupt, RunState};
-pub use user_actions::{GateDecision, Retry, SignalIn, cancel, decide, read, reason, refuse, retry, signal, view};
+pub use user_actions::{GateDecision, Retry, SignalIn, cancel, decide, read, refuse, retry, signal, view};
 
 use crate::protocol::{Entry, EntryBody, ErrorCode};
 

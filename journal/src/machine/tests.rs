@@ -8,8 +8,8 @@ use super::*;
 use crate::protocol::entries;
 use crate::protocol::{
     AppendRequest, BlockCode, ErrorClass, FinalError, GateCloseCause, GateKind, Output, Payload, Phase, Pin, PodEntry,
-    ReleaseCause, RetryCause, RunSecret, RunnerVersions, SegmentCause, Sha256Digest, Trigger, Verb, WaitKind,
-    WaitingFor, WorkflowRef,
+    RefusalReason, ReleaseCause, RetryCause, RunSecret, RunnerVersions, SegmentCause, Sha256Digest, Trigger, Verb,
+    WaitKind, WaitingFor, WorkflowRef,
 };
 
 const LIMITS: AppendLimits = AppendLimits { inline_max: 1000, entry_max: 4000, entries_hard: 60 };
@@ -566,8 +566,8 @@ fn an_unknown_effect_is_asked_about_and_repeated_once_per_permission() {
         sim.ok(vec![sim.schedule(activity)]);
         sim.job_gone();
         assert_eq!(sim.blocked(), Some(BlockCode::EffectUnknown));
-        assert_eq!(sim.retry(&[]), Err(reason::EFFECT_UNKNOWN.to_owned()));
-        assert_eq!(sim.retry(&[0, 7]), Err(reason::NOTHING_TO_REPEAT.to_owned()));
+        assert_eq!(sim.retry(&[]), Err(RefusalReason::EffectUnknown.to_string()));
+        assert_eq!(sim.retry(&[0, 7]), Err(RefusalReason::NothingToRepeat.to_string()));
         sim.retry(&[0]).unwrap();
         sim.attach_next();
         assert_eq!(sim.append(vec![retried(0, 3, RetryCause::Crash)]), Err(ErrorCode::Invalid));
@@ -658,7 +658,7 @@ fn a_gate_is_decided_once_and_only_as_it_is_shown() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.gate(None)]);
     let gate = sim.state.gates[&0].clone();
-    assert_eq!(sim.decide(Verb::Approve, |it| it.gate_id = Uuid::nil()), Err(reason::UNKNOWN_GATE.to_owned()));
+    assert_eq!(sim.decide(Verb::Approve, |it| it.gate_id = Uuid::nil()), Err(RefusalReason::UnknownGate.to_string()));
     sim.ok(vec![PodEntry::GateRevised(entries::GateRevised {
         command: 1,
         seen_upto: 0,
@@ -667,12 +667,12 @@ fn a_gate_is_decided_once_and_only_as_it_is_shown() {
     })]);
     assert_eq!(sim.state.gates[&0].revision, 2);
     assert_ne!(sim.state.gates[&0].content_digest, gate.content_digest);
-    assert_eq!(sim.decide(Verb::Approve, |it| it.revision = 1), Err(reason::SUPERSEDED.to_owned()));
+    assert_eq!(sim.decide(Verb::Approve, |it| it.revision = 1), Err(RefusalReason::Superseded.to_string()));
     let digest = Some(gate.content_digest);
-    assert_eq!(sim.decide(Verb::Approve, |it| it.digest = digest), Err(reason::SUPERSEDED.to_owned()));
-    assert_eq!(sim.decide(Verb::Submit, |_| {}), Err(reason::NOT_OFFERED.to_owned()));
+    assert_eq!(sim.decide(Verb::Approve, |it| it.digest = digest), Err(RefusalReason::Superseded.to_string()));
+    assert_eq!(sim.decide(Verb::Submit, |_| {}), Err(RefusalReason::NotOffered.to_string()));
     sim.decide(Verb::Reject, |_| {}).unwrap();
-    assert_eq!(sim.decide(Verb::Approve, |_| {}), Err(reason::ALREADY_DECIDED.to_owned()));
+    assert_eq!(sim.decide(Verb::Approve, |_| {}), Err(RefusalReason::AlreadyDecided.to_string()));
     let seen_upto = sim.state.last_delivery();
     sim.ok(vec![PodEntry::GateClosed(entries::GateClosed {
         command: 2,
@@ -696,7 +696,7 @@ fn an_act_has_one_outcome_however_often_it_is_asked() {
     assert_eq!(sim.cancel(), first);
     assert_eq!(sim.state.length, length);
     let refused = sim.signal("user_action");
-    assert_eq!(refused, Err(reason::RESERVED.to_owned()));
+    assert_eq!(refused, Err(RefusalReason::Reserved.to_string()));
     sim.acts -= 1;
     let length = sim.state.length;
     assert_eq!(sim.signal("fine"), refused);
@@ -705,11 +705,13 @@ fn an_act_has_one_outcome_however_often_it_is_asked() {
 
 #[test]
 fn closed_and_expired_gates_take_no_decision() {
-    for (cause, why) in [(GateCloseCause::Satisfied, reason::CLOSED), (GateCloseCause::Expired, reason::EXPIRED)] {
+    for (cause, why) in
+        [(GateCloseCause::Satisfied, RefusalReason::Closed), (GateCloseCause::Expired, RefusalReason::Expired)]
+    {
         let mut sim = Sim::running();
         sim.ok(vec![sim.gate(None)]);
         sim.ok(vec![PodEntry::GateClosed(entries::GateClosed { command: 1, seen_upto: 0, target: 0, cause })]);
-        assert_eq!(sim.decide(Verb::Approve, |_| {}), Err(why.to_owned()));
+        assert_eq!(sim.decide(Verb::Approve, |_| {}), Err(why.to_string()));
     }
 }
 
@@ -725,10 +727,14 @@ fn the_deadline_of_a_gate_is_what_workflow_code_was_told() {
     in_time.now = sim.now;
     in_time.decide(Verb::Approve, |it| it.acted_at = due).unwrap();
     let now = sim.now;
-    assert_eq!(sim.decide(Verb::Approve, |it| it.acted_at = now), Err(reason::EXPIRED.to_owned()), "too late");
+    assert_eq!(sim.decide(Verb::Approve, |it| it.acted_at = now), Err(RefusalReason::Expired.to_string()), "too late");
     assert_eq!(sim.take(fire_timers(&sim.state, sim.now)), Ok(1));
     assert_eq!(sim.state.wanted().unwrap().cause, SegmentCause::Wake);
-    assert_eq!(sim.decide(Verb::Approve, |it| it.acted_at = due), Err(reason::EXPIRED.to_owned()), "told otherwise");
+    assert_eq!(
+        sim.decide(Verb::Approve, |it| it.acted_at = due),
+        Err(RefusalReason::Expired.to_string()),
+        "told otherwise"
+    );
 }
 
 #[test]
@@ -762,14 +768,14 @@ fn cancelling_ends_at_once_or_after_the_grace() {
     idle.cancel().unwrap();
     assert_eq!(idle.state.phase(), Phase::Cancelled);
     assert_eq!(idle.attach("p", "job1"), Err(ErrorCode::Sealed));
-    assert_eq!(idle.cancel(), Err(reason::RUN_ENDED.to_owned()));
+    assert_eq!(idle.cancel(), Err(RefusalReason::RunEnded.to_string()));
 
     let mut sim = Sim::running();
     sim.ok(vec![sim.schedule("mail")]);
     sim.cancel().unwrap();
     assert_eq!(sim.state.phase(), Phase::Running);
-    assert_eq!(sim.cancel(), Err(reason::RUN_CANCELLED.to_owned()));
-    assert_eq!(sim.signal("late"), Err(reason::RUN_CANCELLED.to_owned()));
+    assert_eq!(sim.cancel(), Err(RefusalReason::RunCancelled.to_string()));
+    assert_eq!(sim.signal("late"), Err(RefusalReason::RunCancelled.to_string()));
     let grace = SignedDuration::from_secs(30);
     sim.pass(29);
     sim.take(cancel_overdue(&sim.state, grace, sim.now)).unwrap();
@@ -798,7 +804,7 @@ fn a_blocked_run_can_be_cancelled_and_hears_nothing_else() {
     repaired.acts = 9;
     repaired.retry(&[]).unwrap();
     assert_eq!(repaired.state.wanted().unwrap().cause, SegmentCause::Retry);
-    assert_eq!(repaired.retry(&[]), Err(reason::NOT_BLOCKED.to_owned()));
+    assert_eq!(repaired.retry(&[]), Err(RefusalReason::NotBlocked.to_string()));
     sim.cancel().unwrap();
     assert_eq!(sim.state.phase(), Phase::Cancelled);
 }

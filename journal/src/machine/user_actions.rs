@@ -6,37 +6,7 @@ use uuid::Uuid;
 use super::parts::{Gate, GateState, UserActionOutcome};
 use super::state::RunState;
 use super::{Outcome, Transition};
-use crate::protocol::{EntryBody, GateCloseCause, Payload, Verb, entries};
-
-/// Reasons for which the journal itself refuses a user action.
-pub mod reason {
-    /// The run has ended.
-    pub const RUN_ENDED: &str = "RunEnded";
-    /// The run is being cancelled, or was asked to be already.
-    pub const RUN_CANCELLED: &str = "RunCancelled";
-    /// The run has no such gate.
-    pub const UNKNOWN_GATE: &str = "UnknownGate";
-    /// Somebody was first.
-    pub const ALREADY_DECIDED: &str = "AlreadyDecided";
-    /// Workflow code went on without an answer.
-    pub const CLOSED: &str = "Closed";
-    /// Its time ran out.
-    pub const EXPIRED: &str = "Expired";
-    /// What was seen is not what is shown now.
-    pub const SUPERSEDED: &str = "Superseded";
-    /// The gate does not offer the verb.
-    pub const NOT_OFFERED: &str = "NotOffered";
-    /// A retry of a run that is not blocked.
-    pub const NOT_BLOCKED: &str = "NotBlocked";
-    /// A retry that leaves an unknown effect undecided.
-    pub const EFFECT_UNKNOWN: &str = "EffectUnknown";
-    /// A retry that allows to repeat what needs no allowance.
-    pub const NOTHING_TO_REPEAT: &str = "NothingToRepeat";
-    /// A signal whose name belongs to the gates.
-    pub const RESERVED: &str = "Reserved";
-    /// It names a draft that is not there.
-    pub const DRAFT_MISSING: &str = "DraftMissing";
-}
+use crate::protocol::{EntryBody, GateCloseCause, Payload, RefusalReason, Verb, entries};
 
 /// A decision of a gate that the gate's policy allows. `D` is what a person sent with it: a draft, or the payload it became.
 #[derive(Debug, Clone)]
@@ -87,22 +57,30 @@ pub struct Retry {
     pub repeat_effects: Vec<u64>,
 }
 
-/// Runs `decide` unless the user action has an outcome already, and writes the refusal if it gives a reason.
+/// Performs a user action unless it has an outcome already.
 fn once(
     state: &RunState,
     now: Timestamp,
-    (user_action, actor, verb): (&str, &str, &str),
-    decide: impl FnOnce(&mut Transition) -> Result<u64, &'static str>,
+    user_action: &str,
+    perform: impl FnOnce(&mut Transition) -> UserActionOutcome,
 ) -> Outcome<UserActionOutcome> {
     let mut transition = Transition::of(state, now);
-    let outcome = match state.user_actions.get(user_action) {
-        Some(outcome) => outcome.clone(),
-        None => match decide(&mut transition) {
-            Ok(seq) => UserActionOutcome::Applied { seq },
-            Err(reason) => transition.refuse(user_action, actor, verb, reason),
-        },
-    };
+    let known = state.user_actions.get(user_action).cloned();
+    let outcome = known.unwrap_or_else(|| perform(&mut transition));
     transition.done(Ok(outcome))
+}
+
+/// The same for one that the journal itself may refuse: `decide` writes it and gives its `seq`, or a reason.
+fn unless_refused(
+    state: &RunState,
+    now: Timestamp,
+    (user_action, actor, verb): (&str, &str, &str),
+    decide: impl FnOnce(&mut Transition) -> Result<u64, RefusalReason>,
+) -> Outcome<UserActionOutcome> {
+    once(state, now, user_action, |transition| match decide(transition) {
+        Ok(seq) => UserActionOutcome::Applied { seq },
+        Err(reason) => transition.refuse(user_action, actor, verb, reason.as_str()),
+    })
 }
 
 impl Transition {
@@ -117,12 +95,12 @@ impl Transition {
     }
 
     /// Refuses what comes too late for the run.
-    fn alive(&self) -> Result<(), &'static str> {
+    fn alive(&self) -> Result<(), RefusalReason> {
         if self.state.terminal.is_some() {
-            return Err(reason::RUN_ENDED);
+            return Err(RefusalReason::RunEnded);
         }
         if self.state.cancel_requested.is_some() {
-            return Err(reason::RUN_CANCELLED);
+            return Err(RefusalReason::RunCancelled);
         }
         Ok(())
     }
@@ -130,9 +108,9 @@ impl Transition {
 
 /// Decides a gate. The first end of a gate is its only one, and it must be of the revision shown.
 pub fn decide(state: &RunState, it: &GateDecision<Payload>, now: Timestamp) -> Outcome<UserActionOutcome> {
-    once(state, now, (&it.user_action, &it.actor, it.verb.as_str()), |transition| {
+    unless_refused(state, now, (&it.user_action, &it.actor, it.verb.as_str()), |transition| {
         transition.alive()?;
-        let gate = transition.state.gate(it.gate_id).ok_or(reason::UNKNOWN_GATE)?;
+        let gate = transition.state.gate(it.gate_id).ok_or(RefusalReason::UnknownGate)?;
         check_gate(gate, it, transition.state.fired_upto)?;
         let seq = transition.write(EntryBody::GateDecided(entries::GateDecided {
             target: gate.command,
@@ -151,34 +129,34 @@ pub fn decide(state: &RunState, it: &GateDecision<Payload>, now: Timestamp) -> O
     })
 }
 
-fn check_gate(gate: &Gate, it: &GateDecision<Payload>, fired_upto: Option<Timestamp>) -> Result<(), &'static str> {
+fn check_gate(gate: &Gate, it: &GateDecision<Payload>, fired_upto: Option<Timestamp>) -> Result<(), RefusalReason> {
     match gate.state {
         GateState::Open => {}
-        GateState::Decided => return Err(reason::ALREADY_DECIDED),
-        GateState::Closed(GateCloseCause::Expired) => return Err(reason::EXPIRED),
-        GateState::Closed(_) => return Err(reason::CLOSED),
+        GateState::Decided => return Err(RefusalReason::AlreadyDecided),
+        GateState::Closed(GateCloseCause::Expired) => return Err(RefusalReason::Expired),
+        GateState::Closed(_) => return Err(RefusalReason::Closed),
     }
     if it.revision != gate.revision || it.digest.as_ref().is_some_and(|digest| *digest != gate.content_digest) {
-        return Err(reason::SUPERSEDED);
+        return Err(RefusalReason::Superseded);
     }
     // Once a timer as late as the gate's deadline has fired, workflow code has been told that nobody answered.
     if gate.due.is_some_and(|due| it.acted_at > due || fired_upto.is_some_and(|fired| fired >= due)) {
-        return Err(reason::EXPIRED);
+        return Err(RefusalReason::Expired);
     }
     let verbs = [Verb::Approve, Verb::Reject, Verb::Correct, Verb::Submit];
     let offers = |verb: Verb| gate.actions.iter().any(|action| action == verb.as_str());
     if verbs.into_iter().any(offers) && !offers(it.verb) {
-        return Err(reason::NOT_OFFERED);
+        return Err(RefusalReason::NotOffered);
     }
     Ok(())
 }
 
 /// Sends a signal.
 pub fn signal(state: &RunState, it: &SignalIn, now: Timestamp) -> Outcome<UserActionOutcome> {
-    once(state, now, (&it.user_action, &it.actor, "signal"), |transition| {
+    unless_refused(state, now, (&it.user_action, &it.actor, "signal"), |transition| {
         transition.alive()?;
         if it.name == "user_action" {
-            return Err(reason::RESERVED);
+            return Err(RefusalReason::Reserved);
         }
         let seq = transition.write(EntryBody::SignalReceived(entries::SignalReceived {
             name: it.name.clone(),
@@ -193,7 +171,7 @@ pub fn signal(state: &RunState, it: &SignalIn, now: Timestamp) -> Outcome<UserAc
 
 /// Asks for the run's end: at once if nobody holds it, else the holder has its grace.
 pub fn cancel(state: &RunState, user_action: &str, actor: &str, now: Timestamp) -> Outcome<UserActionOutcome> {
-    once(state, now, (user_action, actor, "cancel"), |transition| {
+    unless_refused(state, now, (user_action, actor, "cancel"), |transition| {
         transition.alive()?;
         let seq = transition.write(EntryBody::CancelRequested(entries::CancelRequested {
             actor: actor.to_owned(),
@@ -208,18 +186,18 @@ pub fn cancel(state: &RunState, user_action: &str, actor: &str, now: Timestamp) 
 
 /// Resumes a blocked run. Every unknown effect must be among `repeat_effects`, and nothing else.
 pub fn retry(state: &RunState, it: &Retry, now: Timestamp) -> Outcome<UserActionOutcome> {
-    once(state, now, (&it.user_action, &it.actor, "retry"), |transition| {
+    unless_refused(state, now, (&it.user_action, &it.actor, "retry"), |transition| {
         transition.alive()?;
         if transition.state.blocked.is_none() {
-            return Err(reason::NOT_BLOCKED);
+            return Err(RefusalReason::NotBlocked);
         }
         let unknown =
             |target: &u64| transition.state.activities.get(target).is_some_and(super::Activity::unknown_effect);
         if !it.repeat_effects.iter().all(unknown) {
-            return Err(reason::NOTHING_TO_REPEAT);
+            return Err(RefusalReason::NothingToRepeat);
         }
         if transition.state.activities.keys().any(|target| unknown(target) && !it.repeat_effects.contains(target)) {
-            return Err(reason::EFFECT_UNKNOWN);
+            return Err(RefusalReason::EffectUnknown);
         }
         let seq = transition.write(EntryBody::RetryRequested(entries::RetryRequested {
             actor: it.actor.clone(),
@@ -237,10 +215,10 @@ pub fn retry(state: &RunState, it: &Retry, now: Timestamp) -> Outcome<UserAction
 pub fn refuse(
     state: &RunState,
     (user_action, actor, verb): (&str, &str, &str),
-    reason: &'static str,
+    reason: &str,
     now: Timestamp,
 ) -> Outcome<UserActionOutcome> {
-    once(state, now, (user_action, actor, verb), |_| Err(reason))
+    once(state, now, user_action, |transition| transition.refuse(user_action, actor, verb, reason))
 }
 
 /// Opens the run's payload to a person until then. Runs that have ended are read too.
@@ -251,7 +229,7 @@ pub fn view(
     until: Timestamp,
     now: Timestamp,
 ) -> Outcome<UserActionOutcome> {
-    once(state, now, (user_action, actor, "view"), |transition| {
+    unless_refused(state, now, (user_action, actor, "view"), |transition| {
         let until = crate::protocol::time::micros(until);
         Ok(transition.write(EntryBody::ViewOpened(entries::ViewOpened {
             actor: actor.to_owned(),

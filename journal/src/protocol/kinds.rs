@@ -157,7 +157,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Why a run cannot go on before a person repairs something.
+    /// Why a run cannot continue before a person repairs something.
     BlockCode, "PascalCase" {
         /// Replay gave another command than the journal has.
         Divergence = "Divergence",
@@ -199,6 +199,38 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// Why the journal itself refuses a user action. The operator has reasons of its own.
+    RefusalReason, "PascalCase" {
+        /// The run has ended.
+        RunEnded = "RunEnded",
+        /// The run is being cancelled, or was asked to be already.
+        RunCancelled = "RunCancelled",
+        /// The run has no such gate.
+        UnknownGate = "UnknownGate",
+        /// Somebody was first.
+        AlreadyDecided = "AlreadyDecided",
+        /// Workflow code closed the gate without an answer.
+        Closed = "Closed",
+        /// Its time ran out.
+        Expired = "Expired",
+        /// What was seen is not what is shown now.
+        Superseded = "Superseded",
+        /// The gate does not offer the verb.
+        NotOffered = "NotOffered",
+        /// A retry of a run that is not blocked.
+        NotBlocked = "NotBlocked",
+        /// A retry that leaves an unknown effect undecided.
+        EffectUnknown = "EffectUnknown",
+        /// A retry that allows to repeat what needs no allowance.
+        NothingToRepeat = "NothingToRepeat",
+        /// A signal whose name belongs to the gates.
+        Reserved = "Reserved",
+        /// It names a draft that is not there.
+        DraftMissing = "DraftMissing",
+    }
+}
+
+vocabulary! {
     /// What a run is, from its entries alone.
     Phase, "PascalCase" {
         /// No Job was recorded yet.
@@ -215,7 +247,7 @@ vocabulary! {
         Failed = "Failed",
         /// Ended by a person.
         Cancelled = "Cancelled",
-        /// Cannot go on before a person repairs something.
+        /// Cannot continue before a person repairs something.
         Blocked = "Blocked",
     }
 }

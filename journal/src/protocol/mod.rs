@@ -18,8 +18,8 @@ pub use entries::{EntryBody, PodEntry};
 pub use entry::Entry;
 pub(crate) use entry::{said_digest, unsealed_text, value_of};
 pub use kinds::{
-    BlockCode, Effect, GateCloseCause, GateKind, Phase, ReleaseCause, RetryCause, SegmentCause, StepStatus, Verb,
-    WaitKind,
+    BlockCode, Effect, GateCloseCause, GateKind, Phase, RefusalReason, ReleaseCause, RetryCause, SegmentCause,
+    StepStatus, Verb, WaitKind,
 };
 pub use parts::{
     ActivityPolicy, ErrorClass, FinalError, Output, Pin, Site, Step, Trigger, Versions, WaitingFor, WorkflowRef,

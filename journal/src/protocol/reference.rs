@@ -236,7 +236,10 @@ pub fn python() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::protocol::entry::STAMPED;
 
     #[test]
     fn every_entry_is_in_the_table_with_its_class() {
@@ -250,6 +253,16 @@ mod tests {
         assert_eq!(stamped, ["due", "gateId", "revision"]);
         assert_eq!((of("timerFired").class, of("timerFired").by), (Class::Delivery, "O"));
         assert_eq!(of("released").by, "P or O");
+    }
+
+    #[test]
+    fn what_is_stamped_is_left_out_of_what_was_said() {
+        let types = entry_types();
+        let of_pods = || types.iter().filter(|it| it.by != "O").flat_map(|it| &it.fields);
+        let stamped: BTreeSet<_> = of_pods().filter(|field| field.stamped).map(|field| field.name.as_str()).collect();
+        assert_eq!(stamped, BTreeSet::from(STAMPED));
+        let said: BTreeSet<_> = of_pods().filter(|field| !field.stamped).map(|field| field.name.as_str()).collect();
+        assert!(said.is_disjoint(&stamped), "a field that pods say and the operator stamps elsewhere: {said:?}");
     }
 
     #[test]

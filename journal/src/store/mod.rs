@@ -1,185 +1,26 @@
-//! What is kept: journals, claims, logs, drafts, view keys, facts. One trait, one conformance suite, any database.
+//! What is kept: journals, claims, logs, drafts, view keys, facts. One trait, one conformance suite (`tests/store.rs`), any database: a
+//! directory here and an arm in [`open`] per database.
 
+mod error;
+mod records;
 mod sqlite;
+
+use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+pub use error::{DatabaseError, StoreError};
+pub use records::{ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, StoredLine, ViewKey};
 pub use sqlite::SqliteStore;
 
-use crate::protocol::{ChainHash, Entry, LogLine, RunSecret};
+use crate::protocol::{Entry, LogLine};
 
-/// Why the store did not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process has the store.
-    #[error("the store in {0} is in use by another process")]
-    InUse(String),
-    /// The directory cannot hold a durable store.
-    #[error("{dir} is on {kind}: the store needs a local file system")]
-    NetworkFileSystem {
-        /// The directory.
-        dir: String,
-        /// The kind of file system.
-        kind: &'static str,
-    },
-    /// The store was written by a release whose format this one does not read.
-    #[error("the store has format {found}, this release reads {known} only: move the data directory away, or go back")]
-    FormatTooOld {
-        /// Its format.
-        found: i64,
-        /// The one this release reads.
-        known: i64,
-    },
-    /// The store was written by a newer release.
-    #[error("the store has format {found}, this release knows {known}: upgrade the operator")]
-    FormatTooNew {
-        /// Its format.
-        found: i64,
-        /// The one this release reads.
-        known: i64,
-    },
-    /// The journal is not as long as the writer thought: somebody else wrote.
-    #[error("the journal of run {0} was changed by another writer")]
-    Raced(Uuid),
-    /// What is stored is not what was written.
-    #[error("the store holds {0} that cannot be read")]
-    Unreadable(&'static str),
-    /// Input or output failed.
-    #[error("the store's directory cannot be used: {0}")]
-    Io(#[from] std::io::Error),
-    /// The database failed.
-    #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
-    /// The transaction that held this write and others was not committed.
-    #[error("the database failed: {0}")]
-    NotCommitted(std::sync::Arc<sqlx::Error>),
-    /// The store is being closed.
-    #[error("the store is being closed")]
-    Closed,
-}
-
-/// A run as stored beside its entries.
-#[derive(Debug, Clone)]
-pub struct RunRow {
-    /// The run.
-    pub run_id: Uuid,
-    /// The key of its published digests.
-    pub key: RunSecret,
-    /// Hash of the request it was created for.
-    pub request_hash: String,
-    /// Number of entries.
-    pub length: u64,
-    /// Hash of the last one.
-    pub head: ChainHash,
-    /// True if it has ended.
-    pub terminal: bool,
-}
-
-/// A name under which the claims remember a run, also after the run's resources are gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClaimKey<'a> {
-    /// The run's name.
-    Name(&'a str),
-    /// A slot of a Workflow.
-    Slot {
-        /// The Workflow's UID.
-        workflow_uid: &'a str,
-        /// The slot.
-        slot: &'a str,
-    },
-}
-
-/// A run to be created.
-#[derive(Debug, Clone)]
-pub struct RunInsert<'a> {
-    /// Its namespace.
-    pub namespace: &'a str,
-    /// Its name.
-    pub name: &'a str,
-    /// UID of its Workflow and its slot, if a schedule made it.
-    pub slot: Option<(&'a str, &'a str)>,
-    /// What is stored beside the entries.
-    pub row: RunRow,
-    /// The first entries.
-    pub entries: &'a [Entry],
-}
-
-/// What became of a wish to create a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Inserted {
-    /// It was created.
-    Created(Uuid),
-    /// It is there already, created for the same request, and has not ended.
-    Existing(Uuid),
-    /// It is there already, created for the same request, and has ended.
-    AlreadyRan(Uuid),
-    /// The name or slot belongs to another request.
-    Conflict {
-        /// Whose it is.
-        run_id: Uuid,
-        /// True if that run has ended.
-        terminal: bool,
-    },
-}
-
-/// A key that opens a run's payload for reading.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ViewKey {
-    /// Hash of the key.
-    pub key_hash: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// The run it opens.
-    pub run_id: Uuid,
-    /// Who reads.
-    pub actor: String,
-    /// Until when.
-    pub until: Timestamp,
-}
-
-/// Something a person sent that no act names yet.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Draft {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its run.
-    pub run_id: Uuid,
-    /// Hash of the key it was sent under.
-    pub key_hash: String,
-    /// Its keyed digest.
-    pub digest: String,
-    /// A JSON text.
-    pub text: String,
-    /// When it is thrown away.
-    pub expires: Timestamp,
-}
-
-/// An append to a journal and what belongs into the same transaction.
-#[derive(Debug, Clone, Default)]
-pub struct Commit<'a> {
-    /// The run.
-    pub run_id: Uuid,
-    /// How many entries there must be.
-    pub expected: u64,
-    /// The new entries.
-    pub entries: &'a [Entry],
-    /// True if the run has ended with them.
-    pub terminal: bool,
-    /// A view that is opened.
-    pub view: Option<&'a ViewKey>,
-    /// Keyed digests of the drafts that are used up.
-    pub drafts: &'a [String],
-}
-
-/// A line of a run's log with its epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredLine {
-    /// The epoch that wrote it.
-    pub epoch: u64,
-    /// The line.
-    pub line: LogLine,
+/// Opens the store of this directory. Here it is chosen which database that is: there is one.
+pub async fn open(dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(SqliteStore::open(dir).await?))
 }
 
 /// A durable store. Every write is durable when it returns; every write is one transaction.

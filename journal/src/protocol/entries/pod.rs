@@ -40,6 +40,8 @@ pub enum PodEntry {
 pub struct Said<'a> {
     /// Number and `seen_upto`, of a command.
     pub command: Option<CommandNumber>,
+    /// `seq` of the last delivery handed to workflow code before it, of a command and of a rest.
+    pub seen_upto: Option<u64>,
     /// Target and attempt, of the end of an attempt.
     pub completion: Option<(u64, u32)>,
     /// The payload it carries.
@@ -52,7 +54,8 @@ pub struct Said<'a> {
 
 impl<'a> Said<'a> {
     fn command(command: u64, seen_upto: u64) -> Self {
-        Self { command: Some(CommandNumber { command, seen_upto }), ..Self::default() }
+        let number = CommandNumber { command, seen_upto };
+        Self { command: Some(number), seen_upto: Some(seen_upto), ..Self::default() }
     }
 
     fn completion(target: u64, attempt: u32, payload: &'a Payload) -> Self {
@@ -96,7 +99,8 @@ impl PodEntry {
             Self::ActivityFailed(it) => Said::completion(it.target, it.attempt, &it.detail),
             Self::ActivityAttemptFailed(it) => Said::completion(it.target, it.attempt, &it.detail),
             Self::Blocked(it) => Said { payload: it.detail.as_ref(), ..Said::default() },
-            Self::ActivityRetried(_) | Self::Parked(_) | Self::Released(_) => Said::default(),
+            Self::Parked(it) => Said { seen_upto: Some(it.seen_upto), ..Said::default() },
+            Self::ActivityRetried(_) | Self::Released(_) => Said::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::rows::{insert_claims, insert_entries, owner, run_row, signed};
 use crate::protocol::Entry;
-use crate::store::{Commit, Inserted, RunInsert, RunRow, StoreError, ViewKey};
+use crate::store::{Commit, DatabaseError, Inserted, RunInsert, RunRow, StoreError, ViewKey};
 
 /// Writes in a transaction at most.
 const MAX: usize = 128;
@@ -39,14 +39,14 @@ pub(super) enum Wrote {
     Appended,
 }
 
-struct Waiting {
+struct QueuedWrite {
     write: Write,
     reply: oneshot::Sender<Result<Wrote, StoreError>>,
 }
 
 /// The way to the one who writes.
 pub(super) struct Batches {
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<QueuedWrite>,
 }
 
 impl Write {
@@ -76,7 +76,7 @@ impl Write {
 impl Batches {
     /// Starts the one who writes. It ends when this is dropped.
     pub(super) fn start(connection: Arc<Mutex<SqliteConnection>>) -> Self {
-        let (queue, mut waiting) = mpsc::channel::<Waiting>(QUEUE);
+        let (queue, mut waiting) = mpsc::channel::<QueuedWrite>(QUEUE);
         tokio::spawn(async move {
             let mut batch = Vec::new();
             while waiting.recv_many(&mut batch, MAX).await > 0 {
@@ -90,28 +90,28 @@ impl Batches {
     /// Writes, and waits until it is durable.
     pub(super) async fn write(&self, write: Write) -> Result<Wrote, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Waiting { write, reply }).await.map_err(|_| StoreError::Closed)?;
+        self.queue.send(QueuedWrite { write, reply }).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 }
 
-async fn write_all(connection: &mut SqliteConnection, batch: Vec<Waiting>) {
+async fn write_all(connection: &mut SqliteConnection, batch: Vec<QueuedWrite>) {
     let mut done = Vec::with_capacity(batch.len());
     let mut replies = Vec::with_capacity(batch.len());
     let mut writes = Vec::with_capacity(batch.len());
-    for Waiting { write, reply } in batch {
+    for QueuedWrite { write, reply } in batch {
         replies.push(reply);
         writes.push(write);
     }
     let committed = transaction(connection, writes, &mut done).await;
-    let committed = committed.map_err(Arc::new);
+    let committed = committed.map_err(|error| Arc::new(error) as DatabaseError);
     let mut done = done.into_iter();
     for reply in replies {
         let answer = match (&committed, done.next()) {
             (Ok(()), Some(answer)) => answer,
             // What the transaction refused, it refused whether or not the others were committed.
             (Err(_), Some(Err(refused))) => Err(refused),
-            (Err(error), _) => Err(StoreError::NotCommitted(Arc::clone(error))),
+            (Err(error), _) => Err(StoreError::Database(Arc::clone(error))),
             (Ok(()), None) => Err(StoreError::Closed),
         };
         // Who went away does not want to know.
@@ -166,7 +166,7 @@ async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<Wrote, 
         }
         Write::Commit { run_id, expected, entries, terminal, view, drafts } => {
             append(connection, *run_id, *expected, entries, *terminal).await?;
-            settle(connection, *run_id, view.as_ref(), drafts).await?;
+            write_beside(connection, *run_id, view.as_ref(), drafts).await?;
             Ok(Wrote::Appended)
         }
     }
@@ -231,7 +231,7 @@ async fn append(
 }
 
 /// What goes with an append: a view that is opened, drafts that are used up.
-async fn settle(
+async fn write_beside(
     connection: &mut SqliteConnection,
     run_id: Uuid,
     view: Option<&ViewKey>,

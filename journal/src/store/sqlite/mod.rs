@@ -25,6 +25,13 @@ use crate::protocol::{Entry, LogLine, LogStream};
 const FORMAT: i64 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 
+/// What the database says stays in this module: callers see that it failed.
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
 /// Pages kept in memory at most.
 const CACHE_KIB: u32 = 8 * 1024;
 

@@ -5,8 +5,8 @@ use kube::ResourceExt;
 use ntro_crds::UserAction;
 use ntro_crds::user_action::GateSeen;
 use ntro_crds::workflow_run::Pin;
-use ntro_journal::protocol::Verb;
-use ntro_journal::{DraftRef, GateDecision, Journal, RunState, UserActionOutcome, machine};
+use ntro_journal::protocol::{RefusalReason, Verb};
+use ntro_journal::{DraftRef, GateDecision, Journal, RunState, UserActionOutcome};
 use uuid::Uuid;
 
 use super::evaluate::{Proof, Verdict, evaluate};
@@ -124,6 +124,6 @@ async fn decide(
 
 async fn refuse_without_draft(journal: &Journal, action: &UserAction, run: Uuid) -> Result<Answer, Problem> {
     let (uid, spec) = (action.uid().unwrap_or_default(), &action.spec);
-    let reason = machine::reason::DRAFT_MISSING;
+    let reason = RefusalReason::DraftMissing.as_str();
     Ok(journal.refuse(run, &uid, &spec.actor, spec.verb.as_str(), reason).await?.into())
 }
