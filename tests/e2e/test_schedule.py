@@ -34,7 +34,7 @@ BAD = [
     ({"schedule": "0 0 31 2 *"}, "never fires"),
     ({"schedule": "0 8 1 * *", "calendar": {"businessDays": [23]}}, "never fires"),
     ({"schedule": "@daily", "calendar": {"businessDays": [1], "holidays": ["2026-13-01"]}}, "calendar.holidays[0]"),
-    ({"schedule": "@daily", "timeZone": "europe/london"}, "it is written `Europe/London`"),
+    ({"schedule": "@daily", "timeZone": "europe/london"}, "did you mean `Europe/London`?"),
     ({"schedule": "@daily", "period": {"unit": "Day", "timeZone": "Mars/Base"}}, "`Mars/Base` is not a time zone"),
 ]
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use ntro_crds::{Workflow, names};
 use ntro_schedule::slots::Slots;
-use ntro_schedule::spec::{self, check_period, period_of, slots};
+use ntro_schedule::spec::{self, period_of, slots};
 use ntro_schedule::zone;
 
 use crate::error::{Failure, Result};
@@ -58,7 +58,6 @@ impl Schedule {
         if slots.schedules.is_empty() {
             return Err(invalid("it has no schedule".to_owned()));
         }
-        check_period(&workflow.spec).map_err(|e| invalid(e.to_string()))?;
         let zone = zone::parse(workflow.spec.time_zone.as_deref()).map_err(|e| invalid(e.to_string()))?;
         Ok(Self { jitter: spec::jitter(&workflow.spec, &seed), workflow, slots, zone })
     }

@@ -5,7 +5,7 @@ use ntro_bundle::reference::Digest;
 use ntro_crds::runbook::Resolved;
 use ntro_crds::workflow::{ConcurrencyPolicy, MissedRunPolicy, WorkflowSpec};
 use ntro_crds::{Runbook, Workflow};
-use ntro_schedule::spec::{self, BadSpec, check_period, seed_of, slots};
+use ntro_schedule::spec::{self, BadSpec, seed_of, slots};
 
 use super::decide::{Concurrency, DEFAULT_DEADLINE, Missed, Rules};
 use super::history::{DEFAULT_HISTORY, Keep};
@@ -42,7 +42,6 @@ pub fn validate(observed: &Observed, image: Option<&str>) -> Validated {
 fn rules(spec: &WorkflowSpec, seed: &str) -> Result<Rules, BadSpec> {
     let keep = |limit: Option<i32>| limit.map_or(DEFAULT_HISTORY, |n| usize::try_from(n).unwrap_or_default());
     let many = |limit: Option<i32>| limit.map_or(DEFAULT_MANY, |n| usize::try_from(n).unwrap_or(1).max(1));
-    check_period(spec)?;
     Ok(Rules {
         slots: slots(spec, seed)?,
         jitter: spec::jitter(spec, seed),

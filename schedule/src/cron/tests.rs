@@ -37,7 +37,7 @@ fn fires_as_documented() {
         ("50/5 * * * *", "UTC", "2026-11-23T00:56:00Z", "2026-11-23T01:50:00Z"),
         // In the gap of spring: once, when the gap ends.
         ("30 2 * * *", "America/New_York", "2026-03-08T05:00:00Z", "2026-03-08T07:00:00Z"),
-        // In the overlap of autumn: once, in the first pass.
+        // In the overlap of autumn: once, at the first occurrence.
         ("30 1 * * *", "America/New_York", "2026-11-01T05:30:00Z", "2026-11-02T06:30:00Z"),
     ];
     for (text, zone, from, next) in table {
@@ -45,8 +45,8 @@ fn fires_as_documented() {
     }
 }
 
-/// Daylight saving and other changes of clocks, as the manual has it: fixed times once a day, at the end of a gap and in the
-/// first pass of an overlap; lists and steps in real time.
+/// Daylight saving and other changes of clocks, as documented for users: fixed times once a day, at the end of a gap and
+/// at the first occurrence in an overlap; lists and steps in real time.
 #[test]
 fn clocks_that_change() {
     let table: [(&str, &str, &str, &[&str]); 18] = [
@@ -84,7 +84,7 @@ fn clocks_that_change() {
         ),
         ("0 12 * * *", "Pacific/Apia", "2011-12-29T00:00:00Z", &["2011-12-29T22:00:00Z", "2011-12-30T22:00:00Z"]),
         ("0 0 30 12 *", "Pacific/Apia", "2011-12-01T00:00:00Z", &["2012-12-29T10:00:00Z"]),
-        // Both passes of an overlap, in order; the second pass is not skipped when asked from inside the first.
+        // Both occurrences in an overlap, in order; the second is not skipped when asked from between them.
         (
             "*/30 * * * *",
             "America/New_York",
@@ -147,9 +147,9 @@ fn a_message_points_at_the_character() {
         ("0 0 , * *", "character 5, day of month"),
         ("0 0 * * +1", "character 9, day of week"),
         ("0 0 H(5-x) * *", "character 9, day of month"),
-        ("0 0 8 5 * *", "character 11: it has 6 fields"),
-        ("0 8 *", "character 6: it has 3 fields"),
-        ("0 0 31 2,4 *", "character 5: it never fires"),
+        ("0 0 8 5 * *", "character 11: has 6 fields"),
+        ("0 8 *", "character 6: has 3 fields"),
+        ("0 0 31 2,4 *", "character 5: never fires"),
     ];
     for (text, place) in table {
         let error = Schedule::parse(text, None, "").unwrap_err().to_string();
@@ -158,34 +158,34 @@ fn a_message_points_at_the_character() {
 }
 
 #[test]
-fn refuses_what_it_cannot_mean() {
+fn what_is_no_schedule_is_refused() {
     let table = [
-        ("", "character 1: it has 0 fields"),
-        ("* * * *", "character 8: it has 4 fields"),
-        ("0 0 0 1 1 *", "character 11: it has 6 fields"),
-        ("61 * * * *", "minute: 61 is not from 0 to 59"),
-        ("* 24 * * *", "hour: 24 is not from 0 to 23"),
-        ("0 0 0 * *", "day of month: 0 is not from 1 to 31"),
-        ("0 0 * * 8", "day of week: 8 is not from 0 to 7"),
-        ("0 0 * * +1", "day of week: `+1` is not understood"),
-        ("0 0 L * *", "day of month: `L` is not understood"),
-        ("0 0 ? * *", "day of month: `?` is not understood"),
-        ("0 0 , * *", "day of month: an item of the list is empty"),
-        ("*/90 * * * *", "minute: `*/90` has no step from 1 to 59"),
-        ("*/0 * * * *", "minute: `*/0` has no step"),
-        ("0 22-2 * * *", "hour: the range `22-2` runs backwards"),
+        ("", "character 1: has 0 fields"),
+        ("* * * *", "character 8: has 4 fields"),
+        ("0 0 0 1 1 *", "character 11: has 6 fields"),
+        ("61 * * * *", "minute: 61 is out of range 0-59"),
+        ("* 24 * * *", "hour: 24 is out of range 0-23"),
+        ("0 0 0 * *", "day of month: 0 is out of range 1-31"),
+        ("0 0 * * 8", "day of week: 8 is out of range 0-7"),
+        ("0 0 * * +1", "day of week: invalid value `+1`"),
+        ("0 0 L * *", "day of month: invalid value `L`"),
+        ("0 0 ? * *", "day of month: invalid value `?`"),
+        ("0 0 , * *", "day of month: empty list item"),
+        ("*/90 * * * *", "minute: invalid step in `*/90`, use 1 to 59"),
+        ("*/0 * * * *", "minute: invalid step in `*/0`"),
+        ("0 22-2 * * *", "hour: range `22-2` runs backwards"),
         ("0 0 * * fri-mon", "runs backwards"),
         ("0 0 31 2 *", "never fires"),
-        ("@every 5m", "is no alias"),
-        ("H(5) * * * *", "minute: `H(5)` has no range"),
+        ("@every 5m", "unknown alias"),
+        ("H(5) * * * *", "minute: `H(5)` needs a range"),
         ("H(9-2) * * * *", "runs backwards"),
-        ("Hx * * * *", "minute: `Hx` is not understood"),
-        ("H-5 * * * *", "minute: `H-5` is not understood"),
-        ("0 0 5L * *", "`5L` is not understood"),
-        ("0 0 * * 1#2", "`1#2` is not understood"),
-        ("0 0 15W * *", "`15W` is not understood"),
-        ("0 0 * * Sunday", "`Sunday` is not understood"),
-        ("０ 0 * * *", "minute: `０` is not understood"),
+        ("Hx * * * *", "minute: invalid value `Hx`"),
+        ("H-5 * * * *", "minute: invalid value `H-5`"),
+        ("0 0 5L * *", "invalid value `5L`"),
+        ("0 0 * * 1#2", "invalid value `1#2`"),
+        ("0 0 15W * *", "invalid value `15W`"),
+        ("0 0 * * Sunday", "invalid value `Sunday`"),
+        ("０ 0 * * *", "minute: invalid value `０`"),
         ("hello", "has 1 fields"),
         ("TZ=UTC 0 0 * * *", "has 6 fields"),
     ];
