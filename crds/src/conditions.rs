@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::reasons::ConditionReason;
+
 /// Type: the object is usable.
 pub const READY: &str = "Ready";
 /// Type: the operator works towards the spec. Present only while true.
@@ -38,6 +40,17 @@ pub enum Readiness {
 
 /// A condition without a history.
 pub fn condition(
+    kind: &str,
+    status: bool,
+    reason: impl ConditionReason,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    of_word(kind, status, reason.word(), message, generation, now)
+}
+
+fn of_word(
     kind: &str,
     status: bool,
     reason: &str,
@@ -78,12 +91,13 @@ pub fn remove(conditions: &mut Vec<Condition>, kind: &str) {
 pub fn set_readiness(
     conditions: &mut Vec<Condition>,
     readiness: &Readiness,
-    reason: &str,
+    reason: impl ConditionReason,
     message: &str,
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    let make = |kind: &str, status: bool| condition(kind, status, reason, message, generation, now);
+    let reason = reason.word();
+    let make = |kind: &str, status: bool| of_word(kind, status, reason, message, generation, now);
     for (kind, holds) in
         [(RECONCILING, *readiness == Readiness::Reconciling), (STALLED, *readiness == Readiness::Stalled)]
     {
@@ -99,6 +113,7 @@ pub fn set_readiness(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reasons::Reason;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -107,12 +122,12 @@ mod tests {
     #[test]
     fn the_transition_time_is_kept_while_the_status_stays() {
         let mut conditions = Vec::new();
-        set_readiness(&mut conditions, &Readiness::Ready, "Resolved", "1.0.0", Some(1), at(10));
-        set_readiness(&mut conditions, &Readiness::Ready, "Resolved", "1.1.0", Some(2), at(20));
+        set_readiness(&mut conditions, &Readiness::Ready, Reason::Resolved, "1.0.0", Some(1), at(10));
+        set_readiness(&mut conditions, &Readiness::Ready, Reason::Resolved, "1.1.0", Some(2), at(20));
         assert_eq!(conditions.len(), 1);
         assert_eq!(conditions[0].last_transition_time, Time(at(10)));
         assert_eq!(conditions[0].message, "1.1.0");
-        set_readiness(&mut conditions, &Readiness::Stalled, "Gone", "no such tag", Some(2), at(30));
+        set_readiness(&mut conditions, &Readiness::Stalled, Reason::SourceGone, "no such tag", Some(2), at(30));
         assert_eq!(conditions[0].last_transition_time, Time(at(30)));
     }
 
@@ -120,7 +135,7 @@ mod tests {
     fn stalled_and_reconciling_exist_only_while_true_and_never_together() {
         let mut conditions = Vec::new();
         for readiness in [Readiness::Reconciling, Readiness::Stalled, Readiness::NotReady, Readiness::Ready] {
-            set_readiness(&mut conditions, &readiness, "Reason", "", None, at(1));
+            set_readiness(&mut conditions, &readiness, Reason::Valid, "", None, at(1));
             let has = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
             assert_eq!(has(STALLED), readiness == Readiness::Stalled);
             assert_eq!(has(RECONCILING), readiness == Readiness::Reconciling);
@@ -132,6 +147,6 @@ mod tests {
     #[test]
     fn a_message_fits_the_schema() {
         let long = "ü".repeat(5_000);
-        assert_eq!(condition(READY, true, "R", &long, None, at(0)).message.chars().count(), MESSAGE_MAX);
+        assert_eq!(condition(READY, true, Reason::Valid, &long, None, at(0)).message.chars().count(), MESSAGE_MAX);
     }
 }

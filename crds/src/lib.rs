@@ -17,6 +17,7 @@ pub mod gate;
 pub mod labels;
 pub mod names;
 pub mod policy;
+pub mod reasons;
 pub mod runbook;
 pub mod schema;
 pub mod user_action;
@@ -25,6 +26,7 @@ pub mod workflow_run;
 
 pub use gate::{Gate, GateSpec, GateStatus};
 pub use policy::{Deciders, GatePolicy, GateRule};
+pub use reasons::{Reason, SlotReason, UserActionReason};
 pub use runbook::{Runbook, RunbookSpec, RunbookStatus};
 pub use user_action::{UserAction, UserActionSpec, UserActionStatus};
 pub use workflow::{Workflow, WorkflowSpec, WorkflowStatus};

@@ -115,6 +115,33 @@ pub enum TriggerKind {
     Child,
 }
 
+impl TriggerKind {
+    /// Every kind, in the order of the schema.
+    pub const ALL: [Self; 4] = [Self::Manual, Self::Schedule, Self::Backfill, Self::Child];
+
+    /// The word in objects and journals.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Manual => "Manual",
+            Self::Schedule => "Schedule",
+            Self::Backfill => "Backfill",
+            Self::Child => "Child",
+        }
+    }
+}
+
+impl TryFrom<&str> for TriggerKind {
+    type Error = UnknownTrigger;
+
+    fn try_from(word: &str) -> Result<Self, UnknownTrigger> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or(UnknownTrigger)
+    }
+}
+
+/// A trigger that this version does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownTrigger;
+
 /// The run that started a child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use ntro_crds::Reason;
 use ntro_journal::JournalError;
 
 /// When an object is reconciled again.
@@ -68,8 +69,8 @@ pub enum Class {
 pub trait Classified: std::error::Error {
     /// The reaction it asks for.
     fn class(&self) -> Class;
-    /// Name for conditions, events and metric labels: `PascalCase`, one of a fixed set, never data.
-    fn reason(&self) -> &'static str;
+    /// Its word in conditions, Events and metric labels: never data.
+    fn reason(&self) -> Reason;
 
     /// The error as data.
     fn problem(&self) -> Problem
@@ -86,8 +87,8 @@ pub trait Classified: std::error::Error {
 pub struct Problem {
     /// The reaction it asks for.
     pub class: Class,
-    /// Name from a fixed set.
-    pub reason: &'static str,
+    /// Its word in conditions, Events and metric labels.
+    pub reason: Reason,
     /// One line for a person.
     pub message: String,
 }
@@ -97,23 +98,23 @@ impl Classified for Problem {
         self.class
     }
 
-    fn reason(&self) -> &'static str {
+    fn reason(&self) -> Reason {
         self.reason
     }
 }
 
 impl Problem {
-    pub fn new(class: Class, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(class: Class, reason: Reason, message: impl Into<String>) -> Self {
         Self { class, reason, message: message.into() }
     }
 
-    pub fn invalid(reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn invalid(reason: Reason, message: impl Into<String>) -> Self {
         Self::new(Class::Invalid, reason, message)
     }
 
     /// Something that cannot happen did.
     pub fn bug(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::new(Class::Bug, "Defect", chain(error))
+        Self::new(Class::Bug, Reason::InternalError, chain(error))
     }
 }
 
@@ -125,7 +126,7 @@ impl From<JournalError> for Problem {
             ntro_journal::ErrorClass::Transient => Class::Transient,
             ntro_journal::ErrorClass::Bug => Class::Bug,
         };
-        Self::new(class, error.reason(), chain(&error))
+        Self::new(class, Reason::named(error.reason()), chain(&error))
     }
 }
 
@@ -146,16 +147,16 @@ impl Classified for kube::Error {
         }
     }
 
-    fn reason(&self) -> &'static str {
+    fn reason(&self) -> Reason {
         match self {
             Self::Api(status) => match status.code {
-                403 => "KubernetesForbidden",
-                404 => "KubernetesNotFound",
-                409 => "KubernetesConflict",
-                400 | 405 | 415 | 422 => "KubernetesRefused",
-                _ => "KubernetesUnavailable",
+                403 => Reason::KubernetesForbidden,
+                404 => Reason::KubernetesNotFound,
+                409 => Reason::KubernetesConflict,
+                400 | 405 | 415 | 422 => Reason::KubernetesRefused,
+                _ => Reason::KubernetesUnavailable,
             },
-            _ => "KubernetesUnavailable",
+            _ => Reason::KubernetesUnavailable,
         }
     }
 }

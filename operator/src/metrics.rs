@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
+use ntro_crds::SlotReason;
 use ntro_crds::user_action::{Outcome as Answered, Verb};
 use ntro_journal::machine::{GateState, RunState};
 use ntro_journal::protocol::Phase;
@@ -140,47 +141,6 @@ pub struct RegistryLabels {
     result: Outcome,
 }
 
-/// Reasons for which a slot gives no run, or waits.
-pub mod slot_reason {
-    /// Nothing could be started in time.
-    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
-    /// A later slot was due as well when something could be started again.
-    pub const SUPERSEDED: &str = "LaterSlotDue";
-    /// The policy says to leave missed slots alone.
-    pub const POLICY_SKIP: &str = "MissedRunPolicySkip";
-    /// A run of the same period is unfinished.
-    pub const UNFINISHED: &str = "RunUnfinished";
-    /// A run of the same period waits for a person, a time or a signal.
-    pub const WAITING: &str = "RunWaiting";
-    /// A run of the same period is blocked: a person has to see to it.
-    pub const BLOCKED: &str = "RunBlocked";
-    /// A run of the same period is being cancelled.
-    pub const REPLACING: &str = "Replacing";
-    /// Its run, or that of an earlier slot, could not be started yet.
-    pub const NOT_STARTED: &str = "NotStarted";
-    /// It was due once; the clock has been set back since.
-    pub const CLOCK_SET_BACK: &str = "ClockSetBack";
-    /// As many slots wait as may.
-    pub const QUEUE_FULL: &str = "QueueFull";
-    /// The schedule was edited, or the Workflow suspended, while the slot waited.
-    pub const SCHEDULE_CHANGED: &str = "ScheduleChanged";
-    /// The slot's name was used by a run that is none of this Workflow's.
-    pub const NAME_TAKEN: &str = "NameTaken";
-
-    /// All for which a slot gives no run.
-    pub const OF_SKIPPED: [&str; 9] = [
-        DEADLINE_EXCEEDED,
-        SUPERSEDED,
-        POLICY_SKIP,
-        UNFINISHED,
-        WAITING,
-        BLOCKED,
-        QUEUE_FULL,
-        SCHEDULE_CHANGED,
-        NAME_TAKEN,
-    ];
-}
-
 /// All metrics of the operator.
 #[derive(Debug)]
 pub struct Metrics {
@@ -236,8 +196,8 @@ impl Metrics {
             crds_missing: Gauge::default(),
         };
         // A series that is not there before its first count does not rise by it: no alert would see it.
-        for reason in slot_reason::OF_SKIPPED {
-            let _ = this.slots_skipped.get_or_create(&ReasonLabels { reason });
+        for reason in SlotReason::ALL.iter().filter(|reason| reason.skips()) {
+            let _ = this.slots_skipped.get_or_create(&ReasonLabels { reason: reason.as_str() });
         }
         for made in [Started::Run, Started::Job] {
             let _ = this.schedule_skew.get_or_create(&StartedLabels { made });
@@ -330,9 +290,9 @@ impl Metrics {
         self.schedules_armed.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Counts slots that gave no run; `reason` is from a fixed set.
-    pub fn slots_skipped(&self, reason: &'static str, count: usize) {
-        self.slots_skipped.get_or_create(&ReasonLabels { reason }).inc_by(count as u64);
+    /// Counts slots that gave no run.
+    pub fn slots_skipped(&self, reason: SlotReason, count: usize) {
+        self.slots_skipped.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc_by(count as u64);
     }
 
     /// Counts a request to a registry.

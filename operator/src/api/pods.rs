@@ -187,7 +187,7 @@ pub async fn bundle(State(api): State<Api>, Attached(session): Attached) -> Resu
         Ok(bytes) => Ok(([(CONTENT_TYPE, LAYER_MEDIA_TYPE)], bytes).into_response()),
         Err(error) => {
             let message = crate::error::chain(&error);
-            tracing::warn!(run_id = %state.run_id, reason = error.reason(), error = message, "a bundle is not at hand");
+            tracing::warn!(run_id = %state.run_id, reason = error.reason().as_str(), error = message, "bundle not available");
             Err(StatusCode::SERVICE_UNAVAILABLE.into_response())
         }
     }

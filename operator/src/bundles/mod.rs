@@ -4,6 +4,7 @@
 mod pinned;
 mod store;
 
+use ntro_crds::Reason;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
@@ -110,17 +111,17 @@ impl Classified for BundleError {
         }
     }
 
-    fn reason(&self) -> &'static str {
+    fn reason(&self) -> Reason {
         match self {
-            Self::SecretMissing(_) => "SecretMissing",
-            Self::SecretForbidden(_) => "SecretForbidden",
-            Self::SecretKind(_) => "SecretInvalid",
-            Self::Credentials(error) => error.reason(),
-            Self::Registry(error) => error.reason(),
-            Self::SourceGone(_) => "SourceGone",
-            Self::Io(_) => "VolumeFailed",
+            Self::SecretMissing(_) => Reason::SecretMissing,
+            Self::SecretForbidden(_) => Reason::SecretForbidden,
+            Self::SecretKind(_) => Reason::SecretInvalid,
+            Self::Credentials(error) => Reason::named(error.reason()),
+            Self::Registry(error) => Reason::named(error.reason()),
+            Self::SourceGone(_) => Reason::SourceGone,
+            Self::Io(_) => Reason::VolumeFailed,
             Self::Kube(error) => error.reason(),
-            Self::Internal(_) => "InternalError",
+            Self::Internal(_) => Reason::InternalError,
         }
     }
 }

@@ -97,7 +97,7 @@ impl Driver {
                 };
                 let requeue = requeue(problem.class, Backoff::DEFAULT.delay(failures, rand::random()));
                 span.in_scope(|| log(&problem, requeue));
-                (outcome(problem.class), problem.reason, requeue)
+                (outcome(problem.class), problem.reason.as_str(), requeue)
             }
         };
         self.metrics.reconcile(controller, outcome, reason, since.elapsed());
@@ -116,6 +116,7 @@ fn outcome(class: Class) -> Outcome {
 
 fn log(problem: &Problem, requeue: Requeue) {
     let Problem { class, reason, message } = problem;
+    let reason = reason.as_str();
     match class {
         Class::Waiting { .. } => tracing::debug!(reason, error = message, ?requeue, "waiting"),
         Class::Invalid => tracing::info!(reason, error = message, "invalid"),

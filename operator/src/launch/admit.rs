@@ -1,7 +1,7 @@
 //! Admits a run: pins it, claims its name and slot, begins its journal. Asked again, nothing happens twice.
 
 use ntro_crds::Workflow;
-use ntro_crds::workflow_run::{Pin, Request, TriggerKind};
+use ntro_crds::workflow_run::{Pin, Request};
 use ntro_journal::protocol::{Trigger, WorkflowRef};
 use ntro_journal::{CreateRun, Inserted};
 use uuid::Uuid;
@@ -61,19 +61,16 @@ impl Launcher {
 
 /// What the journal of a new run is begun with.
 fn create(run: &RunRef, pin: &Pin, request: &Request, run_id: Uuid, entity: &str) -> Result<CreateRun, Problem> {
-    let kind = match request.trigger.kind {
-        TriggerKind::Manual => "Manual",
-        TriggerKind::Schedule => "Schedule",
-        TriggerKind::Backfill => "Backfill",
-        TriggerKind::Child => "Child",
-    };
     Ok(CreateRun {
         run_id,
         namespace: run.namespace.clone(),
         name: run.name.clone(),
         workflow: WorkflowRef { name: request.workflow_ref.name.clone(), uid: pin.workflow_uid.clone() },
         slot: request::slot(request),
-        trigger: Trigger { kind: kind.to_owned(), initiator: request.trigger.initiator.clone() },
+        trigger: Trigger {
+            kind: request.trigger.kind.as_str().to_owned(),
+            initiator: request.trigger.initiator.clone(),
+        },
         pin: pin::for_journal(pin, request).map_err(|error| Problem::bug(&error))?,
         input: pin::input(pin, request, run_id),
         request_hash: request::hash(request, entity),

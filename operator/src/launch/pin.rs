@@ -1,5 +1,6 @@
 //! What a run is fixed to when it starts: digest, image, configuration, gate policy. Pure.
 
+use ntro_crds::Reason;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -68,14 +69,14 @@ impl Classified for PinError {
         }
     }
 
-    fn reason(&self) -> &'static str {
+    fn reason(&self) -> Reason {
         match self {
-            Self::RunbookMissing(_) => "RunbookMissing",
-            Self::RunbookNotReady(_) => "RunbookNotReady",
-            Self::VersionNotVerified { .. } => "VersionNotVerified",
-            Self::ImageNotPinned(_) => "ImageNotPinned",
-            Self::ConfigInvalid(_) => "ConfigInvalid",
-            Self::UnknownStep { .. } | Self::ExpiryUnsupported(_) => "GatePolicyInvalid",
+            Self::RunbookMissing(_) => Reason::RunbookMissing,
+            Self::RunbookNotReady(_) => Reason::RunbookNotReady,
+            Self::VersionNotVerified { .. } => Reason::VersionNotVerified,
+            Self::ImageNotPinned(_) => Reason::ImageNotPinned,
+            Self::ConfigInvalid(_) => Reason::ConfigInvalid,
+            Self::UnknownStep { .. } | Self::ExpiryUnsupported(_) => Reason::GatePolicyInvalid,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What may be asked for: checks of a run's request against its Workflow. Pure.
 
+use ntro_crds::Reason;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -47,7 +48,7 @@ fn check_due(request: &Request, now: Timestamp) -> Result<(), Problem> {
     };
     let after = left(slot, now).clamp(Duration::from_millis(10), LONGEST_WAIT);
     let message = format!("the slot {slot} is not due yet");
-    Err(Problem { class: Class::Waiting { after }, reason: "SlotNotDue", message })
+    Err(Problem { class: Class::Waiting { after }, reason: Reason::SlotNotDue, message })
 }
 
 /// A person may ask for slots of the schedule as it is, for the period they stand for.
@@ -55,19 +56,19 @@ fn check_slot(workflow: &Workflow, request: &Request) -> Result<(), Problem> {
     let invalid = |reason, message| Err(Problem { class: Class::Invalid, reason, message });
     let slots = slots(&workflow.spec, &seed_of(workflow)).map_err(|bad| Problem {
         class: Class::Invalid,
-        reason: "ScheduleInvalid",
+        reason: Reason::ScheduleInvalid,
         message: bad.to_string(),
     })?;
     let Some(slot) = request.trigger.scheduled_time.as_ref().map(|time| time.0).filter(|slot| slots.has(*slot)) else {
         let asked = request.trigger.scheduled_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
         let message = format!("{asked} is no slot of the schedule: `ntro workflow backfill --dry-run` lists them");
-        return invalid("NotASlot", message);
+        return invalid(Reason::NotASlot, message);
     };
     let period = period_of(&workflow.spec, slot);
     let asked = request.context.as_ref().and_then(|context| context.period.as_deref());
     if asked != Some(period.as_str()) {
         let message = format!("the slot {slot} stands for the period {period}: say so in context.period");
-        return invalid("PeriodMismatch", message);
+        return invalid(Reason::PeriodMismatch, message);
     }
     Ok(())
 }
@@ -84,5 +85,5 @@ fn check_period(workflow: &Workflow, request: &Request) -> Result<(), Problem> {
         }
         Some(_) => return Ok(()),
     };
-    Err(Problem { class: Class::Invalid, reason: "PeriodInvalid", message })
+    Err(Problem { class: Class::Invalid, reason: Reason::PeriodInvalid, message })
 }

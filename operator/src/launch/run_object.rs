@@ -45,12 +45,7 @@ pub fn asks_for_same_slot(object: &WorkflowRun, state: &RunState) -> bool {
 
 /// The request of a run, from its journal.
 pub fn request_of(state: &RunState) -> Option<Request> {
-    let kind = match state.trigger.kind.as_str() {
-        "Manual" => TriggerKind::Manual,
-        "Schedule" => TriggerKind::Schedule,
-        "Backfill" => TriggerKind::Backfill,
-        _ => return None,
-    };
+    let kind = TriggerKind::try_from(state.trigger.kind.as_str()).ok()?;
     let period = state.pin.0.get("period").and_then(Value::as_str).map(str::to_owned);
     let scheduled = state.slot.as_deref().and_then(|slot| slot.parse::<Timestamp>().ok());
     Some(Request {

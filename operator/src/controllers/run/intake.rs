@@ -1,5 +1,6 @@
 //! What is done about a run whose object and journal do not, or not yet, belong together.
 
+use ntro_crds::{Reason, UserActionReason};
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -26,7 +27,7 @@ impl Runs {
     pub(super) async fn take_in(&self, observed: &Observed, intake: Intake) -> Result<Requeue, Problem> {
         match (intake, &observed.object, &observed.journal) {
             (Intake::Missing, ..) => {
-                user_actions::refuse_all(&self.context, &observed.user_actions, "RunMissing").await?;
+                user_actions::refuse_all(&self.context, &observed.user_actions, UserActionReason::RunMissing).await?;
                 Ok(Requeue::OnChange)
             }
             (Intake::Recreate, _, JournalSeen::Begun(state)) => {
@@ -59,7 +60,7 @@ impl Runs {
         let Some(workflow) = self.cache.workflow(&run.namespace, name) else {
             let missing = Problem::new(
                 Class::Waiting { after: Duration::from_mins(1) },
-                "WorkflowMissing",
+                Reason::WorkflowMissing,
                 format!("Workflow {name} does not exist"),
             );
             self.write_not_started(object, &missing).await?;
@@ -89,7 +90,12 @@ impl Runs {
         let (code, message) = (refusal.code(), refusal.message());
         let next = status::refused(object.status.as_ref(), object.metadata.generation, code, message, now);
         self.write_status(object, &next).await?;
-        user_actions::refuse_all(&self.context, &self.cache.user_actions.of(&RunRef::of(object)), code).await?;
+        user_actions::refuse_all(
+            &self.context,
+            &self.cache.user_actions.of(&RunRef::of(object)),
+            refusal.of_user_action(),
+        )
+        .await?;
         Ok(Requeue::OnChange)
     }
 

@@ -1,6 +1,7 @@
 //! The status of a `WorkflowRun`: a projection of its journal. Pure.
 
 use jiff::Timestamp;
+use ntro_crds::Reason;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::workflow_run::{
     Blocked, JobRef, JournalHead, Output, Phase, Pin, StepState, StepStatus, WaitKind, WaitingFor, WorkflowRunStatus,
@@ -60,7 +61,7 @@ pub fn project(source: &Source<'_>) -> WorkflowRunStatus {
 pub fn refused(
     before: Option<&WorkflowRunStatus>,
     generation: Option<i64>,
-    code: &'static str,
+    code: Reason,
     message: &str,
     now: Timestamp,
 ) -> WorkflowRunStatus {
@@ -68,7 +69,8 @@ pub fn refused(
     status.observed_generation = generation;
     if !status.phase.is_some_and(Phase::is_terminal) {
         status.phase = Some(Phase::Blocked);
-        status.blocked = Some(Blocked { code: code.to_owned(), site: None, activity: None, repeat_effects: None });
+        status.blocked =
+            Some(Blocked { code: code.as_str().to_owned(), site: None, activity: None, repeat_effects: None });
     }
     let mut list = status.conditions.take().unwrap_or_default();
     conditions::set_readiness(&mut list, &Readiness::Stalled, code, message, generation, now);
@@ -178,13 +180,13 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: Phase, source: &Source<
     let site = blocked.and_then(|b| b.site.as_ref()).map(|site| format!(" at {site}")).unwrap_or_default();
     let cannot = format!("run is blocked: {why}{site}; see `ntro run logs` for details, `ntro run retry` resumes it");
     let (readiness, reason, message) = match phase {
-        Phase::Succeeded => (Readiness::Ready, "Succeeded", "run succeeded"),
-        Phase::Failed => (Readiness::Ready, "Failed", "run failed: its code raised an error"),
-        Phase::Cancelled => (Readiness::Ready, "Cancelled", "run was cancelled"),
-        Phase::Waiting => (Readiness::Ready, "Waiting", "run is waiting; no pod is running"),
-        Phase::Blocked => (Readiness::Stalled, "Blocked", cannot.as_str()),
+        Phase::Succeeded => (Readiness::Ready, Reason::Succeeded, "run succeeded"),
+        Phase::Failed => (Readiness::Ready, Reason::Failed, "run failed: its code raised an error"),
+        Phase::Cancelled => (Readiness::Ready, Reason::Cancelled, "run was cancelled"),
+        Phase::Waiting => (Readiness::Ready, Reason::Waiting, "run is waiting; no pod is running"),
+        Phase::Blocked => (Readiness::Stalled, Reason::Blocked, cannot.as_str()),
         Phase::Pending | Phase::Queued | Phase::Running => {
-            (Readiness::Reconciling, "Progressing", "run is in progress")
+            (Readiness::Reconciling, Reason::Progressing, "run is in progress")
         }
     };
     conditions::set_readiness(&mut list, &readiness, reason, message, source.generation, source.now);

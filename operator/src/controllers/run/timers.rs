@@ -36,7 +36,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
                 Err(problem) => {
                     failures += 1;
                     tracing::error!(
-                        reason = problem.reason,
+                        reason = problem.reason.as_str(),
                         error = problem.message,
                         "could not advance the journal's timers"
                     );

@@ -1,5 +1,6 @@
 //! Whether a run's object and its journal belong together. Pure.
 
+use ntro_crds::{Reason, UserActionReason};
 use std::sync::Arc;
 
 use ntro_crds::workflow_run::Pin;
@@ -60,10 +61,18 @@ pub enum Refusal {
 
 impl Refusal {
     /// The reason of the conditions and the code of the block.
-    pub fn code(self) -> &'static str {
+    pub fn code(self) -> Reason {
         match self {
-            Self::Unknown | Self::OtherRun | Self::Behind => "JournalBehind",
-            Self::AlreadyRan => "AlreadyRan",
+            Self::Unknown | Self::OtherRun | Self::Behind => Reason::JournalBehind,
+            Self::AlreadyRan => Reason::AlreadyRan,
+        }
+    }
+
+    /// The reason for which user actions on the run are refused.
+    pub fn of_user_action(self) -> UserActionReason {
+        match self {
+            Self::Unknown | Self::OtherRun | Self::Behind => UserActionReason::JournalBehind,
+            Self::AlreadyRan => UserActionReason::AlreadyRan,
         }
     }
 
@@ -126,7 +135,7 @@ fn begun(observed: &Observed, object: &WorkflowRun, state: &RunState) -> Option<
 fn open(observed: &Observed, object: &Arc<WorkflowRun>, state: &Arc<RunState>) -> Result<Open, Problem> {
     let pin = pin::from_journal(&state.pin).ok_or_else(|| {
         let message = format!("the journal of run {} has a pin this release cannot read", state.run_id);
-        Problem::new(Class::Bug, "PinUnreadable", message)
+        Problem::new(Class::Bug, Reason::PinUnreadable, message)
     })?;
     Ok(Open {
         run: observed.run.clone(),

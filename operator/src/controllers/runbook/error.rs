@@ -1,5 +1,6 @@
 //! What can keep a Runbook from being served.
 
+use ntro_crds::Reason;
 use std::time::Duration;
 
 use ntro_bundle::reference::{Digest, ReferenceError, Repository};
@@ -91,17 +92,17 @@ impl Classified for RunbookError {
         }
     }
 
-    fn reason(&self) -> &'static str {
+    fn reason(&self) -> Reason {
         match self {
-            Self::NotATenant(_) => "NotATenant",
-            Self::TenantNotPrepared(_) => "TenantNotPrepared",
-            Self::Reference(error) => error.reason(),
-            Self::Version(error) => error.reason(),
-            Self::Interval(_) => "IntervalInvalid",
+            Self::NotATenant(_) => Reason::NotATenant,
+            Self::TenantNotPrepared(_) => Reason::TenantNotPrepared,
+            Self::Reference(error) => Reason::named(error.reason()),
+            Self::Version(error) => Reason::named(error.reason()),
+            Self::Interval(_) => Reason::IntervalInvalid,
             Self::Bundle(error) => error.reason(),
-            Self::SlugMismatch { .. } => "SlugMismatch",
-            Self::VersionMismatch { .. } => "VersionMismatch",
-            Self::TooManyActivities { .. } => "TooManyActivities",
+            Self::SlugMismatch { .. } => Reason::SlugMismatch,
+            Self::VersionMismatch { .. } => Reason::VersionMismatch,
+            Self::TooManyActivities { .. } => Reason::TooManyActivities,
             Self::Kube(error) => error.reason(),
         }
     }

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::EventType;
+use ntro_crds::Reason;
 use ntro_crds::RunbookStatus;
 use ntro_crds::conditions;
 
@@ -23,7 +24,7 @@ pub fn events(previous: Option<&RunbookStatus>, next: &RunbookStatus) -> Vec<Run
     let mut events = Vec::new();
     if let Some(new) = next.resolved.as_ref().filter(|new| resolved != Some(*new)) {
         let note = format!("version {} is {}", new.version, new.digest);
-        events.push(RunbookEvent { kind: EventType::Normal, reason: "Resolved".to_owned(), note });
+        events.push(RunbookEvent { kind: EventType::Normal, reason: Reason::Resolved.as_str().to_owned(), note });
     }
     match (before, after) {
         (before, Some((reason, message))) if before.map(|b| b.0) != Some(reason) => {
@@ -31,7 +32,7 @@ pub fn events(previous: Option<&RunbookStatus>, next: &RunbookStatus) -> Vec<Run
         }
         (Some((reason, _)), None) if events.is_empty() => {
             let note = format!("{reason} resolved");
-            events.push(RunbookEvent { kind: EventType::Normal, reason: "Recovered".to_owned(), note });
+            events.push(RunbookEvent { kind: EventType::Normal, reason: Reason::Recovered.as_str().to_owned(), note });
         }
         _ => {}
     }
@@ -43,7 +44,7 @@ fn failure(status: Option<&RunbookStatus>) -> Option<(&str, &str)> {
     let conditions = status?.conditions.as_deref()?;
     let failing = |c: &&Condition| {
         (c.type_ == FETCH_FAILED && c.status == "True")
-            || (c.type_ == conditions::READY && c.status == "False" && c.reason != "Suspended")
+            || (c.type_ == conditions::READY && c.status == "False" && c.reason != Reason::Suspended.as_str())
     };
     conditions.iter().find(failing).map(|c| (c.reason.as_str(), c.message.as_str()))
 }

@@ -1,5 +1,6 @@
 //! From a checked spec to verified bundles: asks the repository, fetches what is missing.
 
+use ntro_crds::Reason;
 use std::collections::BTreeSet;
 
 use ntro_bundle::reference::Digest;
@@ -112,7 +113,7 @@ impl Resolver<'_> {
 fn too_many() -> Problem {
     Problem {
         class: crate::error::Class::Invalid,
-        reason: "TooManyVersions",
+        reason: Reason::TooManyVersions,
         message: format!("more than {MAX_VERSIONS} versions are pinned in this namespace"),
     }
 }

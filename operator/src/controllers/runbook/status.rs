@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use ntro_crds::Reason;
 use ntro_crds::RunbookStatus;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::runbook::{Resolved, VerifiedVersion};
@@ -70,14 +71,14 @@ pub fn next(previous: Option<&RunbookStatus>, found: &Found, about: About<'_>) -
             status.observed_generation = generation;
             let readiness = if status.resolved.is_some() { Readiness::Ready } else { Readiness::NotReady };
             let message = "spec.suspend is true: newer versions are not looked for";
-            conditions::set_readiness(&mut conditions, &readiness, "Suspended", message, generation, about.now);
+            conditions::set_readiness(&mut conditions, &readiness, Reason::Suspended, message, generation, about.now);
             conditions::remove(&mut conditions, FETCH_FAILED);
         }
         Found::Resolved(resolution) => {
             resolved(&mut status, resolution, about);
             let message = format!("version {} is {}", resolution.resolved.version, resolution.resolved.digest);
             let ready = &Readiness::Ready;
-            conditions::set_readiness(&mut conditions, ready, "Resolved", &message, generation, about.now);
+            conditions::set_readiness(&mut conditions, ready, Reason::Resolved, &message, generation, about.now);
             match &resolution.pin_problem {
                 Some(problem) => fetch_failed(&mut conditions, problem, about),
                 None => conditions::remove(&mut conditions, FETCH_FAILED),
@@ -91,7 +92,7 @@ pub fn next(previous: Option<&RunbookStatus>, found: &Found, about: About<'_>) -
             let stalled = matches!(problem.class, Class::Invalid);
             let readiness = if stalled { Readiness::Stalled } else { Readiness::Reconciling };
             let Problem { reason, message, .. } = problem;
-            conditions::set_readiness(&mut conditions, &readiness, reason, message, generation, about.now);
+            conditions::set_readiness(&mut conditions, &readiness, *reason, message, generation, about.now);
             if stalled {
                 status.observed_generation = generation;
             }
@@ -161,7 +162,7 @@ mod tests {
         })
     }
 
-    fn failed(class: Class, reason: &'static str, of_spec: bool) -> Found {
+    fn failed(class: Class, reason: Reason, of_spec: bool) -> Found {
         Found::Failed { problem: Problem { class, reason, message: "why".to_owned() }, of_spec }
     }
 
@@ -174,7 +175,7 @@ mod tests {
     fn a_registry_outage_leaves_the_last_good_version_ready() {
         let good = next(None, &resolution("1.0.0"), about(1, 10));
         assert_eq!(is(&good, "Ready").as_deref(), Some("True Resolved"));
-        let out = next(Some(&good), &failed(Class::Transient, "RegistryUnavailable", false), about(1, 20));
+        let out = next(Some(&good), &failed(Class::Transient, Reason::RegistryUnavailable, false), about(1, 20));
         assert_eq!(is(&out, "Ready").as_deref(), Some("True Resolved"));
         assert_eq!(is(&out, FETCH_FAILED).as_deref(), Some("True RegistryUnavailable"));
         assert_eq!(out.resolved, good.resolved);
@@ -187,11 +188,11 @@ mod tests {
     fn a_changed_spec_that_cannot_be_served_is_not_ready_and_keeps_the_old_generation() {
         let good = next(None, &resolution("1.0.0"), about(1, 10));
         let class = Class::Waiting { after: std::time::Duration::from_secs(1) };
-        let waiting = next(Some(&good), &failed(class, "VersionNotFound", false), about(2, 20));
+        let waiting = next(Some(&good), &failed(class, Reason::VersionNotFound, false), about(2, 20));
         assert_eq!(is(&waiting, "Ready").as_deref(), Some("False VersionNotFound"));
         assert_eq!(is(&waiting, "Reconciling").as_deref(), Some("True VersionNotFound"));
         assert_eq!(waiting.observed_generation, Some(1));
-        let stalled = next(Some(&waiting), &failed(Class::Invalid, "URLInvalid", true), about(3, 30));
+        let stalled = next(Some(&waiting), &failed(Class::Invalid, Reason::UrlInvalid, true), about(3, 30));
         assert_eq!(is(&stalled, "Stalled").as_deref(), Some("True URLInvalid"));
         assert_eq!(is(&stalled, "Reconciling"), None);
         assert_eq!(stalled.observed_generation, Some(3));
@@ -220,7 +221,7 @@ mod tests {
         let good = next(None, &resolution("1.0.0"), about(1, 10));
         assert_eq!(reasons(super::super::events::events(None, &good)), ["Resolved"]);
         assert!(super::super::events::events(Some(&good), &good).is_empty());
-        let out = next(Some(&good), &failed(Class::Transient, "RegistryUnavailable", false), about(1, 20));
+        let out = next(Some(&good), &failed(Class::Transient, Reason::RegistryUnavailable, false), about(1, 20));
         assert_eq!(reasons(super::super::events::events(Some(&good), &out)), ["RegistryUnavailable"]);
         assert!(super::super::events::events(Some(&out), &out).is_empty());
         assert_eq!(reasons(super::super::events::events(Some(&out), &good)), ["Recovered"]);

@@ -1,5 +1,6 @@
 //! One reconcile of a tenant's namespace.
 
+use ntro_crds::Reason;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -51,7 +52,7 @@ impl Tenants {
             Ok(()) => Ok(RECHECK),
             Err(problem) if matches!(problem.class, Class::Waiting { .. }) => {
                 let class = Class::Waiting { after: UNPREPARED };
-                Err(Problem { class, reason: "TenantNotPrepared", ..problem })
+                Err(Problem { class, reason: Reason::TenantNotPrepared, ..problem })
             }
             Err(problem) => Err(problem),
         }

@@ -1,11 +1,12 @@
 //! Does what was planned for a Workflow: launches, precreates, replaces.
 
 use jiff::{SignedDuration, Timestamp};
+use ntro_crds::SlotReason;
 use ntro_crds::workflow::ScheduleObserved;
 use ntro_manifests::admission::operator_user;
 
 use super::Workflows;
-use super::decide::{Decision, Due, Skipped, reason};
+use super::decide::{Decision, Due, Skipped};
 use super::observe::{Observed, requeue_at};
 use super::plan::{self, Plan};
 use super::precreate::Precreation;
@@ -121,7 +122,7 @@ impl Workflows {
         if let Err(error) = self.launcher.precreate(&slot_run).await {
             let NamespacedName { namespace, name } = &observed.key;
             tracing::warn!(
-                namespace, workflow = name, %slot, reason = error.reason, error = error.message,
+                namespace, workflow = name, %slot, reason = error.reason.as_str(), error = error.message,
                 "could not precreate a WorkflowRun; it is created when its slot is due"
             );
         }
@@ -172,7 +173,7 @@ impl Launched {
             Served::Before => self.served = self.served.max(Some(due.slot)),
             Served::Taken => self
                 .taken
-                .push(Skipped { period: Some(due.period.clone()), ..Skipped::one(due.slot, reason::NAME_TAKEN) }),
+                .push(Skipped { period: Some(due.period.clone()), ..Skipped::one(due.slot, SlotReason::NameTaken) }),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that an edit never starts anything of the past. Slots are taken in order; each is started, queued or skipped, once. What
 //! was decided and not written to the status before a crash is decided again from the same slots, with the same outcome.
 
+use ntro_crds::SlotReason;
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +12,6 @@ use ntro_schedule::slots::Slots;
 
 use super::history::{self, Keep};
 use crate::cache::{RunSummary, Standing};
-pub use crate::metrics::slot_reason as reason;
 
 /// How late a run may start if the spec does not say.
 pub const DEFAULT_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
@@ -101,7 +101,7 @@ pub struct Queued {
     /// A run it waits for.
     pub held_by: String,
     /// Why, in one word.
-    pub reason: &'static str,
+    pub reason: SlotReason,
 }
 
 /// Slots that give no run.
@@ -112,7 +112,7 @@ pub struct Skipped {
     /// The latest of them.
     pub latest: Timestamp,
     /// Why, in one word.
-    pub reason: &'static str,
+    pub reason: SlotReason,
     /// The period of the latest, where the reason is about a period.
     pub period: Option<String>,
     /// The run that was in the way of the latest, if one was.
@@ -121,7 +121,7 @@ pub struct Skipped {
 
 impl Skipped {
     /// A single slot.
-    pub fn one(slot: Timestamp, reason: &'static str) -> Self {
+    pub fn one(slot: Timestamp, reason: SlotReason) -> Self {
         Self { count: 1, latest: slot, reason, period: None, held_by: None }
     }
 }
@@ -162,7 +162,7 @@ pub fn decide(rules: &Rules, past: &Past<'_>, period_of: &dyn Fn(Timestamp) -> S
     decision.served = fired.filter(|slot| past.last_run.is_none_or(|known| *slot > known));
     if rules.suspended {
         let dropped = past.queued.iter().copied();
-        dropped.for_each(|slot| decision.skip(Skipped::one(slot, reason::SCHEDULE_CHANGED)));
+        dropped.for_each(|slot| decision.skip(Skipped::one(slot, SlotReason::ScheduleChanged)));
         return decision;
     }
     // The schedule's own clock runs late by the jitter.
@@ -215,13 +215,13 @@ impl Deciding<'_> {
         slots.sort_unstable();
         for slot in slots {
             if slot <= self.past.observed {
-                self.decision.skip(Skipped::one(slot, reason::SCHEDULE_CHANGED));
+                self.decision.skip(Skipped::one(slot, SlotReason::ScheduleChanged));
             } else if ran.contains(&slot) {
                 // It has its run: nothing waits.
             } else if slot > self.clock {
-                self.wait(slot, reason::CLOCK_SET_BACK);
+                self.wait(slot, SlotReason::ClockSetBack);
             } else if self.past.stuck.is_some_and(|stuck| slot >= stuck) {
-                self.wait(slot, reason::NOT_STARTED);
+                self.wait(slot, SlotReason::NotStarted);
             } else {
                 self.slot(slot);
             }
@@ -240,7 +240,11 @@ impl Deciding<'_> {
         if older > 0 {
             let before = first.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(first);
             let latest = self.rules.slots.last_due(base, before).unwrap_or(base);
-            let why = if self.rules.missed == Missed::Skip { reason::POLICY_SKIP } else { reason::SUPERSEDED };
+            let why = if self.rules.missed == Missed::Skip {
+                SlotReason::MissedRunPolicySkip
+            } else {
+                SlotReason::LaterSlotDue
+            };
             // Somebody may have asked for some of them meanwhile.
             let served = ran.iter().filter(|slot| **slot > base && **slot < first && self.rules.slots.has(**slot));
             let count = older.saturating_sub(served.count());
@@ -251,7 +255,7 @@ impl Deciding<'_> {
         for slot in due.into_iter().filter(|slot| !ran.contains(slot)).take_while(|slot| *slot < stuck) {
             let late = self.clock.duration_since(slot);
             if self.rules.missed == Missed::Skip && late > ON_TIME && late <= self.rules.deadline {
-                self.decision.skip(Skipped::one(slot, reason::POLICY_SKIP));
+                self.decision.skip(Skipped::one(slot, SlotReason::MissedRunPolicySkip));
             } else {
                 self.slot(slot);
             }
@@ -261,13 +265,13 @@ impl Deciding<'_> {
     /// Starts, queues or skips one slot. All earlier ones were judged before.
     fn slot(&mut self, slot: Timestamp) {
         if self.clock.duration_since(slot) > self.rules.deadline {
-            self.decision.skip(Skipped::one(slot, reason::DEADLINE_EXCEEDED));
+            self.decision.skip(Skipped::one(slot, SlotReason::DeadlineExceeded));
             return;
         }
         let period = (self.period_of)(slot);
         // Somebody asked for this very slot and has not been served yet: it is theirs, unless they take it back.
         if let Some(asked) = self.past.runs.iter().find(|run| run.asks_for(slot)) {
-            self.queue(slot, period, asked.name.clone(), reason::UNFINISHED);
+            self.queue(slot, period, asked.name.clone(), SlotReason::RunUnfinished);
             return;
         }
         let in_the_way: Vec<_> = self
@@ -288,9 +292,9 @@ impl Deciding<'_> {
             return;
         }
         let why = match held_by.map(|run| run.standing) {
-            Some(Standing::Blocked) => reason::BLOCKED,
-            Some(Standing::Waiting) => reason::WAITING,
-            Some(Standing::UnderWay) | None => reason::UNFINISHED,
+            Some(Standing::Blocked) => SlotReason::RunBlocked,
+            Some(Standing::Waiting) => SlotReason::RunWaiting,
+            Some(Standing::UnderWay) | None => SlotReason::RunUnfinished,
         };
         let run = held_by.map(|run| run.name.clone());
         let skipped =
@@ -299,7 +303,7 @@ impl Deciding<'_> {
         match self.rules.concurrency {
             Concurrency::Allow | Concurrency::Forbid => self.decision.skip(skipped(why)),
             Concurrency::Queue(max) if self.decision.queued.len() >= max => {
-                self.decision.skip(skipped(reason::QUEUE_FULL));
+                self.decision.skip(skipped(SlotReason::QueueFull));
             }
             Concurrency::Queue(_) => self.queue(slot, period, held_by, why),
             Concurrency::Replace => {
@@ -307,17 +311,17 @@ impl Deciding<'_> {
                 let start = &mut self.decision.start;
                 if let Some(earlier) = start.iter().position(|due| due.period == period) {
                     let earlier = start.remove(earlier).slot;
-                    self.decision.skip(Skipped::one(earlier, reason::SUPERSEDED));
+                    self.decision.skip(Skipped::one(earlier, SlotReason::LaterSlotDue));
                     self.taken.remove(&period);
                     self.slot(slot);
                     return;
                 }
                 if let Some(earlier) = self.decision.queued.iter().position(|queued| queued.period == period) {
                     let earlier = self.decision.queued.remove(earlier).slot;
-                    self.decision.skip(Skipped::one(earlier, reason::SUPERSEDED));
+                    self.decision.skip(Skipped::one(earlier, SlotReason::LaterSlotDue));
                 }
                 // What a former Workflow of this name began is not ours to cancel: the slot waits for it.
-                let why = if in_the_way.iter().any(|run| run.ours) { reason::REPLACING } else { why };
+                let why = if in_the_way.iter().any(|run| run.ours) { SlotReason::Replacing } else { why };
                 let ours = in_the_way.iter().filter(|run| run.ours);
                 self.decision.replace.extend(ours.map(|run| run.name.clone()));
                 self.queue(slot, period, held_by, why);
@@ -326,12 +330,12 @@ impl Deciding<'_> {
     }
 
     /// Lets a slot wait that waits for no run.
-    fn wait(&mut self, slot: Timestamp, reason: &'static str) {
+    fn wait(&mut self, slot: Timestamp, reason: SlotReason) {
         let period = (self.period_of)(slot);
         self.queue(slot, period, "-".to_owned(), reason);
     }
 
-    fn queue(&mut self, slot: Timestamp, period: String, held_by: String, reason: &'static str) {
+    fn queue(&mut self, slot: Timestamp, period: String, held_by: String, reason: SlotReason) {
         let tolerance =
             self.rules.deadline.saturating_add(self.rules.jitter).saturating_add(SignedDuration::from_secs(1));
         let again = if slot > self.clock { self.rules.jitter } else { tolerance };

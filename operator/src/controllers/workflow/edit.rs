@@ -2,10 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use ntro_crds::SlotReason;
 use ntro_crds::workflow::ScheduleObserved;
 use ntro_crds::{Workflow, WorkflowStatus};
 
-use super::decide::{Skipped, reason};
+use super::decide::Skipped;
 use super::validate;
 use crate::cache::RunSummary;
 
@@ -44,14 +45,14 @@ pub fn taken_away(
     let edited = known.hash != observed.hash && slot > known.time.0 && slot <= observed.time.0;
     let told = [before.last_schedule_time.as_ref(), before.missed.as_ref().map(|missed| &missed.time)];
     let served = runs.iter().any(|run| run.slot == Some(slot)) || told.into_iter().flatten().any(|time| time.0 >= slot);
-    (edited && !served).then(|| Skipped::one(slot, reason::SCHEDULE_CHANGED))
+    (edited && !served).then(|| Skipped::one(slot, SlotReason::ScheduleChanged))
 }
 
 /// The slots that waited under a schedule that cannot be read any more.
 pub fn dropped(before: Option<&WorkflowStatus>) -> Option<Skipped> {
     let waited: Vec<_> = before.and_then(|status| status.queued.as_deref()).unwrap_or_default().iter().collect();
     let latest = waited.iter().map(|queued| queued.time.0).max();
-    let skipped = |latest| Skipped { count: waited.len(), ..Skipped::one(latest, reason::SCHEDULE_CHANGED) };
+    let skipped = |latest| Skipped { count: waited.len(), ..Skipped::one(latest, SlotReason::ScheduleChanged) };
     latest.map(skipped)
 }
 
@@ -123,7 +124,7 @@ mod tests {
             let seen = observed(&edited, Some(&before()), at("2026-11-05T12:00:00Z"));
             taken_away(Some(&before()), &seen, SignedDuration::from_secs(jitter), runs)
         };
-        let skipped = Some(Skipped::one(slot, reason::SCHEDULE_CHANGED));
+        let skipped = Some(Skipped::one(slot, SlotReason::ScheduleChanged));
         assert_eq!(told("2026-11-05T08:30:00Z", 0, &[]), skipped, "due, and waiting for its Runbook");
         assert_eq!(told("2026-11-05T07:30:00Z", 0, &[]), None, "not due yet");
         assert_eq!(

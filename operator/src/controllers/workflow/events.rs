@@ -4,8 +4,9 @@ use kube::runtime::events::EventType;
 use ntro_crds::WorkflowStatus;
 use ntro_crds::conditions;
 use ntro_crds::workflow::QueuedSlot;
+use ntro_crds::{Reason, SlotReason};
 
-use super::decide::{EARLIER_SLOT, Skipped, reason};
+use super::decide::{EARLIER_SLOT, Skipped};
 
 /// An Event to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,14 +25,26 @@ pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus, skipped:
     for Skipped { count, latest, reason, period, held_by } in skipped {
         let slots = if *count == 1 { "skipped slot".to_owned() } else { format!("skipped {count} slots up to") };
         let period = period.as_ref().map(|period| format!(" for {period}")).unwrap_or_default();
-        let note = format!("{slots} {latest}{period}: {}", explained(reason, held_by.as_deref()));
-        events.push(WorkflowEvent { kind: EventType::Warning, reason: (*reason).to_owned(), note, unaggregated: true });
+        let note = format!("{slots} {latest}{period}: {}", explained(*reason, held_by.as_deref()));
+        events.push(WorkflowEvent {
+            kind: EventType::Warning,
+            reason: reason.as_str().to_owned(),
+            note,
+            unaggregated: true,
+        });
     }
     let known = previous.and_then(|p| p.queued.as_deref()).unwrap_or_default();
     let new = next.queued.iter().flatten().filter(|slot| known.iter().all(|known| known.time != slot.time));
     for QueuedSlot { time, period, held_by, reason } in new {
-        let note = format!("queued slot {} for {period}: {}", time.0, explained(reason, Some(held_by)));
-        events.push(WorkflowEvent { kind: EventType::Normal, reason: "Queued".to_owned(), note, unaggregated: true });
+        let why =
+            SlotReason::try_from(reason.as_str()).map_or_else(|_| reason.clone(), |it| explained(it, Some(held_by)));
+        let note = format!("queued slot {} for {period}: {why}", time.0);
+        events.push(WorkflowEvent {
+            kind: EventType::Normal,
+            reason: Reason::Queued.as_str().to_owned(),
+            note,
+            unaggregated: true,
+        });
     }
     let ready = |status: &WorkflowStatus| {
         let condition = status.conditions.iter().flatten().find(|c| c.type_ == conditions::READY).cloned();
@@ -50,24 +63,23 @@ pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus, skipped:
 }
 
 /// A reason in words; `held_by` is the run it is about.
-fn explained(reason: &str, held_by: Option<&str>) -> String {
+fn explained(reason: SlotReason, held_by: Option<&str>) -> String {
     let run = match held_by {
         None | Some(EARLIER_SLOT) => format!("{EARLIER_SLOT} of the same period"),
         Some(run) => format!("run {run} of the same period"),
     };
     match reason {
-        reason::DEADLINE_EXCEEDED => "not started within startingDeadlineSeconds".to_owned(),
-        reason::SUPERSEDED => "a later slot was due as well".to_owned(),
-        reason::POLICY_SKIP => "missed, and missedRunPolicy is Skip".to_owned(),
-        reason::UNFINISHED => format!("{run} is unfinished"),
-        reason::WAITING => format!("{run} waits for a person at a gate, or for something else outside"),
-        reason::BLOCKED => format!("{run} is blocked until a person retries or cancels it"),
-        reason::REPLACING => format!("{run} is being cancelled"),
-        reason::NOT_STARTED => "not started yet: see condition Ready".to_owned(),
-        reason::CLOCK_SET_BACK => "was due, and the clock has been set back since".to_owned(),
-        reason::QUEUE_FULL => format!("{run} is unfinished, and the queue is full (maxQueuedRuns)"),
-        reason::SCHEDULE_CHANGED => "the schedule was edited or suspended while it waited".to_owned(),
-        reason::NAME_TAKEN => "a run that does not belong to this Workflow has its name".to_owned(),
-        other => other.to_owned(),
+        SlotReason::DeadlineExceeded => "not started within startingDeadlineSeconds".to_owned(),
+        SlotReason::LaterSlotDue => "a later slot was due as well".to_owned(),
+        SlotReason::MissedRunPolicySkip => "missed, and missedRunPolicy is Skip".to_owned(),
+        SlotReason::RunUnfinished => format!("{run} is unfinished"),
+        SlotReason::RunWaiting => format!("{run} waits for a person at a gate, or for something else outside"),
+        SlotReason::RunBlocked => format!("{run} is blocked until a person retries or cancels it"),
+        SlotReason::Replacing => format!("{run} is being cancelled"),
+        SlotReason::NotStarted => "not started yet: see condition Ready".to_owned(),
+        SlotReason::ClockSetBack => "was due, and the clock has been set back since".to_owned(),
+        SlotReason::QueueFull => format!("{run} is unfinished, and the queue is full (maxQueuedRuns)"),
+        SlotReason::ScheduleChanged => "the schedule was edited or suspended while it waited".to_owned(),
+        SlotReason::NameTaken => "a run that does not belong to this Workflow has its name".to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use ntro_crds::Reason;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::runbook::Resolved;
 use ntro_crds::workflow::{ActiveRun, Missed, QueuedSlot, ScheduleObserved};
@@ -104,7 +105,7 @@ fn missed(before: Option<Missed>, skipped: &[Skipped]) -> Option<Missed> {
     // A slot that waited and was given up may be older than one that was skipped before.
     let later = before.filter(|before| before.time.0 > last.latest);
     Some(later.map_or_else(
-        || Missed { count, time: whole_seconds(last.latest), reason: last.reason.to_owned() },
+        || Missed { count, time: whole_seconds(last.latest), reason: last.reason.as_str().to_owned() },
         |later| Missed { count, ..later },
     ))
 }
@@ -116,7 +117,7 @@ fn queued(slots: &[Queued]) -> Option<Vec<QueuedSlot>> {
             time: whole_seconds(queued.slot),
             period: queued.period.clone(),
             held_by: queued.held_by.clone(),
-            reason: queued.reason.to_owned(),
+            reason: queued.reason.as_str().to_owned(),
         })
         .collect();
     (!list.is_empty()).then_some(list)
@@ -148,13 +149,13 @@ fn latest(before: Option<Time>, runs: &[RunSummary], ending: Ending) -> Option<T
 
 fn set_conditions(list: &mut Vec<Condition>, input: &StatusInput<'_>) {
     let (generation, now) = (input.generation, input.now);
-    let make = |kind: &str, status: bool, reason: &str, message: &str| {
+    let make = |kind: &str, status: bool, reason: Reason, message: &str| {
         conditions::condition(kind, status, reason, message, generation, now)
     };
     match input.schedule {
         None => conditions::remove(list, conditions::SCHEDULE_VALID),
         Some(Ok(())) => {
-            conditions::upsert(list, make(conditions::SCHEDULE_VALID, true, "Valid", "schedule is valid"));
+            conditions::upsert(list, make(conditions::SCHEDULE_VALID, true, Reason::Valid, "schedule is valid"));
         }
         Some(Err(problem)) => {
             conditions::upsert(list, make(conditions::SCHEDULE_VALID, false, problem.reason, &problem.message));
@@ -163,9 +164,9 @@ fn set_conditions(list: &mut Vec<Condition>, input: &StatusInput<'_>) {
     match input.runnable {
         Ok(version) => {
             let message = format!("config matches config_schema of version {}", version.version);
-            conditions::upsert(list, make(conditions::CONFIG_VALID, true, "Valid", &message));
+            conditions::upsert(list, make(conditions::CONFIG_VALID, true, Reason::Valid, &message));
         }
-        Err(problem) if problem.reason == "ConfigInvalid" => {
+        Err(problem) if problem.reason == Reason::ConfigInvalid => {
             conditions::upsert(list, make(conditions::CONFIG_VALID, false, problem.reason, &problem.message));
         }
         // The configuration was not at fault: what was known of it stays.
@@ -173,9 +174,9 @@ fn set_conditions(list: &mut Vec<Condition>, input: &StatusInput<'_>) {
     }
     if let Some(run) = input.runs.iter().filter(|run| counts(run)).max_by_key(|run| (run.completed, &run.name)) {
         let (succeeded, reason) = match run.ending {
-            Some(Ending::Succeeded) => (true, "RunSucceeded"),
-            Some(Ending::Cancelled) => (false, "RunCancelled"),
-            _ => (false, "RunFailed"),
+            Some(Ending::Succeeded) => (true, Reason::RunSucceeded),
+            Some(Ending::Cancelled) => (false, Reason::RunCancelled),
+            _ => (false, Reason::RunFailed),
         };
         conditions::upsert(list, make(conditions::LAST_RUN_SUCCEEDED, succeeded, reason, &run.name));
     }
@@ -188,7 +189,7 @@ fn counts(run: &RunSummary) -> bool {
 }
 
 /// A failed run does not make its Workflow unready: this speaks only of whether a run could be started.
-fn readiness(input: &StatusInput<'_>) -> (Readiness, &'static str, String) {
+fn readiness(input: &StatusInput<'_>) -> (Readiness, Reason, String) {
     let schedule = input.schedule.and_then(Result::err);
     if let Some(problem) = schedule.or(input.runnable.err()) {
         let stalled = matches!(problem.class, Class::Invalid);
@@ -197,13 +198,13 @@ fn readiness(input: &StatusInput<'_>) -> (Readiness, &'static str, String) {
     }
     let version = input.runnable.map(|resolved| resolved.version.as_str()).unwrap_or_default();
     if input.suspended {
-        return (Readiness::Ready, "Suspended", format!("ready to run version {version}; schedule is suspended"));
+        return (Readiness::Ready, Reason::Suspended, format!("ready to run version {version}; schedule is suspended"));
     }
     if input.schedule.is_some() && input.next_slot.is_none() {
         let message = format!("ready to run version {version}; schedule has no more slots: see notAfter");
-        return (Readiness::Ready, "ScheduleEnded", message);
+        return (Readiness::Ready, Reason::ScheduleEnded, message);
     }
-    (Readiness::Ready, "Available", format!("ready to run version {version}"))
+    (Readiness::Ready, Reason::Available, format!("ready to run version {version}"))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use ntro_bundle::reference::Digest;
+use ntro_crds::Reason;
 use ntro_crds::runbook::Resolved;
 use ntro_crds::workflow::{ConcurrencyPolicy, MissedRunPolicy, WorkflowSpec};
 use ntro_crds::{Runbook, Workflow};
@@ -33,7 +34,7 @@ pub fn validate(observed: &Observed, image: Option<&str>) -> Validated {
     let rules = rules(&workflow.spec, &seed_of(workflow));
     Validated {
         scheduled: is_scheduled(&workflow.spec),
-        rules: rules.map_err(|bad| Problem::invalid("ScheduleInvalid", bad.to_string())),
+        rules: rules.map_err(|bad| Problem::invalid(Reason::ScheduleInvalid, bad.to_string())),
         runnable: runnable(workflow, observed.runbook.as_deref(), image).map_err(|error| error.problem()),
     }
 }

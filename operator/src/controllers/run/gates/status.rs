@@ -1,5 +1,6 @@
 //! The status of a Gate. Pure.
 
+use ntro_crds::Reason;
 use std::collections::BTreeMap;
 
 use ntro_crds::GateStatus;
@@ -30,7 +31,7 @@ pub fn status(input: &GateInput<'_>, before: Option<&GateStatus>, generation: Op
         _ => GateState::Open,
     };
     let mut list = before.and_then(|status| status.conditions.clone()).unwrap_or_default();
-    let reason = if gate_state == GateState::Open { "Open" } else { "Closed" };
+    let reason = if gate_state == GateState::Open { Reason::Open } else { Reason::Closed };
     conditions::set_readiness(&mut list, &Readiness::Ready, reason, "", generation, input.now);
     GateStatus {
         observed_generation: generation,

@@ -1,5 +1,6 @@
 //! Does the steps of a plan.
 
+use ntro_crds::Reason;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -51,7 +52,7 @@ impl Runs {
             }
             Step::NameTaken { name } => Err(Problem::new(
                 Class::Waiting { after: Duration::from_secs(30) },
-                "JobNameTaken",
+                Reason::JobNameTaken,
                 format!("Job {}/{name} is not ours: delete it, the run needs its name", open.run.namespace),
             )),
         }

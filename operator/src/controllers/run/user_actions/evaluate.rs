@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use ntro_crds::UserActionReason;
 use ntro_crds::policy::Deciders;
 use ntro_crds::user_action::{GateSeen, Verb};
 use ntro_crds::workflow_run::Pin;
@@ -10,26 +11,6 @@ use ntro_journal::RunState;
 use ntro_journal::machine::Gate;
 use ntro_journal::protocol::Verb as DecidingVerb;
 use uuid::Uuid;
-
-/// Reasons for which the operator refuses a user action; the journal has more of its own.
-pub mod reason {
-    /// It is about another run than the one of that name.
-    pub const RUN_MISMATCH: &str = "RunMismatch";
-    /// Its workflow is not the run's.
-    pub const WORKFLOW_MISMATCH: &str = "WorkflowMismatch";
-    /// Its gate is not the one of that identity.
-    pub const GATE_MISMATCH: &str = "GateMismatch";
-    /// Its class is not the gate's: another right was checked than the gate needs.
-    pub const CLASS_MISMATCH: &str = "ClassMismatch";
-    /// The gate policy does not name the actor.
-    pub const NOT_IN_POLICY: &str = "NotInPolicy";
-    /// The gate policy wants somebody else.
-    pub const NOT_DISTINCT: &str = "NotDistinct";
-    /// Nothing proves who acted.
-    pub const APPROVAL_POLICY_MISSING: &str = "ApprovalPolicyMissing";
-    /// The user action lacks what its verb needs.
-    pub const INCOMPLETE: &str = "Incomplete";
-}
 
 /// Since when the API server has proved, without a gap, who acts in a namespace. `None`: it does not now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +36,7 @@ pub enum Verdict {
         name: String,
     },
     /// It does not count.
-    Refuse(&'static str),
+    Refuse(UserActionReason),
 }
 
 /// Evaluates a user action.
@@ -66,17 +47,17 @@ pub fn evaluate(action: &UserAction, state: &RunState, pin: &Pin, proof: Proof) 
     }
 }
 
-fn verdict(action: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Result<Verdict, &'static str> {
+fn verdict(action: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Result<Verdict, UserActionReason> {
     let spec = &action.spec;
     if spec.run != state.name || spec.run_id != state.run_id.to_string() {
-        return Err(reason::RUN_MISMATCH);
+        return Err(UserActionReason::RunMismatch);
     }
     if spec.workflow != state.workflow.name {
-        return Err(reason::WORKFLOW_MISMATCH);
+        return Err(UserActionReason::WorkflowMismatch);
     }
-    let created = action.creation_timestamp().ok_or(reason::INCOMPLETE)?.0;
+    let created = action.creation_timestamp().ok_or(UserActionReason::Incomplete)?.0;
     if proof.0.is_none_or(|since| since >= created) {
-        return Err(reason::APPROVAL_POLICY_MISSING);
+        return Err(UserActionReason::ApprovalPolicyMissing);
     }
     match spec.verb {
         Verb::Approve => decision(action, state, pin, DecidingVerb::Approve),
@@ -85,24 +66,24 @@ fn verdict(action: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Re
         Verb::Submit => decision(action, state, pin, DecidingVerb::Submit),
         Verb::Cancel => Ok(Verdict::Cancel),
         Verb::Retry => Ok(Verdict::Retry),
-        Verb::View => Ok(Verdict::View { key_hash: spec.key_hash.clone().ok_or(reason::INCOMPLETE)? }),
-        Verb::Signal => Ok(Verdict::Signal { name: spec.signal.clone().ok_or(reason::INCOMPLETE)? }),
+        Verb::View => Ok(Verdict::View { key_hash: spec.key_hash.clone().ok_or(UserActionReason::Incomplete)? }),
+        Verb::Signal => Ok(Verdict::Signal { name: spec.signal.clone().ok_or(UserActionReason::Incomplete)? }),
     }
 }
 
-fn decision(action: &UserAction, state: &RunState, pin: &Pin, verb: DecidingVerb) -> Result<Verdict, &'static str> {
+fn decision(action: &UserAction, state: &RunState, pin: &Pin, verb: DecidingVerb) -> Result<Verdict, UserActionReason> {
     let spec = &action.spec;
-    let seen = spec.gate.clone().ok_or(reason::INCOMPLETE)?;
-    let id = seen.gate_id.parse::<Uuid>().map_err(|_| reason::GATE_MISMATCH)?;
-    let gate = state.gate(id).ok_or(reason::GATE_MISMATCH)?;
+    let seen = spec.gate.clone().ok_or(UserActionReason::Incomplete)?;
+    let id = seen.gate_id.parse::<Uuid>().map_err(|_| UserActionReason::GateMismatch)?;
+    let gate = state.gate(id).ok_or(UserActionReason::GateMismatch)?;
     if seen.name != names::gate(&state.name, &gate.step, &seen.gate_id) {
-        return Err(reason::GATE_MISMATCH);
+        return Err(UserActionReason::GateMismatch);
     }
     if seen.class != names::gate_class(&pin.runbook.name, &gate.step) {
-        return Err(reason::CLASS_MISMATCH);
+        return Err(UserActionReason::ClassMismatch);
     }
     if matches!(spec.verb, Verb::Correct | Verb::Submit) && spec.draft_digest.is_none() {
-        return Err(reason::INCOMPLETE);
+        return Err(UserActionReason::Incomplete);
     }
     if let Some(rule) = pin.gate_policy.as_ref().and_then(|policy| policy.rule_for(&gate.step)) {
         allowed(action, gate, state, pin, rule)?;
@@ -111,14 +92,20 @@ fn decision(action: &UserAction, state: &RunState, pin: &Pin, verb: DecidingVerb
 }
 
 /// Applies the frozen policy of the gate.
-fn allowed(action: &UserAction, gate: &Gate, state: &RunState, pin: &Pin, rule: &Deciders) -> Result<(), &'static str> {
+fn allowed(
+    action: &UserAction,
+    gate: &Gate,
+    state: &RunState,
+    pin: &Pin,
+    rule: &Deciders,
+) -> Result<(), UserActionReason> {
     let actor = &action.spec.actor;
     let users = rule.users.as_deref().unwrap_or_default();
     let groups = rule.groups.as_deref().unwrap_or_default();
     let claimed = action.spec.groups.as_deref().unwrap_or_default();
     let named = users.contains(actor) || claimed.iter().any(|group| groups.contains(group));
     if !(named || users.is_empty() && groups.is_empty()) {
-        return Err(reason::NOT_IN_POLICY);
+        return Err(UserActionReason::NotInPolicy);
     }
     for other in rule.distinct_from.iter().flatten() {
         let taken = match other.as_str() {
@@ -131,7 +118,7 @@ fn allowed(action: &UserAction, gate: &Gate, state: &RunState, pin: &Pin, rule: 
             }
         };
         if taken {
-            return Err(reason::NOT_DISTINCT);
+            return Err(UserActionReason::NotDistinct);
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ mod evaluate;
 mod perform;
 pub mod proof;
 
+use ntro_crds::{Reason, UserActionReason};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -85,7 +86,7 @@ pub async fn answer_all(context: &Context) -> Result<Timestamp, Problem> {
         if let Some(pin) = pin::from_journal(&state.pin) {
             // What went wrong for one run stops no other one's timers; that run's own reconcile reports it.
             if let Err(error) = answer(context, &state, &pin, pending(&actions)).await {
-                tracing::warn!(run_id = %id, reason = error.reason, error = error.message, "could not answer user actions");
+                tracing::warn!(run_id = %id, reason = error.reason.as_str(), error = error.message, "could not answer user actions");
             }
         }
     }
@@ -93,9 +94,13 @@ pub async fn answer_all(context: &Context) -> Result<Timestamp, Problem> {
 }
 
 /// Refuses the user actions on a run that there is not.
-pub async fn refuse_all(context: &Context, actions: &[Arc<UserAction>], reason: &'static str) -> Result<(), Problem> {
+pub async fn refuse_all(
+    context: &Context,
+    actions: &[Arc<UserAction>],
+    reason: UserActionReason,
+) -> Result<(), Problem> {
     for action in pending(actions) {
-        write_answer(context, &action, &Answer::Refused(reason.to_owned())).await?;
+        write_answer(context, &action, &Answer::Refused(reason)).await?;
     }
     Ok(())
 }
@@ -104,13 +109,16 @@ async fn write_answer(context: &Context, action: &UserAction, answer: &Answer) -
     let api = context.kube.namespaced::<UserAction>(&action.namespace().unwrap_or_default());
     let generation = action.metadata.generation;
     let (outcome, reason) = match answer {
-        Answer::Accepted => (Outcome::Accepted, "Accepted"),
+        Answer::Accepted => (Outcome::Accepted, Reason::Accepted.as_str()),
         Answer::Refused(reason) => (Outcome::Refused, reason.as_str()),
     };
     context.metrics.user_action(action.spec.verb, outcome);
-    let (mut list, now) = (Vec::new(), context.clock.now());
+    let (mut list, now, ready) = (Vec::new(), context.clock.now(), &Readiness::Ready);
     let message = "user action was evaluated";
-    conditions::set_readiness(&mut list, &Readiness::Ready, reason, message, generation, now);
+    match answer {
+        Answer::Accepted => conditions::set_readiness(&mut list, ready, Reason::Accepted, message, generation, now),
+        Answer::Refused(reason) => conditions::set_readiness(&mut list, ready, *reason, message, generation, now),
+    }
     let status = UserActionStatus {
         observed_generation: generation,
         outcome: Some(outcome),

@@ -5,12 +5,13 @@ use kube::ResourceExt;
 use ntro_crds::UserAction;
 use ntro_crds::user_action::GateSeen;
 use ntro_crds::workflow_run::Pin;
+use ntro_crds::{Reason, UserActionReason};
 use ntro_journal::protocol::{RefusalReason, Verb};
 use ntro_journal::{DraftRef, GateDecision, Journal, RunState, UserActionOutcome};
 use uuid::Uuid;
 
 use super::evaluate::{Proof, Verdict, evaluate};
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 
 /// How long a view opens the read API.
 const VIEW: SignedDuration = SignedDuration::from_mins(10);
@@ -20,14 +21,18 @@ const VIEW: SignedDuration = SignedDuration::from_mins(10);
 pub enum Answer {
     Accepted,
     /// It does not count, for this reason.
-    Refused(String),
+    Refused(UserActionReason),
 }
 
-impl From<UserActionOutcome> for Answer {
-    fn from(outcome: UserActionOutcome) -> Self {
+impl TryFrom<UserActionOutcome> for Answer {
+    type Error = Problem;
+
+    fn try_from(outcome: UserActionOutcome) -> Result<Self, Problem> {
         match outcome {
-            UserActionOutcome::Applied { .. } => Self::Accepted,
-            UserActionOutcome::Refused { reason, .. } => Self::Refused(reason),
+            UserActionOutcome::Applied { .. } => Ok(Self::Accepted),
+            UserActionOutcome::Refused { reason, .. } => UserActionReason::try_from(reason.as_str())
+                .map(Self::Refused)
+                .map_err(|unknown| Problem::new(Class::Bug, Reason::FormatTooNew, unknown.to_string())),
         }
     }
 }
@@ -66,10 +71,10 @@ pub async fn perform(
     let spec = &action.spec;
     let (id, actor, uid) = (state.run_id, spec.actor.as_str(), action.uid().unwrap_or_default());
     if let Some(known) = state.user_actions.get(&uid) {
-        return Ok(known.clone().into());
+        return known.clone().try_into();
     }
     let outcome = match evaluate(action, state, pin, proof) {
-        Verdict::Refuse(reason) => journal.refuse(id, &uid, actor, spec.verb.as_str(), reason).await?,
+        Verdict::Refuse(reason) => journal.refuse(id, &uid, actor, spec.verb.as_str(), reason.as_str()).await?,
         Verdict::Cancel => journal.cancel(id, &uid, actor).await?,
         Verdict::Retry => {
             let repeat_effects = spec.repeat_effects.iter().flatten().filter_map(|n| u64::try_from(*n).ok()).collect();
@@ -89,7 +94,7 @@ pub async fn perform(
         }
         Verdict::Decide { gate, verb, seen } => return decide(journal, action, id, gate, verb, seen).await,
     };
-    Ok(outcome.into())
+    outcome.try_into()
 }
 
 async fn decide(
@@ -119,11 +124,11 @@ async fn decide(
         comment,
         correction,
     };
-    Ok(journal.decide(id, decision).await?.into())
+    journal.decide(id, decision).await?.try_into()
 }
 
 async fn refuse_without_draft(journal: &Journal, action: &UserAction, run: Uuid) -> Result<Answer, Problem> {
     let (uid, spec) = (action.uid().unwrap_or_default(), &action.spec);
     let reason = RefusalReason::DraftMissing.as_str();
-    Ok(journal.refuse(run, &uid, &spec.actor, spec.verb.as_str(), reason).await?.into())
+    journal.refuse(run, &uid, &spec.actor, spec.verb.as_str(), reason).await?.try_into()
 }

@@ -102,7 +102,7 @@ pub async fn watch(context: Context, shutdown: CancellationToken) {
         for namespace in known.keys() {
             if let Err(error) = verify(&context, namespace).await {
                 let Problem { reason, message, .. } = error;
-                tracing::warn!(namespace, reason, error = message, "could not verify the approval policy");
+                tracing::warn!(namespace, %reason, error = message, "could not verify the approval policy");
                 retry = true;
             }
         }

@@ -9,7 +9,7 @@ fn past<'a>(observed: &str, runs: &'a [RunSummary]) -> Past<'a> {
     Past { observed: at(observed), last_run: None, last_missed: None, queued: &[], runs, stuck: None }
 }
 
-fn skipped(count: usize, latest: &str, reason: &'static str) -> Vec<Skipped> {
+fn skipped(count: usize, latest: &str, reason: SlotReason) -> Vec<Skipped> {
     vec![Skipped { count, ..Skipped::one(at(latest), reason) }]
 }
 
@@ -17,7 +17,7 @@ fn started(decision: &Decision) -> Vec<String> {
     decision.start.iter().map(|due| due.slot.to_string()).collect()
 }
 
-fn waiting(decision: &Decision) -> Vec<(String, &'static str)> {
+fn waiting(decision: &Decision) -> Vec<(String, SlotReason)> {
     decision.queued.iter().map(|queued| (queued.slot.to_string(), queued.reason)).collect()
 }
 
@@ -45,7 +45,7 @@ fn jitter_starts_later_and_changes_nothing_else() {
     // Who cannot start it looks again when it is given up, and no sooner.
     assert_eq!(due.start[0].until, at("2026-11-06T08:01:30Z"));
     let given_up = decide(&rules, &past, &month, at("2026-11-06T08:01:31Z"));
-    assert_eq!(given_up.skipped, skipped(1, "2026-11-05T08:00:00Z", reason::DEADLINE_EXCEEDED));
+    assert_eq!(given_up.skipped, skipped(1, "2026-11-05T08:00:00Z", SlotReason::DeadlineExceeded));
 }
 
 #[test]
@@ -60,18 +60,18 @@ fn of_missed_slots_as_many_are_started_as_the_policy_says() {
     let now = at("2026-11-05T05:10:00Z");
     let latest = decide(&rules("0 * * * *"), &past, &month, now);
     assert_eq!(started(&latest), ["2026-11-05T05:00:00Z"]);
-    assert_eq!(latest.skipped, skipped(4, "2026-11-05T04:00:00Z", reason::SUPERSEDED));
+    assert_eq!(latest.skipped, skipped(4, "2026-11-05T04:00:00Z", SlotReason::LaterSlotDue));
 
     let three = Rules { missed: Missed::Latest(3), concurrency: Concurrency::Allow, ..rules("0 * * * *") };
     let three = decide(&three, &past, &month, now);
     assert_eq!(started(&three), ["2026-11-05T03:00:00Z", "2026-11-05T04:00:00Z", "2026-11-05T05:00:00Z"]);
-    assert_eq!(three.skipped, skipped(2, "2026-11-05T02:00:00Z", reason::SUPERSEDED));
+    assert_eq!(three.skipped, skipped(2, "2026-11-05T02:00:00Z", SlotReason::LaterSlotDue));
 
     let deadline = SignedDuration::from_mins(80);
     let all = Rules { missed: Missed::Latest(9), concurrency: Concurrency::Allow, deadline, ..rules("0 * * * *") };
     let all = decide(&all, &past, &month, now);
     assert_eq!(started(&all), ["2026-11-05T04:00:00Z", "2026-11-05T05:00:00Z"]);
-    assert_eq!(all.skipped, skipped(3, "2026-11-05T03:00:00Z", reason::DEADLINE_EXCEEDED));
+    assert_eq!(all.skipped, skipped(3, "2026-11-05T03:00:00Z", SlotReason::DeadlineExceeded));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_slot_later_than_its_deadline_is_missed() {
     let past = past("2026-11-01T00:00:00Z", &[]);
     let decision = decide(&rules, &past, &month, at("2026-11-01T08:05:01Z"));
     assert!(decision.start.is_empty());
-    assert_eq!(decision.skipped, skipped(1, "2026-11-01T08:00:00Z", reason::DEADLINE_EXCEEDED));
+    assert_eq!(decision.skipped, skipped(1, "2026-11-01T08:00:00Z", SlotReason::DeadlineExceeded));
     assert_eq!(decide(&rules, &past, &month, at("2026-11-01T08:05:00Z")).start.len(), 1);
 }
 
@@ -97,9 +97,15 @@ fn skip_leaves_missed_slots_alone_but_not_those_on_time() {
     let past = past("2026-11-01T00:00:00Z", &[]);
     assert_eq!(decide(&rules, &past, &month, at("2026-11-01T08:00:30Z")).start.len(), 1);
     let late = decide(&rules, &past, &month, at("2026-11-01T09:00:00Z"));
-    assert_eq!((late.start.len(), late.skipped), (0, skipped(1, "2026-11-01T08:00:00Z", reason::POLICY_SKIP)));
+    assert_eq!(
+        (late.start.len(), late.skipped),
+        (0, skipped(1, "2026-11-01T08:00:00Z", SlotReason::MissedRunPolicySkip))
+    );
     let long = decide(&rules, &past, &month, at("2026-11-04T07:00:00Z"));
-    assert_eq!((long.start.len(), long.skipped), (0, skipped(3, "2026-11-03T08:00:00Z", reason::POLICY_SKIP)));
+    assert_eq!(
+        (long.start.len(), long.skipped),
+        (0, skipped(3, "2026-11-03T08:00:00Z", SlotReason::MissedRunPolicySkip))
+    );
 }
 
 #[test]
@@ -116,7 +122,7 @@ fn what_cannot_be_started_holds_back_the_later_ones_and_is_not_lost() {
     let before = Past { queued: &queued, last_missed: Some(at("2026-11-05T07:30:00Z")), ..before };
     let stuck = decide(&all, &Past { stuck: Some(queued[0]), ..before }, &month, now);
     let slots: Vec<_> = stuck.queued.iter().map(|queued| (queued.slot, queued.reason)).collect();
-    assert_eq!(slots, [(queued[0], reason::NOT_STARTED), (queued[1], reason::NOT_STARTED)]);
+    assert_eq!(slots, [(queued[0], SlotReason::NotStarted), (queued[1], SlotReason::NotStarted)]);
     assert!(stuck.skipped.is_empty() && stuck.start.is_empty());
 }
 
@@ -136,11 +142,14 @@ fn forbid_looks_at_the_period_only_and_at_every_unfinished_run_of_it() {
     let now = at("2026-11-05T08:00:01Z");
     let at_a_gate = RunSummary { standing: Standing::Waiting, ..run("nav-manual", None, "2026-11", None) };
     let table = [
-        (run("nav-manual", None, "2026-11", None), Some(reason::UNFINISHED)),
-        (at_a_gate, Some(reason::WAITING)),
-        (RunSummary { standing: Standing::Blocked, ..run("nav-manual", None, "2026-11", None) }, Some(reason::BLOCKED)),
+        (run("nav-manual", None, "2026-11", None), Some(SlotReason::RunUnfinished)),
+        (at_a_gate, Some(SlotReason::RunWaiting)),
+        (
+            RunSummary { standing: Standing::Blocked, ..run("nav-manual", None, "2026-11", None) },
+            Some(SlotReason::RunBlocked),
+        ),
         (run("nav-manual", None, "2026-10", None), None),
-        (run("nav-20261104t0800z", Some("2026-11-04T08:00:00Z"), "2026-11", None), Some(reason::UNFINISHED)),
+        (run("nav-20261104t0800z", Some("2026-11-04T08:00:00Z"), "2026-11", None), Some(SlotReason::RunUnfinished)),
         (run("nav-20261104t0800z", Some("2026-11-04T08:00:00Z"), "2026-11", Some(Ending::Failed)), None),
         (run("nav-old", None, "2026-11", Some(Ending::AlreadyRan)), None),
     ];
@@ -165,23 +174,23 @@ fn queued_slots_wait_for_their_period_in_order_and_up_to_a_bound() {
     let at_a_gate = RunSummary { standing: Standing::Waiting, ..run("nav-manual", None, "2026-11", None) };
     let runs = [at_a_gate];
     let first = decide(&rules, &past("2026-11-05T07:30:00Z", &runs), &month, at("2026-11-05T08:00:00Z"));
-    assert_eq!(waiting(&first), [("2026-11-05T08:00:00Z".to_owned(), reason::WAITING)]);
+    assert_eq!(waiting(&first), [("2026-11-05T08:00:00Z".to_owned(), SlotReason::RunWaiting)]);
     let queued = [at("2026-11-05T08:00:00Z"), at("2026-11-05T09:00:00Z")];
     let full = Past { queued: &queued, ..past("2026-11-05T07:30:00Z", &runs) };
     let full = decide(&rules, &full, &month, at("2026-11-05T10:00:00Z"));
-    assert_eq!((full.queued.len(), full.skipped[0].reason), (2, reason::QUEUE_FULL));
+    assert_eq!((full.queued.len(), full.skipped[0].reason), (2, SlotReason::QueueFull));
     assert_eq!((full.skipped[0].count, full.skipped[0].latest), (1, at("2026-11-05T10:00:00Z")));
     // The hindrance is gone: the oldest starts, the next one waits for it.
     let free =
         Past { queued: &queued, last_missed: Some(at("2026-11-05T10:00:00Z")), ..past("2026-11-05T07:30:00Z", &[]) };
     let free = decide(&rules, &free, &month, at("2026-11-05T10:10:00Z"));
     assert_eq!(started(&free), ["2026-11-05T08:00:00Z"]);
-    assert_eq!(waiting(&free), [("2026-11-05T09:00:00Z".to_owned(), reason::UNFINISHED)]);
+    assert_eq!(waiting(&free), [("2026-11-05T09:00:00Z".to_owned(), SlotReason::RunUnfinished)]);
     // Whose deadline passes while it waits is missed, and that is looked at in time.
     assert!(free.wake.unwrap() <= at("2026-11-06T09:00:02Z"));
     let late = Past { queued: &queued, ..past("2026-11-05T07:30:00Z", &runs) };
     let late = decide(&Rules { slots: Slots::default(), ..rules }, &late, &month, at("2026-11-06T08:30:00Z"));
-    assert_eq!(late.skipped, skipped(1, "2026-11-05T08:00:00Z", reason::DEADLINE_EXCEEDED));
+    assert_eq!(late.skipped, skipped(1, "2026-11-05T08:00:00Z", SlotReason::DeadlineExceeded));
     assert_eq!(waiting(&late).len(), 1);
 }
 
@@ -194,7 +203,7 @@ fn other_periods_are_not_kept_waiting_by_a_queue() {
     let long = Rules { deadline: SignedDuration::from_hours(24 * 60), ..rules };
     let decision = decide(&long, &past, &month, at("2026-12-01T08:00:00Z"));
     assert_eq!(started(&decision), ["2026-12-01T08:00:00Z"]);
-    assert_eq!(waiting(&decision), [("2026-11-01T08:00:00Z".to_owned(), reason::UNFINISHED)]);
+    assert_eq!(waiting(&decision), [("2026-11-01T08:00:00Z".to_owned(), SlotReason::RunUnfinished)]);
 }
 
 #[test]
@@ -204,10 +213,10 @@ fn what_waits_when_the_schedule_is_edited_or_suspended_never_starts() {
     let rules = Rules { concurrency: Concurrency::Queue(9), ..rules("0 * * * *") };
     let decision = decide(&rules, &edited, &month, at("2026-11-05T08:40:00Z"));
     assert_eq!((decision.start.len(), decision.queued.len()), (0, 0));
-    assert_eq!(decision.skipped, skipped(1, "2026-11-05T08:00:00Z", reason::SCHEDULE_CHANGED));
+    assert_eq!(decision.skipped, skipped(1, "2026-11-05T08:00:00Z", SlotReason::ScheduleChanged));
     let suspended = Rules { suspended: true, ..rules };
     let decision = decide(&suspended, &edited, &month, at("2026-11-05T08:40:00Z"));
-    assert_eq!(decision.skipped, skipped(1, "2026-11-05T08:00:00Z", reason::SCHEDULE_CHANGED));
+    assert_eq!(decision.skipped, skipped(1, "2026-11-05T08:00:00Z", SlotReason::ScheduleChanged));
 }
 
 #[test]
@@ -217,13 +226,13 @@ fn replace_cancels_waits_until_nothing_is_left_and_starts_the_newest() {
     let now = at("2026-11-05T08:00:00Z");
     let first = decide(&rules, &past("2026-11-05T06:30:00Z", &runs), &month, now);
     assert_eq!(first.replace.iter().collect::<Vec<_>>(), ["nav-20261105t0700z"]);
-    assert_eq!((started(&first).len(), waiting(&first)), (0, vec![(now.to_string(), reason::REPLACING)]));
+    assert_eq!((started(&first).len(), waiting(&first)), (0, vec![(now.to_string(), SlotReason::Replacing)]));
     // An hour later the old one is still not gone: the newer slot takes the place of the one that waits.
     let queued = [now];
     let later = Past { queued: &queued, ..past("2026-11-05T06:30:00Z", &runs) };
     let later = decide(&rules, &later, &month, at("2026-11-05T09:00:00Z"));
-    assert_eq!(waiting(&later), [("2026-11-05T09:00:00Z".to_owned(), reason::REPLACING)]);
-    assert_eq!(later.skipped, skipped(1, "2026-11-05T08:00:00Z", reason::SUPERSEDED));
+    assert_eq!(waiting(&later), [("2026-11-05T09:00:00Z".to_owned(), SlotReason::Replacing)]);
+    assert_eq!(later.skipped, skipped(1, "2026-11-05T08:00:00Z", SlotReason::LaterSlotDue));
     let gone = [RunSummary { ending: Some(Ending::Cancelled), ..runs[0].clone() }];
     let queued = [at("2026-11-05T09:00:00Z")];
     let free = Past { queued: &queued, ..past("2026-11-05T06:30:00Z", &gone) };
@@ -237,7 +246,7 @@ fn replace_leaves_alone_what_a_former_workflow_began() {
     let former = RunSummary { ours: false, standing: Standing::Waiting, ..run("nav-old", None, "2026-11", None) };
     let decision = decide(&rules, &past("2026-11-05T06:30:00Z", &[former]), &month, at("2026-11-05T07:00:00Z"));
     assert!(decision.replace.is_empty() && decision.start.is_empty());
-    assert_eq!(waiting(&decision), [("2026-11-05T07:00:00Z".to_owned(), reason::WAITING)]);
+    assert_eq!(waiting(&decision), [("2026-11-05T07:00:00Z".to_owned(), SlotReason::RunWaiting)]);
 }
 
 #[test]
@@ -250,7 +259,7 @@ fn a_slot_that_a_person_asked_for_waits_for_that_run_to_begin() {
         let runs = [asked.clone()];
         let decision = decide(&rules, &past("2026-11-05T00:00:00Z", &runs), &month, at(slot));
         assert!(decision.start.is_empty() && decision.skipped.is_empty() && decision.replace.is_empty());
-        assert_eq!(waiting(&decision), [(slot.to_owned(), reason::UNFINISHED)], "{concurrency:?}");
+        assert_eq!(waiting(&decision), [(slot.to_owned(), SlotReason::RunUnfinished)], "{concurrency:?}");
         assert_eq!(decision.queued[0].held_by, asked.name);
         // It begins: the slot is served. It is taken back: the slot starts. It is refused to the end: the slot is counted.
         let queued = [at(slot)];
@@ -260,7 +269,7 @@ fn a_slot_that_a_person_asked_for_waits_for_that_run_to_begin() {
         let begun = then(&[RunSummary { begun: true, ..asked.clone() }], slot);
         assert!(begun.start.is_empty() && begun.queued.is_empty() && begun.skipped.is_empty(), "{concurrency:?}");
         assert_eq!(started(&then(&[], slot)), [slot]);
-        assert_eq!(then(&runs, "2026-11-06T08:00:01Z").skipped[0].reason, reason::DEADLINE_EXCEEDED);
+        assert_eq!(then(&runs, "2026-11-06T08:00:01Z").skipped[0].reason, SlotReason::DeadlineExceeded);
     }
 }
 
@@ -270,7 +279,7 @@ fn what_was_asked_for_during_an_outage_is_not_counted_as_missed() {
     let runs = runs.map(|run| RunSummary { by_schedule: false, ..run });
     let decision =
         decide(&rules("0 * * * *"), &past("2026-11-05T00:30:00Z", &runs), &month, at("2026-11-05T05:10:00Z"));
-    assert_eq!(decision.skipped, skipped(3, "2026-11-05T04:00:00Z", reason::SUPERSEDED));
+    assert_eq!(decision.skipped, skipped(3, "2026-11-05T04:00:00Z", SlotReason::LaterSlotDue));
 }
 
 #[test]
@@ -300,7 +309,7 @@ fn a_long_absence_is_counted_up_to_a_bound_and_ends_at_the_right_slot() {
     let decision = decide(&rules, &past("2026-01-01T00:00:00Z", &[]), &month, at("2026-11-05T08:00:30Z"));
     assert_eq!(started(&decision), ["2026-11-05T08:00:00Z"]);
     let bound = ntro_schedule::slots::COUNT_MAX;
-    assert_eq!(decision.skipped, skipped(bound, "2026-11-05T07:59:00Z", reason::SUPERSEDED));
+    assert_eq!(decision.skipped, skipped(bound, "2026-11-05T07:59:00Z", SlotReason::LaterSlotDue));
 }
 
 #[test]

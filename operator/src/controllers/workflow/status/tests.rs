@@ -1,9 +1,9 @@
 use std::sync::LazyLock;
 
-use super::super::decide::reason;
 use super::super::events;
 use super::*;
 use crate::cache::Standing;
+use ntro_crds::SlotReason;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -14,7 +14,7 @@ static RESOLVED: LazyLock<Resolved> =
 static OBSERVED: LazyLock<ScheduleObserved> =
     LazyLock::new(|| ScheduleObserved { hash: "hash".to_owned(), time: Time(at(1)) });
 
-fn problem(class: Class, reason: &'static str) -> Problem {
+fn problem(class: Class, reason: Reason) -> Problem {
     Problem::new(class, reason, "why")
 }
 
@@ -87,13 +87,13 @@ fn what_pruned_runs_said_is_kept() {
 
 #[test]
 fn invalid_stalls_and_waiting_reconciles() {
-    let invalid = problem(Class::Invalid, "ConfigInvalid");
+    let invalid = problem(Class::Invalid, Reason::ConfigInvalid);
     let config = StatusInput { runnable: Err(&invalid), ..input(&[]) };
     let status = next(None, &config);
     assert_eq!(condition(&status, conditions::STALLED).unwrap().reason, "ConfigInvalid");
     assert_eq!(condition(&status, conditions::CONFIG_VALID).unwrap().status, "False");
     let after = std::time::Duration::from_mins(1);
-    let missing = problem(Class::Waiting { after }, "RunbookMissing");
+    let missing = problem(Class::Waiting { after }, Reason::RunbookMissing);
     let waiting = StatusInput { runnable: Err(&missing), ..input(&[]) };
     let status = next(Some(&status), &waiting);
     assert!(condition(&status, conditions::STALLED).is_none());
@@ -104,15 +104,15 @@ fn invalid_stalls_and_waiting_reconciles() {
 #[test]
 fn missed_slots_add_up_and_each_is_told_once() {
     let missed = |count, latest, reason| Skipped { count, ..Skipped::one(at(latest), reason) };
-    let three = [missed(3, 600, reason::DEADLINE_EXCEEDED)];
+    let three = [missed(3, 600, SlotReason::DeadlineExceeded)];
     let before = next(None, &StatusInput { skipped: &three, ..input(&[]) });
-    let both = [missed(1, 660, reason::QUEUE_FULL), missed(1, 540, reason::DEADLINE_EXCEEDED)];
+    let both = [missed(1, 660, SlotReason::QueueFull), missed(1, 540, SlotReason::DeadlineExceeded)];
     let after = next(Some(&before), &StatusInput { skipped: &both, ..input(&[]) });
     let known = after.missed.clone().unwrap();
-    assert_eq!((known.count, known.time, known.reason.as_str()), (5, Time(at(660)), reason::QUEUE_FULL));
+    assert_eq!((known.count, known.time, known.reason.as_str()), (5, Time(at(660)), SlotReason::QueueFull.as_str()));
     assert_eq!(events::events(Some(&before), &after, &both).len(), 2);
     assert!(!can_wait(&before, &after));
-    let old = [missed(1, 100, reason::QUEUE_FULL)];
+    let old = [missed(1, 100, SlotReason::QueueFull)];
     let older = next(Some(&after), &StatusInput { skipped: &old, ..input(&[]) });
     assert_eq!(older.missed.unwrap().time, Time(at(660)), "the latest stays the latest");
 }
@@ -121,14 +121,14 @@ fn missed_slots_add_up_and_each_is_told_once() {
 fn slots_that_wait_are_shown_and_told_once() {
     let slot =
         |second, reason| Queued { slot: at(second), period: "2026-10".into(), held_by: "nav-abcde".into(), reason };
-    let waiting = [slot(600, reason::WAITING)];
+    let waiting = [slot(600, SlotReason::RunWaiting)];
     let one = next(None, &StatusInput { queued: &waiting, ..input(&[]) });
     let events = events::events(None, &one, &[]);
     assert!(
         events.iter().any(|event| event.reason == "Queued" && event.note.contains("waits for a person")),
         "{events:?}"
     );
-    let two = [slot(600, reason::UNFINISHED), slot(660, reason::UNFINISHED)];
+    let two = [slot(600, SlotReason::RunUnfinished), slot(660, SlotReason::RunUnfinished)];
     let two = next(Some(&one), &StatusInput { queued: &two, ..input(&[]) });
     assert_eq!(events::events(Some(&one), &two, &[]).len(), 1);
     assert_eq!(next(Some(&two), &input(&[])).queued, None);

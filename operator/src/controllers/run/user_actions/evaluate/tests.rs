@@ -40,9 +40,9 @@ fn proof() -> Proof {
     Proof(Some(at(50)))
 }
 
-fn refusal(verdict: &Verdict) -> Option<&'static str> {
+fn refusal(verdict: &Verdict) -> Option<UserActionReason> {
     match verdict {
-        Verdict::Refuse(reason) => Some(reason),
+        Verdict::Refuse(reason) => Some(*reason),
         _ => None,
     }
 }
@@ -59,15 +59,15 @@ fn an_act_about_something_else_is_refused() {
     let state = state();
     let other = gate(&state, "prepare").id.to_string();
     let table = [
-        ("/run", json!("nav-other"), reason::RUN_MISMATCH),
-        ("/runId", json!(Uuid::from_u128(8)), reason::RUN_MISMATCH),
-        ("/workflow", json!("payroll"), reason::WORKFLOW_MISMATCH),
-        ("/gate/gateId", json!(Uuid::from_u128(9)), reason::GATE_MISMATCH),
-        ("/gate/gateId", json!(other), reason::GATE_MISMATCH),
-        ("/gate/name", json!("nav-abcde-other"), reason::GATE_MISMATCH),
-        ("/gate/class", json!("nav-monthly.prepare"), reason::CLASS_MISMATCH),
-        ("/gate/class", json!("payroll.review"), reason::CLASS_MISMATCH),
-        ("/verb", json!("correct"), reason::INCOMPLETE),
+        ("/run", json!("nav-other"), UserActionReason::RunMismatch),
+        ("/runId", json!(Uuid::from_u128(8)), UserActionReason::RunMismatch),
+        ("/workflow", json!("payroll"), UserActionReason::WorkflowMismatch),
+        ("/gate/gateId", json!(Uuid::from_u128(9)), UserActionReason::GateMismatch),
+        ("/gate/gateId", json!(other), UserActionReason::GateMismatch),
+        ("/gate/name", json!("nav-abcde-other"), UserActionReason::GateMismatch),
+        ("/gate/class", json!("nav-monthly.prepare"), UserActionReason::ClassMismatch),
+        ("/gate/class", json!("payroll.review"), UserActionReason::ClassMismatch),
+        ("/verb", json!("correct"), UserActionReason::Incomplete),
     ];
     for (path, value, wanted) in table {
         let verdict = evaluate(&action(&state, path, value.clone()), &state, &pin(None), proof());
@@ -83,7 +83,7 @@ fn without_a_proof_that_is_older_nothing_counts() {
             let action = action(&state, "/verb", json!(verb));
             assert_eq!(
                 refusal(&evaluate(&action, &state, &pin(None), Proof(since))),
-                Some(reason::APPROVAL_POLICY_MISSING)
+                Some(UserActionReason::ApprovalPolicyMissing)
             );
         }
     }
@@ -95,12 +95,12 @@ fn the_frozen_policy_says_who() {
     let table = [
         (json!({}), None),
         (json!({"users": ["amy"]}), None),
-        (json!({"users": ["bob"]}), Some(reason::NOT_IN_POLICY)),
+        (json!({"users": ["bob"]}), Some(UserActionReason::NotInPolicy)),
         (json!({"groups": ["controllers"]}), None),
-        (json!({"groups": ["auditors"]}), Some(reason::NOT_IN_POLICY)),
+        (json!({"groups": ["auditors"]}), Some(UserActionReason::NotInPolicy)),
         (json!({"users": ["bob"], "groups": ["controllers"]}), None),
         (json!({"distinctFrom": ["initiator"]}), None),
-        (json!({"distinctFrom": ["policyAuthor"]}), Some(reason::NOT_DISTINCT)),
+        (json!({"distinctFrom": ["policyAuthor"]}), Some(UserActionReason::NotDistinct)),
     ];
     for (rule, wanted) in table {
         let mut of_step = rule.clone();
@@ -140,10 +140,10 @@ fn the_initiator_and_other_deciders_can_be_kept_out() {
         let policy = json!({"author": "pat", "default": {"distinctFrom": [from]}});
         refusal(&evaluate(&action(state, "/actor", json!(actor)), state, &pin(Some(policy)), proof()))
     };
-    assert_eq!(verdict(&state, "ina", "initiator"), Some(reason::NOT_DISTINCT));
+    assert_eq!(verdict(&state, "ina", "initiator"), Some(UserActionReason::NotDistinct));
     for from in ["otherDeciders", "gate:prepare"] {
         assert_eq!(verdict(&state, "amy", from), None);
-        assert_eq!(verdict(&decided, "amy", from), Some(reason::NOT_DISTINCT));
+        assert_eq!(verdict(&decided, "amy", from), Some(UserActionReason::NotDistinct));
         assert_eq!(verdict(&decided, "bob", from), None);
     }
     assert_eq!(verdict(&decided, "amy", "gate:review"), None);
@@ -155,6 +155,6 @@ fn acts_on_runs_need_what_their_verb_needs() {
     let verdict = |verb: &str| evaluate(&action(&state, "/verb", json!(verb)), &state, &pin(None), proof());
     assert_eq!(verdict("cancel"), Verdict::Cancel);
     assert_eq!(verdict("retry"), Verdict::Retry);
-    assert_eq!(verdict("view"), Verdict::Refuse(reason::INCOMPLETE));
-    assert_eq!(verdict("signal"), Verdict::Refuse(reason::INCOMPLETE));
+    assert_eq!(verdict("view"), Verdict::Refuse(UserActionReason::Incomplete));
+    assert_eq!(verdict("signal"), Verdict::Refuse(UserActionReason::Incomplete));
 }

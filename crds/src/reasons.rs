@@ -1,0 +1,406 @@
+//! The reasons of conditions, Events, slots, user actions and blocks: closed sets, so that operator, command line and
+//! tests mean the same words. In objects they are text, because a reader may be older than what wrote them.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident $(= $text:literal)?),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$doc])* $variant),+
+        }
+
+        impl $name {
+            /// Every one, in the order of the declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word in objects and metrics.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => reasons!(@word $variant $($text)?)),+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = UnknownReason;
+
+            fn try_from(word: &str) -> Result<Self, UnknownReason> {
+                Self::ALL.iter().copied().find(|it| it.as_str() == word).ok_or_else(|| UnknownReason(word.to_owned()))
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, word: &str) -> bool {
+                self.as_str() == word
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, word: &&str) -> bool {
+                self.as_str() == *word
+            }
+        }
+    };
+    (@word $variant:ident) => { stringify!($variant) };
+    (@word $variant:ident $text:literal) => { $text };
+}
+
+/// What may stand as the reason of a condition.
+pub trait ConditionReason {
+    /// Its word.
+    fn word(self) -> &'static str;
+}
+
+impl ConditionReason for Reason {
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl ConditionReason for UserActionReason {
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// A word that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownReason(pub String);
+
+impl fmt::Display for UnknownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown reason `{}`", self.0)
+    }
+}
+
+impl std::error::Error for UnknownReason {}
+
+reasons! {
+    /// Reasons of conditions, of the Events that report them, and of reconciles.
+    Reason {
+        /// Workflow: a run can be started.
+        Available,
+        /// Runbook: a version was found and verified.
+        Resolved,
+        /// Runbook: what had failed works again.
+        Recovered,
+        /// `spec.suspend` is true.
+        Suspended,
+        /// Workflow: no slot is left before `notAfter`.
+        ScheduleEnded,
+        /// Workflow: a slot is waiting.
+        Queued,
+        /// Workflow: its schedule, or its configuration, is valid.
+        Valid,
+        /// Workflow: its latest run succeeded.
+        RunSucceeded,
+        /// Workflow: its latest run failed.
+        RunFailed,
+        /// Workflow: its latest run was cancelled.
+        RunCancelled,
+        /// Gate: it can be answered.
+        Open,
+        /// Gate: it can no longer be answered.
+        Closed,
+        /// UserAction: it counts.
+        Accepted,
+        /// WorkflowRun: it is under way.
+        Progressing,
+        /// WorkflowRun: it waits, and no pod is running.
+        Waiting,
+        /// WorkflowRun: a person has to retry or cancel it.
+        Blocked,
+        /// WorkflowRun: it ended well.
+        Succeeded,
+        /// WorkflowRun: its code raised an error.
+        Failed,
+        /// WorkflowRun: a person ended it.
+        Cancelled,
+        /// The Workflow of a run does not exist.
+        WorkflowMissing,
+        /// The schedule, the calendar or the zone is invalid.
+        ScheduleInvalid,
+        /// The configuration does not match the runbook's schema.
+        ConfigInvalid,
+        /// The gate policy does not fit the runbook.
+        GatePolicyInvalid,
+        /// A run is asked for before its slot.
+        SlotNotDue,
+        /// A run is asked for at a time that is no slot.
+        NotASlot,
+        /// A run is asked for with another period than its slot has.
+        PeriodMismatch,
+        /// The period is not one of the Workflow's unit.
+        PeriodInvalid,
+        /// The Runbook of a Workflow does not exist.
+        RunbookMissing,
+        /// The Runbook has no verified version yet.
+        RunbookNotReady,
+        /// The version that is asked for is not verified.
+        VersionNotVerified,
+        /// The runner's image is named by a tag and not by its digest.
+        ImageNotPinned,
+        /// The pin of a run cannot be read.
+        PinUnreadable,
+        /// A foreign Job has the name of the run's next one.
+        JobNameTaken,
+        /// The journal is older than, or differs from, what was published.
+        JournalBehind,
+        /// The name or the slot of a run has been executed before.
+        AlreadyRan,
+        /// The namespace is no tenant.
+        NotATenant,
+        /// The namespace lacks what a tenant needs.
+        TenantNotPrepared,
+        /// Runbook: the interval is invalid.
+        IntervalInvalid,
+        /// Runbook: the bundle is that of another runbook.
+        SlugMismatch,
+        /// Runbook: the bundle is of another version than its tag.
+        VersionMismatch,
+        /// Runbook: the bundle declares more activities than are kept.
+        TooManyActivities,
+        /// Runbook: the registry has more versions than are looked at.
+        TooManyVersions,
+        /// Runbook: a newer version cannot be fetched.
+        FetchFailed,
+        /// The Secret with the credentials does not exist.
+        SecretMissing,
+        /// The Secret with the credentials may not be read.
+        SecretForbidden,
+        /// The Secret is not of the type of registry credentials.
+        SecretInvalid,
+        /// The Runbook of a pinned bundle is gone.
+        SourceGone,
+        /// The operator's volume failed.
+        VolumeFailed,
+        /// `spec.url` is invalid.
+        UrlInvalid = "URLInvalid",
+        /// A tag is invalid.
+        TagInvalid,
+        /// A digest is invalid.
+        DigestInvalid,
+        /// `spec.version` is invalid.
+        VersionInvalid,
+        /// The registry has no such version.
+        VersionNotFound,
+        /// The credentials are invalid.
+        CredentialsInvalid,
+        /// The operator's settings for the registry are invalid.
+        RegistrySettingsInvalid,
+        /// The registry does not answer.
+        RegistryUnreachable,
+        /// The registry answers that it cannot serve.
+        RegistryUnavailable,
+        /// The registry does not accept the credentials.
+        AuthenticationFailed,
+        /// The registry has no such artifact.
+        NotFound,
+        /// The manifest is not that of a bundle.
+        ManifestInvalid,
+        /// What the registry gave is not what was asked for.
+        DigestMismatch,
+        /// The version exists with other content.
+        VersionExists,
+        /// A tag names another digest than it did.
+        TagMismatch,
+        /// The registry does not speak the protocol.
+        RegistryProtocol,
+        /// The registry refused the request.
+        RegistryRefused,
+        /// An archive reaches outside its directory.
+        ArchiveUnsafe,
+        /// An archive is larger than is allowed.
+        ArchiveTooLarge,
+        /// An archive is damaged.
+        ArchiveInvalid,
+        /// A bundle's destination exists.
+        DestinationExists,
+        /// A bundle could not be written.
+        WriteFailed,
+        /// The API server did not allow a request.
+        KubernetesForbidden,
+        /// An object is gone.
+        KubernetesNotFound,
+        /// Somebody else changed an object.
+        KubernetesConflict,
+        /// The API server found a request invalid.
+        KubernetesRefused,
+        /// The API server does not answer.
+        KubernetesUnavailable,
+        /// The journal does not know the run.
+        UnknownRun,
+        /// A journal is damaged.
+        JournalCorrupt,
+        /// Another process has the store open.
+        StoreInUse,
+        /// Another write came first.
+        StoreRaced,
+        /// The store was written by an older version.
+        FormatTooOld,
+        /// The store was written by a newer version.
+        FormatTooNew,
+        /// The store failed.
+        StoreFailed,
+        /// A blob is missing.
+        BlobMissing,
+        /// A blob is not what its digest says.
+        BlobMismatch,
+        /// Blobs cannot be read or written.
+        BlobsFailed,
+        /// Something is larger than is allowed.
+        TooLarge,
+        /// The journal is being closed.
+        Stopped,
+        /// The journal refused an entry: not yet.
+        NotYet,
+        /// The journal refused an entry: there is a newer holder.
+        Fenced,
+        /// The journal refused an entry: the run has ended.
+        Sealed,
+        /// The journal refused an entry: replay gave something else.
+        Diverged,
+        /// The journal refused an entry: deliveries are unread.
+        Unread,
+        /// The journal refused an entry: its gate is not approved.
+        RequirementNotMet,
+        /// The journal refused an entry: the effect may not be repeated.
+        NotAllowedToRepeat,
+        /// The journal refused an entry: no common version of the protocol.
+        Version,
+        /// The journal refused an entry: not of this protocol.
+        Invalid,
+        /// The journal refused an entry: not allowed.
+        Forbidden,
+        /// A defect of the operator.
+        InternalError,
+    }
+}
+
+impl Reason {
+    /// The reason of this word, and `InternalError` for a word that no reason has.
+    pub fn named(word: &str) -> Self {
+        Self::try_from(word).unwrap_or(Self::InternalError)
+    }
+}
+
+reasons! {
+    /// Why a slot gives no run, or waits.
+    SlotReason {
+        /// Nothing could be started within `startingDeadlineSeconds`.
+        DeadlineExceeded,
+        /// A later slot was due as well when something could be started again.
+        LaterSlotDue,
+        /// `missedRunPolicy` says to leave missed slots alone.
+        MissedRunPolicySkip,
+        /// A run of the same period is unfinished.
+        RunUnfinished,
+        /// A run of the same period waits for a person, a time or a signal.
+        RunWaiting,
+        /// A run of the same period is blocked until a person retries or cancels it.
+        RunBlocked,
+        /// A run of the same period is being cancelled for this one.
+        Replacing,
+        /// Its run, or that of an earlier slot, could not be started yet.
+        NotStarted,
+        /// It was due once; the clock has been set back since.
+        ClockSetBack,
+        /// As many slots wait as `maxQueuedRuns` allows.
+        QueueFull,
+        /// The schedule was edited, or the Workflow suspended, while the slot waited.
+        ScheduleChanged,
+        /// A run that does not belong to this Workflow has the slot's name.
+        NameTaken,
+    }
+}
+
+impl SlotReason {
+    /// Whether a slot can be skipped for it, and not only wait.
+    pub fn skips(self) -> bool {
+        !matches!(self, Self::Replacing | Self::NotStarted | Self::ClockSetBack)
+    }
+}
+
+reasons! {
+    /// Why a user action was refused.
+    UserActionReason {
+        /// It names another run than the one of that name.
+        RunMismatch,
+        /// Its workflow is not the run's.
+        WorkflowMismatch,
+        /// Its gate is not the one of that id.
+        GateMismatch,
+        /// Its class is not the gate's: another right was checked than the gate needs.
+        ClassMismatch,
+        /// The gate policy does not name the actor.
+        NotInPolicy,
+        /// The gate policy wants another person.
+        NotDistinct,
+        /// Nothing proves who acted.
+        ApprovalPolicyMissing,
+        /// It lacks what its verb needs.
+        Incomplete,
+        /// There is no run of that name.
+        RunMissing,
+        /// The journal is older than, or differs from, what was published about the run.
+        JournalBehind,
+        /// The run's name or slot was executed before.
+        AlreadyRan,
+        /// The run has ended.
+        RunEnded,
+        /// The run is being cancelled.
+        RunCancelled,
+        /// The run has no such gate.
+        UnknownGate,
+        /// Somebody else answered first.
+        AlreadyDecided,
+        /// Workflow code closed the gate without an answer.
+        Closed,
+        /// The gate's time ran out.
+        Expired,
+        /// What was seen is not what is shown now.
+        Superseded,
+        /// The gate does not offer the verb.
+        NotOffered,
+        /// A retry of a run that is not blocked.
+        NotBlocked,
+        /// A retry that leaves an unknown effect undecided.
+        EffectUnknown,
+        /// A retry that names an effect that needs no permission.
+        NothingToRepeat,
+        /// A signal whose name belongs to the gates.
+        Reserved,
+        /// The draft it names is not there.
+        DraftMissing,
+    }
+}
+
+impl UserActionReason {
+    /// Whether it may pass, so that the same user action may be made again under another name.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::ApprovalPolicyMissing | Self::DraftMissing | Self::NotInPolicy | Self::RunMissing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_read_back_and_fits_a_condition() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::try_from(reason.as_str()), Ok(*reason));
+            assert!(reason.as_str().chars().all(char::is_alphanumeric));
+        }
+        assert_eq!(SlotReason::try_from("Nothing"), Err(UnknownReason("Nothing".to_owned())));
+        assert_eq!(Reason::named("Nothing"), Reason::InternalError);
+    }
+}
