@@ -1,13 +1,14 @@
-//! One entry more: how each type of entry changes the state. Nothing is decided here; what stands in a journal has happened.
+//! One entry more: how each type of entry changes the state. Nothing is decided here; what stands in a journal has
+//! happened.
 
 use jiff::Timestamp;
 
 use super::parts::{
-    Activity, ActivityState, BlockedState, CommandMark, Decision, Gate, GateState, Holder, JobRef, ParkedState,
-    SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
+    Activity, ActivityState, BlockedState, CommandMark, Gate, GateProgress, GateVerdict, Holder, ParkedState,
+    SegmentJob, SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
 use super::state::RunState;
-use crate::protocol::entries::{self, Class};
+use crate::protocol::entries::{self, EntryClass};
 use crate::protocol::{Entry, EntryBody, Phase, SegmentCause, said_digest, value_of};
 
 impl RunState {
@@ -17,7 +18,7 @@ impl RunState {
         self.head = entry.hash;
         self.head_time = entry.time;
         match entry.body.class() {
-            Class::Command(number) => {
+            EntryClass::Command(number) => {
                 self.next_command = number.command + 1;
                 self.seen_upto = number.seen_upto;
                 self.parked = None;
@@ -25,8 +26,8 @@ impl RunState {
                 let said = said_digest(value_of(&entry.body));
                 self.marks.push(CommandMark { command: number.command, said });
             }
-            Class::Delivery => self.deliveries.push(entry.seq),
-            Class::Record => {}
+            EntryClass::Delivery => self.deliveries.push(entry.seq),
+            EntryClass::Record => {}
         }
         self.apply_body(entry);
     }
@@ -60,7 +61,7 @@ impl RunState {
             EntryBody::TimerFired(it) => self.timer_fired(it),
             EntryBody::GateOpened(it) => self.gate_opened(&it.said, &it.stamp, entry),
             EntryBody::GateRevised(it) => self.gate_revised(&it.said, it.stamp.revision, entry.seq),
-            EntryBody::GateClosed(it) => self.resolve_gate(it.target, GateState::Closed(it.cause), None, entry.time),
+            EntryBody::GateClosed(it) => self.resolve_gate(it.target, GateProgress::Closed(it.cause), None, entry.time),
             EntryBody::GateDecided(it) => self.gate_decided(it, entry),
             EntryBody::SignalReceived(it) => {
                 if let Some(user_action) = &it.user_action {
@@ -109,7 +110,7 @@ impl RunState {
 
     fn job_recorded(&mut self, it: &entries::JobRecorded) {
         self.segment_state = SegmentState::Queued;
-        self.job = Some(JobRef {
+        self.job = Some(SegmentJob {
             segment: it.segment,
             name: it.job_name.clone(),
             uid: it.job_uid.clone(),
@@ -224,7 +225,7 @@ impl RunState {
             opened_at: entry.time,
             due: stamp.due,
             content_seq: entry.seq,
-            state: GateState::Open,
+            state: GateProgress::Open,
             decision: None,
             resolved_at: None,
         };
@@ -234,7 +235,7 @@ impl RunState {
     fn gate_revised(&mut self, it: &entries::GateRevised, revision: u32, seq: u64) {
         let digest = self.keyed_digest(&it.content);
         if let Some(gate) = self.gates.get_mut(&it.target)
-            && gate.state == GateState::Open
+            && gate.state == GateProgress::Open
         {
             gate.revision = revision;
             gate.content_digest = digest;
@@ -244,7 +245,7 @@ impl RunState {
 
     fn gate_decided(&mut self, it: &entries::GateDecided, entry: &Entry) {
         self.applied(&it.user_action, entry.seq);
-        let decision = Decision {
+        let decision = GateVerdict {
             verb: it.verb,
             actor: it.actor.clone(),
             groups: it.groups.clone(),
@@ -253,13 +254,13 @@ impl RunState {
             acted_at: it.acted_at,
             seq: entry.seq,
         };
-        self.resolve_gate(it.target, GateState::Decided, Some(decision), entry.time);
+        self.resolve_gate(it.target, GateProgress::Decided, Some(decision), entry.time);
     }
 
     /// The first end of a gate is its end: closing what a person has decided changes nothing.
-    fn resolve_gate(&mut self, target: u64, state: GateState, decision: Option<Decision>, at: Timestamp) {
+    fn resolve_gate(&mut self, target: u64, state: GateProgress, decision: Option<GateVerdict>, at: Timestamp) {
         if let Some(gate) = self.gates.get_mut(&target)
-            && gate.state == GateState::Open
+            && gate.state == GateProgress::Open
         {
             gate.state = state;
             gate.decision = decision;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::kinds::{Effect, RetryCause};
-use crate::protocol::parts::{ErrorClass, FinalError, Output};
+use crate::protocol::parts::{FailureClass, FinalError, OutputFile};
 use crate::protocol::payload::Payload;
 
 /// The intent of an activity's first attempt.
@@ -48,7 +48,7 @@ pub struct ActivityRetried {
 pub struct ActivityAttemptFailed {
     pub target: u64,
     pub attempt: u32,
-    pub error: ErrorClass,
+    pub error: FailureClass,
     pub detail: Payload,
     pub retry_after_ms: u64,
 }
@@ -61,7 +61,7 @@ pub struct ActivityCompleted {
     pub attempt: u32,
     pub result: Payload,
     #[serde(default)]
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<OutputFile>,
 }
 
 /// The activity failed for good.
