@@ -5,8 +5,7 @@
 //!
 //! ```text
 //! journal-testserver SOCKET DIR [--virtual] [--auto-jobs] [--lease-ms N] [--linger-ms N] [--outage-wait-ms N]
-//! [--cancel-grace-ms N]
-//!                           [--grace-ms N] [--bundle FILE]
+//!                           [--cancel-grace-ms N] [--grace-ms N] [--bundle FILE]
 //! ```
 //!
 //! It writes the line `listening` to standard output when it takes connections. Killed and started again on the same
