@@ -144,9 +144,8 @@ fn check_gate(gate: &Gate, it: &GateDecision<Payload>, fired_upto: Option<Timest
     if gate.due.is_some_and(|due| it.acted_at > due || fired_upto.is_some_and(|fired| fired >= due)) {
         return Err(RefusalReason::Expired);
     }
-    let verbs = [Verb::Approve, Verb::Reject, Verb::Correct, Verb::Submit];
     let offers = |verb: Verb| gate.actions.iter().any(|action| action == verb.as_str());
-    if verbs.into_iter().any(offers) && !offers(it.verb) {
+    if Verb::ALL.iter().copied().any(offers) && !offers(it.verb) {
         return Err(RefusalReason::NotOffered);
     }
     Ok(())
