@@ -25,11 +25,18 @@ struct EntryField {
     optional: bool,
     /// The operator adds it to what a pod said.
     stamped: bool,
-    /// On replay it must be what the journal has.
-    compared: bool,
+    /// On replay it need not be what the journal has.
+    may_differ: bool,
 }
 
 impl EntryField {
+    /// True if it stands in the runtime's table of what a replay must repeat. Payloads are compared apart, and so are the
+    /// number of a command and what it has seen.
+    fn is_compared(&self) -> bool {
+        let apart = self.is_payload() || matches!(self.name.as_str(), "command" | "seenUpto");
+        !(apart || self.stamped || self.may_differ)
+    }
+
     fn is_payload(&self) -> bool {
         self.schema.to_string().contains("\"inline\"")
     }
@@ -159,7 +166,7 @@ fn fields(schema: &Value, said: Option<&Value>) -> Vec<EntryField> {
         .map(|(name, schema)| EntryField {
             optional: !required.contains(&name.as_str()),
             stamped: said.is_some_and(|said| said["properties"][&name].is_null()),
-            compared: schema["x-compared"] == true,
+            may_differ: schema["x-may-differ"] == true,
             name,
             schema,
         })
@@ -222,7 +229,7 @@ pub fn python() -> String {
         set("RECORDS", "Facts for people and the machine.", &|it| it.class == EntryClass::Record),
         set("DELIVERIES", "What workflow code is told, in `seq` order.", &|it| it.class == EntryClass::Delivery),
         map("COMMANDS", "What workflow code did, with the fields that a replay must repeat.", &command, &|field| {
-            field.compared
+            field.is_compared()
         }),
         map(
             "PAYLOADS",

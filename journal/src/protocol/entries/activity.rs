@@ -13,13 +13,12 @@ use crate::protocol::payload::Payload;
 pub struct ActivityScheduled {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
     pub activity: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-compared" = true))]
     pub step: Option<String>,
     pub args: Payload,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-may-differ" = true))]
     pub timeout_ms: Option<u64>,
 }
 
@@ -80,6 +79,5 @@ pub struct ActivityFailed {
 pub struct ActivityCancelRequested {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
     pub target: u64,
 }

@@ -1,6 +1,7 @@
 //! The entries of a journal: one struct each, grouped by what they are about, and what every place has to know of all
-//! of them. A field marked `x-compared` must be the same on replay, payloads always. The table in `docs/protocol.md`
-//! and the runtime's `workflow/entries.py` are rendered from here (`protocol/reference.rs`).
+//! of them. On replay everything that a command says must be as the journal has it, but for fields marked
+//! `x-may-differ`. The table in `docs/protocol.md` and the runtime's `workflow/entries.py` are rendered from here
+//! (`protocol/reference.rs`).
 
 #![allow(missing_docs, reason = "the fields are those of the table in docs/protocol.md")]
 

@@ -31,7 +31,6 @@ pub struct RunCreated {
 pub struct StepsChanged {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
     pub steps: Vec<StepProgress>,
 }
 
@@ -71,6 +70,7 @@ pub struct RunCompleted {
 pub struct RunFailed {
     pub command: u64,
     pub seen_upto: u64,
+    #[schemars(extend("x-may-differ" = true))]
     pub error: FailureClass,
     pub detail: Payload,
 }
