@@ -68,10 +68,7 @@ impl RunState {
                     self.applied(user_action, entry.seq);
                 }
             }
-            EntryBody::CancelRequested(it) => {
-                self.applied(&it.user_action, entry.seq);
-                self.cancel_requested = Some((it.actor.clone(), entry.time));
-            }
+            EntryBody::CancelRequested(it) => self.cancel_requested(it, entry),
             EntryBody::RetryRequested(it) => self.retry_requested(it, entry.seq),
             EntryBody::StepsChanged(it) => self.steps.clone_from(&it.steps),
             EntryBody::Parked(it) => self.parked(it, entry.time),
@@ -79,10 +76,7 @@ impl RunState {
             EntryBody::RunCompleted(_) => self.end(Phase::Succeeded, None, entry),
             EntryBody::RunFailed(it) => self.end(Phase::Failed, Some(it.error.class.clone()), entry),
             EntryBody::RunCancelled(_) => self.end(Phase::Cancelled, None, entry),
-            EntryBody::UserActionRefused(it) => {
-                let outcome = UserActionOutcome::Refused { reason: it.reason.clone(), seq: entry.seq };
-                self.user_actions.insert(it.user_action.clone(), outcome);
-            }
+            EntryBody::UserActionRefused(it) => self.user_action_refused(it, entry.seq),
             EntryBody::LateCompletion(it) => {
                 self.late.insert((it.epoch, said_digest(value_of(&it.entry))));
             }
@@ -272,6 +266,16 @@ impl RunState {
 
     fn applied(&mut self, user_action: &str, seq: u64) {
         self.user_actions.insert(user_action.to_owned(), UserActionOutcome::Applied { seq });
+    }
+
+    fn user_action_refused(&mut self, it: &entries::UserActionRefused, seq: u64) {
+        let outcome = UserActionOutcome::Refused { reason: it.reason.clone(), seq };
+        self.user_actions.insert(it.user_action.clone(), outcome);
+    }
+
+    fn cancel_requested(&mut self, it: &entries::CancelRequested, entry: &Entry) {
+        self.applied(&it.user_action, entry.seq);
+        self.cancel_requested = Some((it.actor.clone(), entry.time));
     }
 
     fn retry_requested(&mut self, it: &entries::RetryRequested, seq: u64) {
