@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use ntro_journal::machine::{Gate, GateState};
-use ntro_journal::protocol::{Pin, Trigger, Verb, WorkflowRef};
+use ntro_journal::machine::{Gate, GateProgress};
+use ntro_journal::protocol::{Payload, Pin, RunTrigger, RunWorkflow, Verb, entries};
 use ntro_journal::{CreateRun, DraftRef, GateDecision, Inserted, RunState, UserActionOutcome, failpoint, verify};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -62,7 +62,7 @@ struct ByPerson {
     #[serde(default)]
     groups: Vec<String>,
     #[serde(default = "fresh")]
-    act: String,
+    user_action: String,
     gate: Option<Uuid>,
     step: Option<String>,
     verb: Option<Verb>,
@@ -102,7 +102,7 @@ pub(crate) async fn answer(server: &Server, op: &str, request: &Value) -> Result
             server.journal.job_recorded(it.run, it.segment, &name, &uid, &hash).await?;
             Ok(json!({}))
         }
-        "decide" | "signal" | "cancel" | "retry" => act(server, op, fields(request)?).await,
+        "decide" | "signal" | "cancel" | "retry" => user_action(server, op, fields(request)?).await,
         "advance" => {
             let Some(clock) = &server.clock else { return usage("time is not virtual") };
             clock.advance(SignedDuration::from_millis(request["ms"].as_i64().unwrap_or(0)));
@@ -115,12 +115,12 @@ pub(crate) async fn answer(server: &Server, op: &str, request: &Value) -> Result
             failpoint::arm(name, request["n"].as_u64().unwrap_or(1));
             Ok(json!({}))
         }
-        "holderGone" | "state" | "entries" | "export" | "logs" => look(server, op, fields(request)?).await,
+        "holderGone" | "state" | "entries" | "export" | "logs" => view(server, op, fields(request)?).await,
         _ => usage("no such operation"),
     }
 }
 
-async fn look(server: &Server, op: &str, it: OfRun) -> Result<Value, Fault> {
+async fn view(server: &Server, op: &str, it: OfRun) -> Result<Value, Fault> {
     let (journal, run) = (&server.journal, it.run);
     match op {
         "holderGone" => {
@@ -141,7 +141,8 @@ async fn look(server: &Server, op: &str, it: OfRun) -> Result<Value, Fault> {
             let line = |it: ntro_journal::store::StoredLine| json!({"epoch": it.epoch, "n": it.line.n, "stream": it.line.stream, "time": it.line.time, "text": it.line.text});
             Ok(json!({"lines": lines.into_iter().map(line).collect::<Vec<_>>()}))
         }
-        _ => Ok(picture(&*journal.state(run).await?)),
+        "state" => Ok(picture(&*journal.state(run).await?)),
+        _ => usage("no such view of a run"),
     }
 }
 
@@ -152,17 +153,19 @@ async fn create(server: &Server, it: Create) -> Result<Value, Fault> {
     let input = it.input_text.unwrap_or_else(|| it.input.to_string());
     let request_hash = it.request_hash.unwrap_or_else(|| input.clone());
     let run = CreateRun {
-        run_id,
-        namespace,
-        name: it.name,
-        workflow: WorkflowRef { name: it.workflow.unwrap_or_else(|| "workflow".to_owned()), uid },
-        slot: it.slot,
-        trigger: Trigger {
-            kind: it.kind.unwrap_or_else(|| "Manual".to_owned()),
-            initiator: it.initiator.unwrap_or_else(somebody),
+        run: entries::RunCreated {
+            run_id,
+            namespace,
+            name: it.name,
+            workflow: RunWorkflow { name: it.workflow.unwrap_or_else(|| "workflow".to_owned()), uid },
+            slot: it.slot,
+            trigger: RunTrigger {
+                kind: it.kind.unwrap_or_else(|| "Manual".to_owned()),
+                initiator: it.initiator.unwrap_or_else(somebody),
+            },
+            pin: Pin(it.pin),
+            input: Payload::inline(input),
         },
-        pin: Pin(it.pin),
-        input,
         request_hash,
     };
     let (run, outcome) = match server.journal.create_run(run).await? {
@@ -183,39 +186,40 @@ async fn tick(server: &Server) -> Result<Value, Fault> {
     Ok(json!({"now": server.journal.now().to_string()}))
 }
 
-async fn act(server: &Server, op: &str, it: ByPerson) -> Result<Value, Fault> {
+async fn user_action(server: &Server, op: &str, it: ByPerson) -> Result<Value, Fault> {
     let (journal, run) = (&server.journal, it.run);
     let outcome = match op {
         "decide" => {
             let state = journal.state(run).await?;
             let open = |gate: &&Gate| match (&it.gate, &it.step) {
                 (Some(id), _) => gate.id == *id,
-                (None, Some(step)) => gate.step == *step && gate.state == GateState::Open,
-                (None, None) => gate.state == GateState::Open,
+                (None, Some(step)) => gate.step == *step && gate.state == GateProgress::Open,
+                (None, None) => gate.state == GateProgress::Open,
             };
             let gate = state.gates.values().find(open);
             let Some(gate_id) = it.gate.or(gate.map(|gate| gate.id)) else { return usage("no gate is open") };
             let Some(verb) = it.verb else { return usage("which verb?") };
-            let act = GateDecision {
+            let decision = GateDecision {
                 gate_id,
                 revision: it.revision.or(gate.map(|gate| gate.revision)).unwrap_or(1),
                 digest: it.digest,
                 verb,
                 actor: it.actor,
                 groups: it.groups,
-                user_action: it.act,
+                user_action: it.user_action,
                 acted_at: it.acted_at.unwrap_or_else(|| journal.now()),
                 comment: draft(server, run, it.comment).await?,
                 correction: draft(server, run, it.correction).await?,
             };
-            journal.decide(run, act).await?
+            journal.decide(run, decision).await?
         }
         "signal" => {
             let args = Value::from(it.args).to_string();
-            journal.signal(run, &it.act, &it.actor, &it.name.unwrap_or_default(), args).await?
+            journal.signal(run, &it.user_action, &it.actor, &it.name.unwrap_or_default(), args).await?
         }
-        "cancel" => journal.cancel(run, &it.act, &it.actor).await?,
-        _ => journal.retry(run, &it.act, &it.actor, it.repeat_effects).await?,
+        "cancel" => journal.cancel(run, &it.user_action, &it.actor).await?,
+        "retry" => journal.retry(run, &it.user_action, &it.actor, it.repeat_effects).await?,
+        _ => return usage("no such user action"),
     };
     server.make_jobs(run).await?;
     Ok(match outcome {
@@ -240,9 +244,9 @@ fn picture(state: &RunState) -> Value {
             "revision": gate.revision,
             "digest": gate.content_digest,
             "state": match &gate.state {
-                GateState::Open => "Open",
-                GateState::Decided => "Decided",
-                GateState::Closed(cause) => cause.as_str(),
+                GateProgress::Open => "Open",
+                GateProgress::Decided => "Decided",
+                GateProgress::Closed(cause) => cause.as_str(),
             },
             "verb": gate.decision.as_ref().map(|decision| decision.verb),
         })

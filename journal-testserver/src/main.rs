@@ -1,32 +1,38 @@
-//! The journal behind a Unix socket, for tests of the pod side. It speaks the line form of `docs/protocol.md` §3: one JSON object per
-//! line, `{"op", "id", …}` in, `{"id", "ok": {…}}` or `{"id", "error": {"code", "message", "retryAfterMs"?, "entries"?}}` out.
-//! Requests of one connection are answered in order, except that `poll` and `logs` do not hold up the ones after them.
+//! The journal behind a Unix socket, for tests of the pod side. It speaks the line form of `docs/protocol.md` §3: one
+//! JSON object per line, `{"op", "id", …}` in, `{"id", "ok": {…}}` or `{"id", "error": {"code", "message",
+//! "retryAfterMs"?, "entries"?}}` out. Requests of one connection are answered in order, except that `poll` and `logs`
+//! do not hold up the ones after them.
 //!
 //! ```text
-//! journal-testserver SOCKET DIR [--virtual] [--auto-jobs] [--lease-ms N] [--linger-ms N] [--outage-wait-ms N] [--cancel-grace-ms N]
-//!                           [--grace-ms N] [--bundle FILE]
+//! journal-testserver SOCKET DIR [--virtual] [--auto-jobs] [--lease-ms N] [--linger-ms N] [--outage-wait-ms N]
+//!                           [--cancel-grace-ms N] [--grace-ms N] [--bundle FILE]
 //! ```
 //!
-//! It writes the line `listening` to standard output when it takes connections. Killed and started again on the same directory it goes
-//! on. `NTRO_FAILPOINT=<before-commit|after-commit|after-blob>:<n>` aborts it at the n-th such place.
-//! `--virtual`: time starts at 2026-01-01T00:00:00Z (or where the newest journal of the directory ends) and moves only by `advance`;
-//! else it is the machine's and timers and leases are looked after every 20 ms.
-//! `--auto-jobs`: a wanted segment has its Job (`job-<n>`, same UID) at once, whatever its `notBefore`.
+//! It writes the line `listening` to standard output when it takes connections. Killed and started again on the same
+//! directory it goes on. `NTRO_FAILPOINT=<before-commit|after-commit|after-blob>:<n>` aborts it at the n-th such place.
+//! `--virtual`: time starts at 2026-01-01T00:00:00Z (or where the newest journal of the directory ends) and moves only
+//! by `advance`; else it is the machine's and timers and leases are looked after every 20 ms. `--auto-jobs`: a wanted
+//! segment has its Job (`job-<n>`, same UID) at once, whatever its `notBefore`.
 //!
 //! Of pods (a connection is the pod that attached last on it):
-//! - `attach {run, pod: {uid, name?}, jobUid?, versions: {runtime, protocolMin, protocolMax, python, sdk}}`; `jobUid` is that of the
-//!   current Job if absent
-//! - `append`, `poll`, `log`, `putBlob {digest, base64}`, `getBlob {digest}`, `bundle {}` → `{base64}` as in the protocol
+//! - `attach {run, pod: {uid, name?}, jobUid?, versions: {runtime, protocolMin, protocolMax, python, sdk}}`; `jobUid`
+//!   is that of the current Job if absent
+//! - `append`, `poll`, `log`, `putBlob {digest, base64}`, `getBlob {digest}`, `bundle {}` → `{base64}` as in the
+//!   protocol
 //!
 //! Of the harness, on any connection; `run` is a run id:
-//! - `create {namespace?, name, workflow?, workflowUid?, slot?, kind?, initiator?, pin?, input, run?, requestHash?}` → `{run, outcome:
-//!   Created|Existing|AlreadyRan|Conflict}`; `input` is any JSON value, or a string taken as JSON text if `inputText` is used instead
-//! - `jobRecorded {run, segment, name?, uid?, templateHash?}`, `holderGone {run}` (the current Job and its pod are gone)
-//! - `decide {run, gate? | step?, verb, actor?, groups?, act?, revision?, digest?, actedAt?, comment?, correction?}` (the only open gate
-//!   if none is named; `comment` and `correction` are JSON values), `signal {run, name, args: [], actor?, act?}`,
-//!   `cancel {run, actor?, act?}`, `retry {run, repeatEffects?: [], actor?, act?}` → `{outcome: Applied|Refused, reason?, seq}`
+//! - `create {namespace?, name, workflow?, workflowUid?, slot?, kind?, initiator?, pin?, input, run?, requestHash?}` →
+//!   `{run, outcome: Created|Existing|AlreadyRan|Conflict}`; `input` is any JSON value, or a string taken as JSON text
+//!   if `inputText` is used instead
+//! - `jobRecorded {run, segment, name?, uid?, templateHash?}`, `holderGone {run}` (the current Job and its pod are
+//!   gone)
+//! - `decide {run, gate? | step?, verb, actor?, groups?, userAction?, revision?, digest?, actedAt?, comment?,
+//!   correction?}` (the only open gate if none is named; `comment` and `correction` are JSON values), `signal {run,
+//!   name, args: [], actor?, userAction?}`, `cancel {run, actor?, userAction?}`, `retry {run, repeatEffects?: [],
+//!   actor?, userAction?}` → `{outcome: Applied|Refused, reason?, seq}`
 //! - `advance {ms}` (only `--virtual`; then a tick), `tick {}`, `now {}` → `{now}`
-//! - `state {run}`, `entries {run, from?}` → `{entries}`, `export {run}` → `{lines}` (checked), `logs {run, waitMs?}` → `{lines}`
+//! - `state {run}`, `entries {run, from?}` → `{entries}`, `export {run}` → `{lines}` (checked), `logs {run, waitMs?}` →
+//!   `{lines}`
 //! - `arm {failpoint, n?}`
 
 mod harness;
@@ -40,7 +46,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use ntro_journal::{
-    AttachPod, Clock, Journal, JournalError, RunState, Session, Settings, SystemClock, TestClock, failpoint,
+    AttachPod, Clock, Journal, JournalError, JournalSettings, RunState, Session, SystemClock, TestClock, failpoint,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -49,7 +55,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What all connections share.
 struct Server {
@@ -96,11 +102,11 @@ pub(crate) fn fields<T: DeserializeOwned>(request: &Value) -> Result<T, Fault> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Failure> {
+async fn main() -> Result<(), BoxError> {
     failpoint::arm_from_env();
     let mut args = std::env::args().skip(1);
     let socket = args.next().ok_or("usage: journal-testserver SOCKET DIR [options]")?;
-    let mut settings = Settings::new(args.next().ok_or("usage: journal-testserver SOCKET DIR [options]")?);
+    let mut settings = JournalSettings::new(args.next().ok_or("usage: journal-testserver SOCKET DIR [options]")?);
     let (mut virtual_time, mut auto_jobs, mut bundle) = (false, false, None);
     while let Some(flag) = args.next() {
         match flag.as_str() {
@@ -280,11 +286,12 @@ impl Server {
                 let bytes = journal.get_blob(session.run_id, blob.digest).await?;
                 Ok(json!({"base64": BASE64.encode(bytes)}))
             }
-            _ => {
+            "bundle" => {
                 let path = self.bundle.as_ref().ok_or_else(|| Fault::Usage("no --bundle was given".to_owned()))?;
                 let bytes = std::fs::read(path).map_err(|error| Fault::Usage(error.to_string()))?;
                 Ok(json!({"base64": BASE64.encode(bytes)}))
             }
+            _ => Err(Fault::Usage("no such operation of a pod".to_owned())),
         }
     }
 

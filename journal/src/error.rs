@@ -101,7 +101,8 @@ impl JournalError {
         }
     }
 
-    /// The answer to a pod, with its HTTP status; `None` if the journal itself failed and the pod is to ask again (503, no body).
+    /// The answer to a pod, with its HTTP status; `None` if the journal itself failed and the pod is to ask again (503,
+    /// no body).
     pub fn wire(&self) -> Option<(u16, WireError)> {
         let (code, retry_after_ms, entries) = match self {
             Self::Refused { refusal, entries } => (refusal.code, refusal.retry_after_ms, entries.clone()),

@@ -1,8 +1,10 @@
-//! Places where tests end the process, as by SIGKILL: no destructor runs and nothing is flushed. Unset, a place costs one relaxed
-//! load. Journal and operator share the mechanism; a place is armed in one of two ways:
+//! Places where tests end the process, as by SIGKILL: no destructor runs and nothing is flushed. Unset, a place costs
+//! one relaxed load. Journal and operator share the mechanism; a place is armed in one of two ways:
 //!
-//! - `NTRO_FAILPOINT=<name>:<n>` in the environment (read once, by [`arm_from_env`]): the n-th time from now, counted from 1.
-//! - a file named like the place in the directory of [`watch`]: the next time. The file is removed first, so that it is once.
+//! - `NTRO_FAILPOINT=<name>:<n>` in the environment (read once, by [`arm_from_env`]): the n-th time from now, counted
+//!   from 1.
+//! - a file named like the place in the directory of [`watch`]: the next time. The file is removed first, so that it is
+//!   once.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 //! The durable protocol of ntro: one append-only journal per run decides what the run is.
 //!
-//! [`protocol`] holds the types on the wire, [`machine`] the rules as pure functions over a fold of the entries, [`store`] and
-//! [`blobs`] what is kept, and [`Journal`] puts them together. `docs/protocol.md` is the contract all of them follow.
+//! [`protocol`] holds the types on the wire, [`machine`] the rules as pure functions over a fold of the entries,
+//! [`store`] and [`blobs`] what is kept, and [`Journal`] puts them together. `docs/protocol.md` is the contract all of
+//! them follow.
 
 pub mod blobs;
 pub mod clock;
@@ -16,7 +17,7 @@ pub mod store;
 pub use clock::{Clock, SystemClock, TestClock};
 pub use error::{ErrorClass, JournalError};
 pub use journal::{
-    AttachPod, CreateRun, DraftRef, Export, Journal, Limits, PublishedHead, Settings, VerifyError, verify,
+    AttachPod, CreateRun, DraftRef, Export, Journal, JournalLimits, JournalSettings, PublishedHead, VerifyError, verify,
 };
 pub use machine::{GateDecision, RunState, UserActionOutcome};
 pub use protocol::Session;

@@ -1,8 +1,8 @@
 //! A process that is ended at every place of the journal where that could hurt, and started again on what it left.
 //!
-//! The child (this binary again) drives one run from creation to its end: it plays the operator's loop, the pods and a person, always
-//! from what the journal says, and notes every acknowledged entry and every effect in a file of its own. The parent ends it at the
-//! n-th failpoint, for every n there is, lets it finish, and compares.
+//! The child (this binary again) drives one run from creation to its end: it plays the operator's loop, the pods and a
+//! person, always from what the journal says, and notes every acknowledged entry and every effect in a file of its own.
+//! The parent ends it at the n-th failpoint, for every n there is, lets it finish, and compares.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::fs::OpenOptions;
@@ -14,11 +14,12 @@ use std::sync::Arc;
 use ntro_journal::machine::{ActivityState, RunState, SegmentState};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    AppendRequest, BlockCode, Entry, EntryBody, GateKind, LogLine, LogRequest, LogStream, Output, Payload, Phase, Pin,
-    PodEntry, ReleaseCause, RetryCause, RunnerVersions, Sha256Digest, Trigger, Verb, WorkflowRef,
+    AppendRequest, BlockCode, Entry, EntryBody, GateKind, LogLine, LogRequest, LogStream, OutputFile, Payload, Phase,
+    Pin, PodEntry, ReleaseCause, RetryCause, RunTrigger, RunWorkflow, RunnerVersions, Sha256Digest, Verb,
 };
 use ntro_journal::{
-    AttachPod, CreateRun, DraftRef, GateDecision, Inserted, Journal, Session, Settings, SystemClock, failpoint, verify,
+    AttachPod, CreateRun, DraftRef, GateDecision, Inserted, Journal, JournalSettings, Session, SystemClock, failpoint,
+    verify,
 };
 use uuid::Uuid;
 
@@ -48,21 +49,23 @@ fn wanted_run(run_id: Uuid) -> CreateRun {
         "post": {"effect": "external", "requires": "review"},
     }});
     CreateRun {
-        run_id,
-        namespace: "acme".to_owned(),
-        name: "nav".to_owned(),
-        workflow: WorkflowRef { name: "nav".to_owned(), uid: "w".to_owned() },
-        slot: Some("2026-10".to_owned()),
-        trigger: Trigger { kind: "Schedule".to_owned(), initiator: "system".to_owned() },
-        pin: Pin(pin.as_object().unwrap().clone()),
-        input: format!("\"{}\"", "x".repeat(70_000)),
+        run: entries::RunCreated {
+            run_id,
+            namespace: "acme".to_owned(),
+            name: "nav".to_owned(),
+            workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
+            slot: Some("2026-10".to_owned()),
+            trigger: RunTrigger { kind: "Schedule".to_owned(), initiator: "system".to_owned() },
+            pin: Pin(pin.as_object().unwrap().clone()),
+            input: Payload::inline(format!("\"{}\"", "x".repeat(70_000))),
+        },
         request_hash: "h".to_owned(),
     }
 }
 
 impl Driver {
     async fn open(dir: &Path) -> Self {
-        let journal = Journal::open(Settings::new(dir.join("journal")), Arc::new(SystemClock)).await.unwrap();
+        let journal = Journal::open(JournalSettings::new(dir.join("journal")), Arc::new(SystemClock)).await.unwrap();
         let created = journal.create_run(wanted_run(Uuid::new_v4())).await.unwrap();
         let (Inserted::Created(run) | Inserted::Existing(run) | Inserted::AlreadyRan(run)) = created else {
             panic!("{created:?}");
@@ -180,7 +183,7 @@ impl Driver {
         let digest = Sha256Digest::of(content.as_bytes());
         let size = content.len() as u64;
         self.journal.put_blob(self.run, digest, content.into()).await.unwrap();
-        let output = Output { name: activity.name.clone(), digest, size, media_type: "text/plain".to_owned() };
+        let output = OutputFile { name: activity.name.clone(), digest, size, media_type: "text/plain".to_owned() };
         let (attempt, result) = (activity.attempt, Payload::Blob { blob: digest, size });
         let done =
             PodEntry::ActivityCompleted(entries::ActivityCompleted { target, attempt, result, outputs: vec![output] });
@@ -234,7 +237,7 @@ fn run_child(dir: &Path, failpoint: Option<(&str, u32)>) -> ExitStatus {
 }
 
 async fn compare(dir: &Path, what: &str) -> RunState {
-    let journal = Journal::open(Settings::new(dir.join("journal")), Arc::new(SystemClock)).await.unwrap();
+    let journal = Journal::open(JournalSettings::new(dir.join("journal")), Arc::new(SystemClock)).await.unwrap();
     let run = journal.run_by_name("acme", "nav").await.unwrap().unwrap();
     let state = journal.state(run).await.unwrap();
     assert_eq!(state.phase(), Phase::Succeeded, "{what}");

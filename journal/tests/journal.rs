@@ -8,11 +8,11 @@ use jiff::SignedDuration;
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, EntryBody, GateKind, LogLine, LogRequest, LogStream, Payload, Phase, Pin, PodEntry, PollRequest,
-    RefusalReason, ReleaseCause, RunnerVersions, Sha256Digest, Trigger, Verb, WorkflowRef,
+    RefusalReason, ReleaseCause, RunTrigger, RunWorkflow, RunnerVersions, Sha256Digest, Verb,
 };
 use ntro_journal::{
-    AttachPod, CreateRun, DraftRef, ErrorClass, GateDecision, Inserted, Journal, JournalError, PublishedHead, Session,
-    Settings, TestClock, UserActionOutcome, VerifyError, verify,
+    AttachPod, CreateRun, DraftRef, ErrorClass, GateDecision, Inserted, Journal, JournalError, JournalSettings,
+    PublishedHead, Session, TestClock, UserActionOutcome, VerifyError, verify,
 };
 use uuid::Uuid;
 
@@ -27,10 +27,10 @@ impl World {
         Self::with(|_| {}).await
     }
 
-    async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    async fn with(change: impl FnOnce(&mut JournalSettings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(TestClock::at("2026-10-05T08:00:00Z".parse().unwrap()));
-        let mut settings = Settings::new(dir.path());
+        let mut settings = JournalSettings::new(dir.path());
         change(&mut settings);
         let journal = Journal::open(settings, clock.clone()).await.unwrap();
         Self { journal, clock, dir }
@@ -39,14 +39,16 @@ impl World {
     async fn create(&self, name: &str) -> Uuid {
         let run_id = Uuid::new_v4();
         let run = CreateRun {
-            run_id,
-            namespace: "acme".to_owned(),
-            name: name.to_owned(),
-            workflow: WorkflowRef { name: "nav".to_owned(), uid: "w".to_owned() },
-            slot: None,
-            trigger: Trigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
-            pin: Pin::default(),
-            input: "{}".to_owned(),
+            run: entries::RunCreated {
+                run_id,
+                namespace: "acme".to_owned(),
+                name: name.to_owned(),
+                workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
+                slot: None,
+                trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
+                pin: Pin::default(),
+                input: Payload::inline("{}"),
+            },
             request_hash: "h".to_owned(),
         };
         assert_eq!(self.journal.create_run(run).await.unwrap(), Inserted::Created(run_id));
@@ -191,7 +193,7 @@ async fn an_operator_that_comes_back_gives_a_whole_lease() {
     let (run, session) = world.running("nav").await;
     world.clock.advance(SignedDuration::from_mins(10));
     drop(world.journal);
-    let journal = Journal::open(Settings::new(world.dir.path()), world.clock.clone()).await.unwrap();
+    let journal = Journal::open(JournalSettings::new(world.dir.path()), world.clock.clone()).await.unwrap();
     assert!(journal.take_up(|namespace| namespace == "beta").await.unwrap().is_empty());
     assert!(journal.in_memory().is_empty(), "a tenant nobody serves takes no memory");
     assert_eq!(journal.take_up(|namespace| namespace == "acme").await.unwrap()[0].run_id, run);

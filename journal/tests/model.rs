@@ -1,5 +1,5 @@
-//! Random histories of one run (pods that attach, work, lose acknowledgements and come back from the dead; people; time; operators
-//! that restart) against what must always hold, judged from the entries alone by rules of their own.
+//! Random histories of one run (pods that attach, work, lose acknowledgements and come back from the dead; people;
+//! time; operators that restart) against what must always hold, judged from the entries alone by rules of their own.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,11 +9,11 @@ use jiff::SignedDuration;
 use ntro_journal::machine::{ActivityState, RunState};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    AppendRequest, BlockCode, Effect, Entry, EntryBody, ErrorClass, FinalError, GateCloseCause, GateKind, Payload, Pin,
-    PodEntry, ReleaseCause, RetryCause, RunSecret, RunnerVersions, Trigger, Verb, WorkflowRef,
+    AppendRequest, BlockCode, Effect, Entry, EntryBody, FailureClass, FinalError, GateCloseCause, GateKind, Payload,
+    Pin, PodEntry, ReleaseCause, RetryCause, RunSecret, RunTrigger, RunWorkflow, RunnerVersions, Verb,
 };
 use ntro_journal::{
-    AttachPod, CreateRun, GateDecision, Inserted, Journal, JournalError, Session, Settings, TestClock,
+    AttachPod, CreateRun, GateDecision, Inserted, Journal, JournalError, JournalSettings, Session, TestClock,
     UserActionOutcome, verify,
 };
 use proptest::prelude::*;
@@ -83,7 +83,7 @@ struct Pod {
 }
 
 struct World {
-    settings: Settings,
+    settings: JournalSettings,
     clock: Arc<TestClock>,
     journal: Journal,
     run: Uuid,
@@ -104,7 +104,7 @@ fn versions() -> RunnerVersions {
 impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings::new(dir.path());
+        let settings = JournalSettings::new(dir.path());
         let clock = Arc::new(TestClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
         let journal = Journal::open(settings.clone(), clock.clone()).await.unwrap();
         let run = Uuid::new_v4();
@@ -115,14 +115,16 @@ impl World {
             "post": {"effect": "external", "requires": "review"},
         }});
         let create = CreateRun {
-            run_id: run,
-            namespace: "acme".to_owned(),
-            name: "nav".to_owned(),
-            workflow: WorkflowRef { name: "nav".to_owned(), uid: "w".to_owned() },
-            slot: Some("2026-10".to_owned()),
-            trigger: Trigger { kind: "Schedule".to_owned(), initiator: "system".to_owned() },
-            pin: Pin(pin.as_object().unwrap().clone()),
-            input: "{}".to_owned(),
+            run: entries::RunCreated {
+                run_id: run,
+                namespace: "acme".to_owned(),
+                name: "nav".to_owned(),
+                workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
+                slot: Some("2026-10".to_owned()),
+                trigger: RunTrigger { kind: "Schedule".to_owned(), initiator: "system".to_owned() },
+                pin: Pin(pin.as_object().unwrap().clone()),
+                input: Payload::inline("{}"),
+            },
             request_hash: "h".to_owned(),
         };
         assert_eq!(journal.create_run(create.clone()).await.unwrap(), Inserted::Created(run));
@@ -323,7 +325,7 @@ impl World {
         let before = self.state().await;
         let elsewhere = tempfile::tempdir().unwrap();
         // The old one must be gone before the new one can have the store.
-        self.journal = Journal::open(Settings::new(elsewhere.path()), self.clock.clone()).await.unwrap();
+        self.journal = Journal::open(JournalSettings::new(elsewhere.path()), self.clock.clone()).await.unwrap();
         self.journal = Journal::open(self.settings.clone(), self.clock.clone()).await.unwrap();
         assert_eq!(*before, *self.state().await);
         let expected = match before.terminal {
@@ -381,7 +383,7 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
         5 => vec![schedule("undeclared")],
         6..=8 => vec![completed(running?)],
         9 => {
-            let ((target, attempt), error) = (running?, ErrorClass { class: "E".to_owned() });
+            let ((target, attempt), error) = (running?, FailureClass { class: "E".to_owned() });
             vec![PodEntry::ActivityAttemptFailed(entries::ActivityAttemptFailed {
                 target,
                 attempt,

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use ntro_journal::machine::{self, Outcome, RunState};
+use ntro_journal::machine::{self, Consequence, RunState};
 use ntro_journal::protocol::entries;
-use ntro_journal::protocol::{Entry, LogLine, LogStream, Payload, Pin, RunSecret, Trigger, WorkflowRef};
+use ntro_journal::protocol::{Entry, LogLine, LogStream, Payload, Pin, RunSecret, RunTrigger, RunWorkflow};
 use ntro_journal::store::{
     ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SqliteStore, Store, StoreError, ViewKey,
 };
@@ -16,19 +16,19 @@ fn now() -> Timestamp {
     "2026-10-05T08:00:00.123456Z".parse().unwrap()
 }
 
-fn made(run_id: Uuid, name: &str) -> (RunSecret, Outcome<()>) {
+fn made(run_id: Uuid, name: &str) -> (RunSecret, Consequence<()>) {
     let run = entries::RunCreated {
         run_id,
         namespace: "acme".to_owned(),
         name: name.to_owned(),
-        workflow: WorkflowRef { name: "nav".to_owned(), uid: "w".to_owned() },
+        workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
         slot: None,
-        trigger: Trigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
+        trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
         pin: Pin::default(),
         input: Payload::inline("{\"text\":\"ü\\u0000\"}"),
     };
-    let key = RunSecret::random();
-    (key, machine::create(run, key, now()).unwrap())
+    let secret = RunSecret::random();
+    (secret, machine::create(run, secret, now()).unwrap())
 }
 
 async fn create(
@@ -38,10 +38,10 @@ async fn create(
     slot: Option<(&str, &str)>,
     request: &str,
 ) -> (Inserted, RunState) {
-    let (key, made) = made(run_id, name);
+    let (secret, made) = made(run_id, name);
     let row = RunRow {
         run_id,
-        key,
+        secret,
         request_hash: request.to_owned(),
         length: made.state.length,
         head: made.state.head,
@@ -103,7 +103,7 @@ async fn appends_compare_the_length(store: &dyn Store) {
     let row = store.run(run).await.unwrap().unwrap();
     let entries = store.entries(run, 0).await.unwrap();
     assert_eq!((row.length, row.head, row.terminal), (3, entries[2].hash, false));
-    assert_eq!(RunState::replay(row.key, &entries).unwrap(), next.state);
+    assert_eq!(RunState::replay(row.secret, &entries).unwrap(), next.state);
     assert_eq!(store.entries(run, 2).await.unwrap(), entries[2..]);
     assert!(store.entries(run, 3).await.unwrap().is_empty());
     let unknown = Commit { run_id: Uuid::nil(), entries: &next.entries, ..Commit::default() };
@@ -216,7 +216,7 @@ async fn many_at_once(store: &dyn Store) {
             assert_eq!(kept.length, before.length);
         } else {
             result.unwrap();
-            assert_eq!(RunState::replay(kept.key, &store.entries(before.run_id, 0).await.unwrap()).unwrap(), *after);
+            assert_eq!(RunState::replay(kept.secret, &store.entries(before.run_id, 0).await.unwrap()).unwrap(), *after);
         }
     }
 }
@@ -242,7 +242,7 @@ async fn sqlite_keeps_everything_when_opened_again() {
     let store = open(dir.path()).await;
     let row = store.run(run).await.unwrap().unwrap();
     let entries = store.entries(run, 0).await.unwrap();
-    assert_eq!(RunState::replay(row.key, &entries).unwrap(), state);
+    assert_eq!(RunState::replay(row.secret, &entries).unwrap(), state);
     assert_eq!(store.fact("acme", "policy").await.unwrap().as_deref(), Some("1"));
 }
 

@@ -107,15 +107,15 @@ impl Settings {
     }
 
     /// What the journal goes by.
-    pub fn for_journal(&self) -> ntro_journal::Settings {
-        ntro_journal::Settings {
+    pub fn for_journal(&self) -> ntro_journal::JournalSettings {
+        ntro_journal::JournalSettings {
             lease: self.lease,
             // Half a lease on top, so that a pod that is only late is not given up.
             grace: (self.lease / 2).min(LONGEST_GRACE),
             linger: self.linger,
             outage_wait: self.outage_wait,
             cancel_grace: self.cancel_grace,
-            ..ntro_journal::Settings::new(self.data_dir.join("journal"))
+            ..ntro_journal::JournalSettings::new(self.data_dir.join("journal"))
         }
     }
 }

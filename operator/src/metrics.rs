@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::SignedDuration;
 use ntro_crds::SlotReason;
 use ntro_crds::user_action::{Outcome as Answered, Verb};
-use ntro_journal::machine::{GateState, RunState};
+use ntro_journal::machine::{GateProgress, RunState};
 use ntro_journal::protocol::Phase;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -256,7 +256,7 @@ impl Metrics {
         for run in runs {
             if let Some((_, count)) = counts.iter_mut().find(|(phase, _)| *phase == run.phase()) {
                 *count += 1;
-                gates += run.gates.values().filter(|gate| gate.state == GateState::Open).count();
+                gates += run.gates.values().filter(|gate| gate.state == GateProgress::Open).count();
             }
         }
         for (phase, count) in counts {

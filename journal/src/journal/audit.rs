@@ -60,8 +60,8 @@ impl Journal {
     }
 }
 
-/// Checks the numbers, times and chain of an export and that it ends as it says. Whether its head is the one that was published is
-/// for the reader to compare.
+/// Checks the numbers, times and chain of an export and that it ends as it says. Whether its head is the one that was
+/// published is for the reader to compare.
 pub fn verify(export: &str) -> Result<Export, VerifyError> {
     let lines: Vec<&str> = export.lines().collect();
     let (end, entries) = lines.split_last().ok_or(VerifyError::WrongEnd)?;

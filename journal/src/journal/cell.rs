@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::{MutexGuard, watch};
 use uuid::Uuid;
 
-use super::Inner;
+use super::Shared;
 use crate::error::JournalError;
 use crate::machine::RunState;
 
@@ -44,7 +44,7 @@ impl Cell {
     }
 
     /// The state, read from the store if it is not cached.
-    pub(super) async fn state(&self, inner: &Inner) -> Result<Arc<RunState>, JournalError> {
+    pub(super) async fn state(&self, inner: &Shared) -> Result<Arc<RunState>, JournalError> {
         if let Some(state) = self.cached() {
             return Ok(state);
         }
@@ -53,7 +53,7 @@ impl Cell {
     }
 
     /// The same for who has the turn already.
-    pub(super) async fn load(&self, inner: &Inner) -> Result<Arc<RunState>, JournalError> {
+    pub(super) async fn load(&self, inner: &Shared) -> Result<Arc<RunState>, JournalError> {
         if let Some(state) = self.cached() {
             return Ok(state);
         }
@@ -65,7 +65,8 @@ impl Cell {
             return Err(JournalError::UnknownRun(run_id));
         };
         let entries = inner.store.entries(run_id, 0).await?;
-        let state = RunState::replay(row.key, &entries).map_err(|source| JournalError::Corrupt { run_id, source })?;
+        let state =
+            RunState::replay(row.secret, &entries).map_err(|source| JournalError::Corrupt { run_id, source })?;
         if state.length != row.length || state.head != row.head {
             let source = crate::machine::Corrupt::Gap { expected: row.length };
             return Err(JournalError::Corrupt { run_id, source });

@@ -18,14 +18,14 @@ use uuid::Uuid;
 pub use audit::{Export, VerifyError, verify};
 pub use create::CreateRun;
 pub use pods::{AttachPod, PublishedHead};
-pub use settings::{Limits, Settings};
+pub use settings::{JournalLimits, JournalSettings};
 pub use user_actions::DraftRef;
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::error::{ErrorClass, JournalError};
 use crate::failpoint;
-use crate::machine::{Outcome, Refusal, RunState};
+use crate::machine::{Consequence, Refusal, RunState};
 use crate::protocol::{Entry, INLINE_MAX, Payload, RunSecret, Session, SessionKey, Sha256Digest};
 use crate::store::{self, ClaimKey, Commit, Store, StoreError, ViewKey};
 use cell::Cell;
@@ -33,8 +33,8 @@ use cell::Cell;
 /// How many changed runs a slow reader of the change feed may be behind.
 const FEED: usize = 4096;
 
-struct Inner {
-    settings: Settings,
+struct Shared {
+    settings: JournalSettings,
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
     blobs: Blobs,
@@ -48,7 +48,7 @@ struct Inner {
 /// The journals of all runs of a store. Cheap to clone. Whatever it returns as done is on disk.
 #[derive(Clone)]
 pub struct Journal {
-    inner: Arc<Inner>,
+    inner: Arc<Shared>,
 }
 
 /// What goes into the transaction of a change besides its entries.
@@ -69,18 +69,22 @@ struct Changed<R> {
 impl Journal {
     /// Opens the store and the blobs in the settings' directory. Time stands still for its runs until they are
     /// [taken up](Journal::take_up).
-    pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
+    pub async fn open(settings: JournalSettings, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
         let store = store::open(&settings.dir).await?;
         Self::over(settings, clock, store).await
     }
 
     /// A journal over any store; the blobs lie in the settings' directory.
-    pub async fn over(settings: Settings, clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Result<Self, JournalError> {
+    pub async fn over(
+        settings: JournalSettings,
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, JournalError> {
         let blobs = Blobs::open(&settings.dir.join("blobs"), settings.limits.blob_max)?;
         let key = RunSecret::random().to_bytes();
         let key = store.setting_or("session-key", &key).await?;
         let key = key.try_into().map_err(|_| StoreError::Unreadable("a key"))?;
-        let inner = Inner {
+        let inner = Shared {
             settings,
             clock,
             store,
@@ -94,7 +98,7 @@ impl Journal {
     }
 
     /// The settings it was opened with.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &JournalSettings {
         &self.inner.settings
     }
 
@@ -108,8 +112,8 @@ impl Journal {
         self.inner.feed.subscribe()
     }
 
-    /// Reads the runs of the namespaces that are `served` and have not ended, so that their timers run, and gives their states.
-    /// A journal that cannot be read stops nobody else's: whoever asks for that run is told.
+    /// Reads the runs of the namespaces that are `served` and have not ended, so that their timers run, and gives their
+    /// states. A journal that cannot be read stops nobody else's: whoever asks for that run is told.
     pub async fn take_up(&self, served: impl Fn(&str) -> bool) -> Result<Vec<Arc<RunState>>, JournalError> {
         let mut states = Vec::new();
         for (run_id, _) in self.inner.store.open_runs().await?.into_iter().filter(|(_, namespace)| served(namespace)) {
@@ -193,13 +197,13 @@ impl Journal {
         self.inner.cells.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Runs `decide` on the run's state, alone, and makes what follows from it durable before anybody hears of it. It goes on to
-    /// its end even if the caller goes away.
+    /// Runs `decide` on the run's state, alone, and makes what follows from it durable before anybody hears of it. It
+    /// goes on to its end even if the caller goes away.
     async fn change<R: Send + 'static>(
         &self,
         run_id: Uuid,
         beside: Beside,
-        decide: impl FnOnce(&RunState, Timestamp) -> Outcome<R> + Send + 'static,
+        decide: impl FnOnce(&RunState, Timestamp) -> Consequence<R> + Send + 'static,
     ) -> Result<Changed<R>, JournalError> {
         let (journal, cell) = (self.clone(), self.cell(run_id));
         let work = async move {
@@ -237,7 +241,7 @@ impl Journal {
     async fn changed<R: Send + 'static>(
         &self,
         run_id: Uuid,
-        decide: impl FnOnce(&RunState, Timestamp) -> Outcome<R> + Send + 'static,
+        decide: impl FnOnce(&RunState, Timestamp) -> Consequence<R> + Send + 'static,
     ) -> Result<R, JournalError> {
         Ok(self.change(run_id, Beside::default(), decide).await?.reply?)
     }

@@ -164,7 +164,8 @@ impl Journal {
         }
     }
 
-    /// Adds lines to the run's log. Lines already there are ignored; a holder that is none any more may still add its last ones.
+    /// Adds lines to the run's log. Lines already there are ignored; a holder that is none any more may still add its
+    /// last ones.
     pub async fn log(&self, session: &Session, request: LogRequest) -> Result<(), JournalError> {
         if request.epoch != session.epoch {
             return Err(JournalError::invalid("epoch differs from the session's"));
@@ -193,7 +194,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Lines of the run's log after the one numbered `after` (epoch, n), at most `limit`. With a `wait`, waits that long for one.
+    /// Lines of the run's log after the one numbered `after` (epoch, n), at most `limit`. With a `wait`, waits that
+    /// long for one.
     pub async fn read_log(
         &self,
         run_id: Uuid,

@@ -8,7 +8,7 @@ use crate::protocol::{INLINE_MAX, PodSettings};
 
 /// Bounds of what a run may keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct JournalLimits {
     /// Largest entry, in bytes.
     pub entry_max: usize,
     /// Number of entries from which the operator should warn.
@@ -23,7 +23,7 @@ pub struct Limits {
     pub log_max: u64,
 }
 
-impl Default for Limits {
+impl Default for JournalLimits {
     fn default() -> Self {
         Self {
             entry_max: 512 * 1024,
@@ -38,7 +38,7 @@ impl Default for Limits {
 
 /// Where a journal lies and the times it goes by.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct JournalSettings {
     /// The directory of the store and the blobs.
     pub dir: PathBuf,
     /// How long a silent holder keeps its lease.
@@ -49,15 +49,15 @@ pub struct Settings {
     pub linger: Duration,
     /// How long a pod waits for an operator that does not answer.
     pub outage_wait: Duration,
-    /// How long a cancelled run may go on.
+    /// How long a cancelled run may continue.
     pub cancel_grace: Duration,
-    /// How long a draft is kept for its act.
+    /// How long a draft is kept for its user action.
     pub draft_ttl: Duration,
     /// Bounds.
-    pub limits: Limits,
+    pub limits: JournalLimits,
 }
 
-impl Settings {
+impl JournalSettings {
     /// The defaults, in this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl Settings {
             outage_wait: Duration::from_mins(15),
             cancel_grace: Duration::from_secs(30),
             draft_ttl: Duration::from_hours(1),
-            limits: Limits::default(),
+            limits: JournalLimits::default(),
         }
     }
 

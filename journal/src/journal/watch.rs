@@ -23,12 +23,14 @@ impl Journal {
             .await
     }
 
-    /// The Job of `segment` is finished, deleted or replaced, and none of its pods lives. Says nothing about a segment that is over.
+    /// The Job of `segment` is finished, deleted or replaced, and none of its pods lives. Says nothing about a segment
+    /// that is over.
     pub async fn job_gone(&self, run_id: Uuid, segment: u32) -> Result<(), JournalError> {
         self.changed(run_id, move |state, now| machine::job_gone(state, segment, now)).await
     }
 
-    /// The Job of `segment` was suspended under its pod, and none of its pods lives. Says nothing about a segment that is over.
+    /// The Job of `segment` was suspended under its pod, and none of its pods lives. Says nothing about a segment that
+    /// is over.
     pub async fn evicted(&self, run_id: Uuid, segment: u32) -> Result<(), JournalError> {
         self.changed(run_id, move |state, now| machine::evicted(state, segment, now)).await
     }
@@ -50,12 +52,12 @@ impl Journal {
             .min()
     }
 
-    /// Does what time asks for: fires the timers due by `acts_known_upto`, releases silent holders and those whose grace after a
-    /// cancellation is over, forgets old drafts and view keys. Every act made until `acts_known_upto` must have been applied before,
-    /// because an act in time comes before a timer that is due.
-    pub async fn tick(&self, acts_known_upto: Timestamp) -> Result<(), JournalError> {
+    /// Does what time asks for: fires the timers due by `actions_known_upto`, releases silent holders and those whose
+    /// grace after a cancellation is over, forgets old drafts and view keys. Every user action made until
+    /// `actions_known_upto` must have been applied before, because an action in time comes before a timer that is due.
+    pub async fn tick(&self, actions_known_upto: Timestamp) -> Result<(), JournalError> {
         let now = self.now();
-        let upto = acts_known_upto.min(now);
+        let upto = actions_known_upto.min(now);
         for cell in self.cells() {
             let Some(state) = cell.cached() else { continue };
             if state.next_timer().is_some_and(|due| due <= upto) {
@@ -82,8 +84,8 @@ impl Journal {
         self.forget(|state| state.terminal.is_some());
     }
 
-    /// Forgets the runs of namespaces that are not `served` until somebody asks for them: nothing happens to them, not even time.
-    /// Who serves a namespace again [takes its runs up](Journal::take_up).
+    /// Forgets the runs of namespaces that are not `served` until somebody asks for them: nothing happens to them, not
+    /// even time. Who serves a namespace again [takes its runs up](Journal::take_up).
     pub fn set_aside(&self, served: impl Fn(&str) -> bool) {
         self.forget(|state| !served(&state.namespace));
     }

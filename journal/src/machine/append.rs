@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::parts::ActivityState;
 use super::state::RunState;
-use super::{Outcome, Refusal, Transition};
+use super::{Consequence, Refusal, Transition};
 use crate::protocol::entries::{LateCompletion, Said};
 use crate::protocol::{
     AppendRequest, BlockCode, EntryBody, ErrorCode, Payload, PodEntry, ReleaseCause, Sha256Digest, canonical,
@@ -55,10 +55,10 @@ pub(super) fn invalid<T>(message: impl Into<String>) -> Result<T, Stop> {
     Err(Refusal::new(ErrorCode::Invalid, message).into())
 }
 
-/// Writes the request's entries, all or none; what is already there is accepted as done. Completions of a fenced pod, or of one whose
-/// run has ended, are kept as evidence. A requirement that is not met and a full journal block the run; what the request said before
-/// that stands.
-pub fn append(state: &RunState, append: &Append<'_>, now: Timestamp) -> Outcome<()> {
+/// Writes the request's entries, all or none; what is already there is accepted as done. Completions of a fenced pod,
+/// or of one whose run has ended, are kept as evidence. A requirement that is not met and a full journal block the run;
+/// what the request said before that stands.
+pub fn append(state: &RunState, append: &Append<'_>, now: Timestamp) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
     let stop = match standing(state, append.pod_uid, append.request) {
         Ok(()) => append.request.entries.iter().try_for_each(|entry| transition.accept(entry, append)),

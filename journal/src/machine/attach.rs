@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::parts::SegmentState;
 use super::state::RunState;
-use super::{Outcome, Refusal, Transition};
+use super::{Consequence, Refusal, Transition};
 use crate::protocol::{BlockCode, EntryBody, ErrorCode, PROTOCOL_MAX, PROTOCOL_MIN, RunnerVersions, Versions, entries};
 
 /// A pod whose identity was checked: it lives and is controlled by the Job `job_uid`.
@@ -24,22 +24,22 @@ pub struct Attach {
 
 /// The pod is the holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attached {
+pub struct Attachment {
     /// Its epoch.
     pub epoch: u64,
     /// Its segment.
     pub segment: u32,
 }
 
-/// Makes the pod the holder, or says why not. A runner without a common version of the protocol, and a journal that is behind, block
-/// the run.
-pub fn attach(state: &RunState, attach: &Attach, now: Timestamp) -> Outcome<Attached> {
+/// Makes the pod the holder, or says why not. A runner without a common version of the protocol, and a journal that is
+/// behind, block the run.
+pub fn attach(state: &RunState, attach: &Attach, now: Timestamp) -> Consequence<Attachment> {
     let mut transition = Transition::of(state, now);
     let reply = try_attach(&mut transition, attach);
     transition.done(reply)
 }
 
-fn try_attach(transition: &mut Transition, attach: &Attach) -> Result<Attached, Refusal> {
+fn try_attach(transition: &mut Transition, attach: &Attach) -> Result<Attachment, Refusal> {
     let fenced = |message: &str| Err(Refusal::new(ErrorCode::Fenced, message));
     if attach.behind {
         if transition.state.terminal.is_none() && transition.state.blocked.is_none() {
@@ -57,7 +57,7 @@ fn try_attach(transition: &mut Transition, attach: &Attach) -> Result<Attached, 
         SegmentState::Wanted(_) => return Err(Refusal::not_yet("the segment's Job is not recorded yet")),
         SegmentState::Over => return fenced("the segment is over"),
         SegmentState::Held(holder) if holder.pod_uid == attach.pod_uid && ours => {
-            return Ok(Attached { epoch: holder.epoch, segment: holder.segment });
+            return Ok(Attachment { epoch: holder.epoch, segment: holder.segment });
         }
         SegmentState::Held(_) if ours => {
             return Err(Refusal::not_yet("the previous holder is not released"));
@@ -80,7 +80,7 @@ fn try_attach(transition: &mut Transition, attach: &Attach) -> Result<Attached, 
             sdk: attach.versions.sdk.clone(),
         },
     }));
-    Ok(Attached { epoch, segment })
+    Ok(Attachment { epoch, segment })
 }
 
 /// The newest version both speak; a runner with none blocks the run.

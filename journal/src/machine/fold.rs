@@ -1,13 +1,14 @@
-//! One entry more: how each type of entry changes the state. Nothing is decided here; what stands in a journal has happened.
+//! One entry more: how each type of entry changes the state. Nothing is decided here; what stands in a journal has
+//! happened.
 
 use jiff::Timestamp;
 
 use super::parts::{
-    Activity, ActivityState, BlockedState, CommandMark, Decision, Gate, GateState, Holder, JobRef, ParkedState,
-    SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
+    Activity, ActivityState, BlockedState, CommandMark, Gate, GateProgress, GateVerdict, Holder, ParkedState,
+    SegmentJob, SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
 use super::state::RunState;
-use crate::protocol::entries::{self, Class};
+use crate::protocol::entries::{self, EntryClass};
 use crate::protocol::{Entry, EntryBody, Phase, SegmentCause, said_digest, value_of};
 
 impl RunState {
@@ -17,7 +18,7 @@ impl RunState {
         self.head = entry.hash;
         self.head_time = entry.time;
         match entry.body.class() {
-            Class::Command(number) => {
+            EntryClass::Command(number) => {
                 self.next_command = number.command + 1;
                 self.seen_upto = number.seen_upto;
                 self.parked = None;
@@ -25,8 +26,8 @@ impl RunState {
                 let said = said_digest(value_of(&entry.body));
                 self.marks.push(CommandMark { command: number.command, said });
             }
-            Class::Delivery => self.deliveries.push(entry.seq),
-            Class::Record => {}
+            EntryClass::Delivery => self.deliveries.push(entry.seq),
+            EntryClass::Record => {}
         }
         self.apply_body(entry);
     }
@@ -60,17 +61,14 @@ impl RunState {
             EntryBody::TimerFired(it) => self.timer_fired(it),
             EntryBody::GateOpened(it) => self.gate_opened(&it.said, &it.stamp, entry),
             EntryBody::GateRevised(it) => self.gate_revised(&it.said, it.stamp.revision, entry.seq),
-            EntryBody::GateClosed(it) => self.resolve_gate(it.target, GateState::Closed(it.cause), None, entry.time),
+            EntryBody::GateClosed(it) => self.resolve_gate(it.target, GateProgress::Closed(it.cause), None, entry.time),
             EntryBody::GateDecided(it) => self.gate_decided(it, entry),
             EntryBody::SignalReceived(it) => {
                 if let Some(user_action) = &it.user_action {
                     self.applied(user_action, entry.seq);
                 }
             }
-            EntryBody::CancelRequested(it) => {
-                self.applied(&it.user_action, entry.seq);
-                self.cancel_requested = Some((it.actor.clone(), entry.time));
-            }
+            EntryBody::CancelRequested(it) => self.cancel_requested(it, entry),
             EntryBody::RetryRequested(it) => self.retry_requested(it, entry.seq),
             EntryBody::StepsChanged(it) => self.steps.clone_from(&it.steps),
             EntryBody::Parked(it) => self.parked(it, entry.time),
@@ -78,10 +76,7 @@ impl RunState {
             EntryBody::RunCompleted(_) => self.end(Phase::Succeeded, None, entry),
             EntryBody::RunFailed(it) => self.end(Phase::Failed, Some(it.error.class.clone()), entry),
             EntryBody::RunCancelled(_) => self.end(Phase::Cancelled, None, entry),
-            EntryBody::UserActionRefused(it) => {
-                let outcome = UserActionOutcome::Refused { reason: it.reason.clone(), seq: entry.seq };
-                self.user_actions.insert(it.user_action.clone(), outcome);
-            }
+            EntryBody::UserActionRefused(it) => self.user_action_refused(it, entry.seq),
             EntryBody::LateCompletion(it) => {
                 self.late.insert((it.epoch, said_digest(value_of(&it.entry))));
             }
@@ -109,7 +104,7 @@ impl RunState {
 
     fn job_recorded(&mut self, it: &entries::JobRecorded) {
         self.segment_state = SegmentState::Queued;
-        self.job = Some(JobRef {
+        self.job = Some(SegmentJob {
             segment: it.segment,
             name: it.job_name.clone(),
             uid: it.job_uid.clone(),
@@ -224,7 +219,7 @@ impl RunState {
             opened_at: entry.time,
             due: stamp.due,
             content_seq: entry.seq,
-            state: GateState::Open,
+            state: GateProgress::Open,
             decision: None,
             resolved_at: None,
         };
@@ -234,7 +229,7 @@ impl RunState {
     fn gate_revised(&mut self, it: &entries::GateRevised, revision: u32, seq: u64) {
         let digest = self.keyed_digest(&it.content);
         if let Some(gate) = self.gates.get_mut(&it.target)
-            && gate.state == GateState::Open
+            && gate.state == GateProgress::Open
         {
             gate.revision = revision;
             gate.content_digest = digest;
@@ -244,7 +239,7 @@ impl RunState {
 
     fn gate_decided(&mut self, it: &entries::GateDecided, entry: &Entry) {
         self.applied(&it.user_action, entry.seq);
-        let decision = Decision {
+        let decision = GateVerdict {
             verb: it.verb,
             actor: it.actor.clone(),
             groups: it.groups.clone(),
@@ -253,13 +248,13 @@ impl RunState {
             acted_at: it.acted_at,
             seq: entry.seq,
         };
-        self.resolve_gate(it.target, GateState::Decided, Some(decision), entry.time);
+        self.resolve_gate(it.target, GateProgress::Decided, Some(decision), entry.time);
     }
 
     /// The first end of a gate is its end: closing what a person has decided changes nothing.
-    fn resolve_gate(&mut self, target: u64, state: GateState, decision: Option<Decision>, at: Timestamp) {
+    fn resolve_gate(&mut self, target: u64, state: GateProgress, decision: Option<GateVerdict>, at: Timestamp) {
         if let Some(gate) = self.gates.get_mut(&target)
-            && gate.state == GateState::Open
+            && gate.state == GateProgress::Open
         {
             gate.state = state;
             gate.decision = decision;
@@ -271,6 +266,16 @@ impl RunState {
 
     fn applied(&mut self, user_action: &str, seq: u64) {
         self.user_actions.insert(user_action.to_owned(), UserActionOutcome::Applied { seq });
+    }
+
+    fn user_action_refused(&mut self, it: &entries::UserActionRefused, seq: u64) {
+        let outcome = UserActionOutcome::Refused { reason: it.reason.clone(), seq };
+        self.user_actions.insert(it.user_action.clone(), outcome);
+    }
+
+    fn cancel_requested(&mut self, it: &entries::CancelRequested, entry: &Entry) {
+        self.applied(&it.user_action, entry.seq);
+        self.cancel_requested = Some((it.actor.clone(), entry.time));
     }
 
     fn retry_requested(&mut self, it: &entries::RetryRequested, seq: u64) {

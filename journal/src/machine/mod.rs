@@ -17,12 +17,12 @@ use jiff::Timestamp;
 
 pub(crate) use append::standing;
 pub use append::{Append, AppendLimits, append};
-pub use attach::{Attach, Attached, attach};
+pub use attach::{Attach, Attachment, attach};
 pub use next_segment::{ATTEMPTS_MAX, backoff};
 pub use observe::{block, cancel_overdue, create, evicted, fire_timers, job_gone, job_recorded, lease_silent};
 pub use parts::{
-    Activity, ActivityState, BlockedState, Decision, Gate, GateState, Holder, JobRef, ParkedState, SegmentState,
-    Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
+    Activity, ActivityState, BlockedState, Gate, GateProgress, GateVerdict, Holder, ParkedState, SegmentJob,
+    SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
 pub use state::{Corrupt, RunState};
 pub use user_actions::{GateDecision, Retry, SignalIn, cancel, decide, read, refuse, retry, signal, view};
@@ -52,10 +52,10 @@ impl Refusal {
     }
 }
 
-/// What follows from a request: the entries to be written, all or none, the state with them, and the reply once they are durable. A
-/// refusal may have entries too, e.g. a fenced pod's late completion.
+/// What follows from a request: the entries to be written, all or none, the state with them, and the reply once they
+/// are durable. A refusal may have entries too, e.g. a fenced pod's late completion.
 #[derive(Debug, Clone)]
-pub struct Outcome<R> {
+pub struct Consequence<R> {
     /// The new entries, sealed.
     pub entries: Vec<Entry>,
     /// The state with them.
@@ -85,7 +85,7 @@ impl Transition {
         seq
     }
 
-    fn done<R>(self, reply: Result<R, Refusal>) -> Outcome<R> {
-        Outcome { entries: self.entries, state: self.state, reply }
+    fn done<R>(self, reply: Result<R, Refusal>) -> Consequence<R> {
+        Consequence { entries: self.entries, state: self.state, reply }
     }
 }

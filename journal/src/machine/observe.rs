@@ -4,15 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::parts::{SegmentState, TimerState};
 use super::state::{Corrupt, RunState};
-use super::{Outcome, Refusal, Transition};
+use super::{Consequence, Refusal, Transition};
 use crate::protocol::{
     BlockCode, ChainHash, Entry, EntryBody, ErrorCode, ReleaseCause, RunSecret, SegmentCause, entries,
 };
 
 /// The journal of a new run: entry 0 and the wish for its first segment.
-pub fn create(run: entries::RunCreated, key: RunSecret, now: Timestamp) -> Result<Outcome<()>, Corrupt> {
+pub fn create(run: entries::RunCreated, secret: RunSecret, now: Timestamp) -> Result<Consequence<()>, Corrupt> {
     let created = Entry::seal(ChainHash::ZERO, 0, now, EntryBody::RunCreated(run));
-    let state = RunState::begin(key, &created)?;
+    let state = RunState::begin(secret, &created)?;
     let mut transition = Transition { now: state.head_time, state, entries: vec![created] };
     let now = transition.now;
     transition.want(SegmentCause::Start, now);
@@ -25,7 +25,7 @@ pub fn job_recorded(
     segment: u32,
     (job_name, job_uid, template_hash): (&str, &str, &str),
     now: Timestamp,
-) -> Outcome<()> {
+) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
     if state.current_job().is_some_and(|job| job.segment == segment && job.uid == job_uid) {
         return transition.done(Ok(()));
@@ -42,9 +42,9 @@ pub fn job_recorded(
     transition.done(Ok(()))
 }
 
-/// The Job of `segment` is finished, deleted or replaced and none of its pods lives: its holder is released, and a Job without one was
-/// lost. Says nothing about a segment that is over.
-pub fn job_gone(state: &RunState, segment: u32, now: Timestamp) -> Outcome<()> {
+/// The Job of `segment` is finished, deleted or replaced and none of its pods lives: its holder is released, and a Job
+/// without one was lost. Says nothing about a segment that is over.
+pub fn job_gone(state: &RunState, segment: u32, now: Timestamp) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
     if state.segment == segment {
         match state.segment_state {
@@ -56,9 +56,9 @@ pub fn job_gone(state: &RunState, segment: u32, now: Timestamp) -> Outcome<()> {
     transition.done(Ok(()))
 }
 
-/// The Job of `segment` was suspended while its pod held the run, and none of its pods lives. The queue that did so waits for the
-/// next Job: nothing was lost, and no back-off is needed.
-pub fn evicted(state: &RunState, segment: u32, now: Timestamp) -> Outcome<()> {
+/// The Job of `segment` was suspended while its pod held the run, and none of its pods lives. The queue that did so
+/// waits for the next Job: nothing was lost, and no back-off is needed.
+pub fn evicted(state: &RunState, segment: u32, now: Timestamp) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
     if state.holder().is_some_and(|holder| holder.segment == segment) {
         transition.release(ReleaseCause::Evicted);
@@ -67,7 +67,7 @@ pub fn evicted(state: &RunState, segment: u32, now: Timestamp) -> Outcome<()> {
 }
 
 /// The holder of `epoch` was silent for longer than its lease.
-pub fn lease_silent(state: &RunState, epoch: u64, now: Timestamp) -> Outcome<()> {
+pub fn lease_silent(state: &RunState, epoch: u64, now: Timestamp) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
     if state.holder().is_some_and(|holder| holder.epoch == epoch) {
         transition.release(ReleaseCause::LeaseExpired);
@@ -76,7 +76,7 @@ pub fn lease_silent(state: &RunState, epoch: u64, now: Timestamp) -> Outcome<()>
 }
 
 /// Releases the holder of a run whose end was asked for longer than `grace` ago.
-pub fn cancel_overdue(state: &RunState, grace: SignedDuration, now: Timestamp) -> Outcome<()> {
+pub fn cancel_overdue(state: &RunState, grace: SignedDuration, now: Timestamp) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
     let overdue = state.cancel_requested.as_ref().is_some_and(|(_, at)| now.duration_since(*at) >= grace);
     if overdue && state.holder().is_some() {
@@ -86,7 +86,7 @@ pub fn cancel_overdue(state: &RunState, grace: SignedDuration, now: Timestamp) -
 }
 
 /// Blocks the run for a reason only the operator sees. A run that is blocked or has ended stays as it is.
-pub fn block(state: &RunState, code: BlockCode, now: Timestamp) -> Outcome<()> {
+pub fn block(state: &RunState, code: BlockCode, now: Timestamp) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
     if state.terminal.is_none() && state.blocked.is_none() {
         transition.block(code, None);
@@ -95,7 +95,7 @@ pub fn block(state: &RunState, code: BlockCode, now: Timestamp) -> Outcome<()> {
 }
 
 /// Fires every timer that is due, in the order in which they are; gives how many.
-pub fn fire_timers(state: &RunState, now: Timestamp) -> Outcome<usize> {
+pub fn fire_timers(state: &RunState, now: Timestamp) -> Consequence<usize> {
     let mut transition = Transition::of(state, now);
     let mut due: Vec<_> = state
         .timers

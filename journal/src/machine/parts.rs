@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::protocol::{
-    BlockCode, Effect, GateCloseCause, GateKind, Phase, SegmentCause, Sha256Digest, Site, Verb, WaitingFor,
+    BlockCode, Effect, GateCloseCause, GateKind, Phase, SegmentCause, Sha256Digest, Site, Verb, WaitTarget,
 };
 
 /// A Job that is to be made.
@@ -20,7 +20,7 @@ pub struct WantedSegment {
 
 /// The Job of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobRef {
+pub struct SegmentJob {
     /// Which segment it executes.
     pub segment: u32,
     /// Its name.
@@ -61,7 +61,7 @@ pub enum SegmentState {
 
 /// How far a gate is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GateState {
+pub enum GateProgress {
     /// It waits for a person.
     Open,
     /// A person decided it; never changes again.
@@ -72,7 +72,7 @@ pub enum GateState {
 
 /// A person's decision of a gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub struct GateVerdict {
     /// What was said.
     pub verb: Verb,
     /// By whom.
@@ -115,9 +115,9 @@ pub struct Gate {
     /// `seq` of the entry that holds the current content.
     pub content_seq: u64,
     /// How far it is.
-    pub state: GateState,
+    pub state: GateProgress,
     /// The decision, if there is one.
-    pub decision: Option<Decision>,
+    pub decision: Option<GateVerdict>,
     /// When it stopped being open.
     pub resolved_at: Option<Timestamp>,
 }
@@ -198,7 +198,7 @@ pub struct ParkedState {
     /// The last delivery handed over.
     pub seen_upto: u64,
     /// What it waits for.
-    pub waiting_for: Vec<WaitingFor>,
+    pub waiting_for: Vec<WaitTarget>,
     /// Since when.
     pub since: Timestamp,
 }

@@ -102,7 +102,11 @@ impl Transition {
             ReleaseCause::Parked if !self.state.resting() => unread(),
             ReleaseCause::Finished if self.state.terminal.is_none() => invalid("the run has not ended"),
             ReleaseCause::PodGone | ReleaseCause::LeaseExpired => invalid("a pod cannot say that of itself"),
-            _ => Ok(()),
+            ReleaseCause::Parked
+            | ReleaseCause::Finished
+            | ReleaseCause::Blocked
+            | ReleaseCause::Cancelled
+            | ReleaseCause::Evicted => Ok(()),
         }
     }
 }

@@ -6,19 +6,19 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::parts::{
-    Activity, BlockedState, CommandMark, Gate, Holder, JobRef, ParkedState, SegmentState, Terminal, Timer, TimerState,
-    UserActionOutcome, WantedSegment,
+    Activity, BlockedState, CommandMark, Gate, Holder, ParkedState, SegmentJob, SegmentState, Terminal, Timer,
+    TimerState, UserActionOutcome, WantedSegment,
 };
 use crate::protocol::{
-    ChainHash, Entry, EntryBody, Output, Payload, Phase, Pin, ReleaseCause, RunSecret, Sha256Digest, Step, Trigger,
-    WaitingFor, WorkflowRef,
+    ChainHash, Entry, EntryBody, OutputFile, Payload, Phase, Pin, ReleaseCause, RunSecret, RunTrigger, RunWorkflow,
+    Sha256Digest, StepProgress, WaitTarget,
 };
 
 /// The state of a run: a fold over its entries. Everything a projection needs is here; of payload only the input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
     /// The key of its published digests.
-    pub(super) key: RunSecret,
+    pub(super) secret: RunSecret,
     /// Its identity.
     pub run_id: Uuid,
     /// Its namespace.
@@ -26,11 +26,11 @@ pub struct RunState {
     /// Its name.
     pub name: String,
     /// Its Workflow.
-    pub workflow: WorkflowRef,
+    pub workflow: RunWorkflow,
     /// Its slot, if a schedule made it.
     pub slot: Option<String>,
     /// What made it.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// What it is fixed to.
     pub pin: Pin,
     /// The input envelope.
@@ -50,7 +50,7 @@ pub struct RunState {
     /// Where that segment stands.
     pub segment_state: SegmentState,
     /// The last Job recorded, of this segment or an earlier one.
-    pub job: Option<JobRef>,
+    pub job: Option<SegmentJob>,
     /// The last epoch given; 0: none.
     pub epoch: u64,
     /// UID of the last holder's pod.
@@ -66,7 +66,7 @@ pub struct RunState {
     /// The rest the run is at, until a command or a new holder.
     pub parked: Option<ParkedState>,
     /// The steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StepProgress>,
     /// The gates by the command that opened them.
     pub gates: BTreeMap<u64, Gate>,
     /// The timers by the command that started them.
@@ -74,10 +74,10 @@ pub struct RunState {
     /// The activities by the command that scheduled them.
     pub activities: BTreeMap<u64, Activity>,
     /// The newest output of every name.
-    pub outputs: BTreeMap<String, Output>,
+    pub outputs: BTreeMap<String, OutputFile>,
     /// Segments lost since the last command or completion.
     pub attempts: u32,
-    /// Why it cannot go on.
+    /// Why it cannot continue.
     pub blocked: Option<BlockedState>,
     /// Who asked for its end, and when.
     pub cancel_requested: Option<(String, Timestamp)>,
@@ -119,13 +119,13 @@ pub enum Corrupt {
 
 impl RunState {
     /// The state after the first entry, which must be `runCreated`.
-    pub fn begin(key: RunSecret, first: &Entry) -> Result<Self, Corrupt> {
+    pub fn begin(secret: RunSecret, first: &Entry) -> Result<Self, Corrupt> {
         let EntryBody::RunCreated(run) = &first.body else { return Err(Corrupt::NoBeginning) };
         if first.seq != 0 {
             return Err(Corrupt::NoBeginning);
         }
         Ok(Self {
-            key,
+            secret,
             run_id: run.run_id,
             namespace: run.namespace.clone(),
             name: run.name.clone(),
@@ -168,12 +168,12 @@ impl RunState {
     }
 
     /// The state after all of `entries`, whose numbers and chain are checked.
-    pub fn replay(key: RunSecret, entries: &[Entry]) -> Result<Self, Corrupt> {
+    pub fn replay(secret: RunSecret, entries: &[Entry]) -> Result<Self, Corrupt> {
         let (first, rest) = entries.split_first().ok_or(Corrupt::NoBeginning)?;
         if !first.follows(ChainHash::ZERO) {
             return Err(Corrupt::Broken { seq: 0 });
         }
-        let mut state = Self::begin(key, first)?;
+        let mut state = Self::begin(secret, first)?;
         for entry in rest {
             if entry.seq != state.length {
                 return Err(Corrupt::Gap { expected: state.length });
@@ -231,12 +231,12 @@ impl RunState {
     }
 
     /// The Job of the current segment, once recorded.
-    pub fn current_job(&self) -> Option<&JobRef> {
+    pub fn current_job(&self) -> Option<&SegmentJob> {
         self.job.as_ref().filter(|job| job.segment == self.segment)
     }
 
     /// What it waits for, while it rests.
-    pub fn waiting_for(&self) -> &[WaitingFor] {
+    pub fn waiting_for(&self) -> &[WaitTarget] {
         match &self.parked {
             Some(parked) if self.resting() && self.terminal.is_none() => &parked.waiting_for,
             _ => &[],
@@ -263,16 +263,16 @@ impl RunState {
 
     /// The head as it may be published: the keyed digest of the last entry's hash.
     pub fn head_digest(&self) -> String {
-        self.key.keyed(&self.head.0)
+        self.secret.keyed(&self.head.0)
     }
 
     /// The digest of a payload as it may be published.
     pub fn keyed_digest(&self, payload: &Payload) -> String {
-        payload.keyed_digest(&self.key)
+        payload.keyed_digest(&self.secret)
     }
 
     /// The digest of bytes as it may be published.
     pub fn keyed(&self, bytes: &[u8]) -> String {
-        self.key.keyed(bytes)
+        self.secret.keyed(bytes)
     }
 }

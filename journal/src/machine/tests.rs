@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::*;
 use crate::protocol::entries;
 use crate::protocol::{
-    AppendRequest, BlockCode, ErrorClass, FinalError, GateCloseCause, GateKind, Output, Payload, Phase, Pin, PodEntry,
-    RefusalReason, ReleaseCause, RetryCause, RunSecret, RunnerVersions, SegmentCause, Sha256Digest, Trigger, Verb,
-    WaitKind, WaitingFor, WorkflowRef,
+    AppendRequest, BlockCode, FailureClass, FinalError, GateCloseCause, GateKind, OutputFile, Payload, Phase, Pin,
+    PodEntry, RefusalReason, ReleaseCause, RetryCause, RunSecret, RunTrigger, RunWorkflow, RunnerVersions,
+    SegmentCause, Sha256Digest, Verb, WaitKind, WaitTarget,
 };
 
 const LIMITS: AppendLimits = AppendLimits { inline_max: 1000, entry_max: 4000, entries_hard: 60 };
@@ -35,9 +35,9 @@ impl Sim {
             run_id: Uuid::from_u128(1),
             namespace: "acme".to_owned(),
             name: "nav-1".to_owned(),
-            workflow: WorkflowRef { name: "nav".to_owned(), uid: "w".to_owned() },
+            workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
             slot: None,
-            trigger: Trigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
+            trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
             pin: Pin(pin.as_object().unwrap().clone()),
             input: Payload::inline("{}"),
         };
@@ -52,7 +52,7 @@ impl Sim {
         sim
     }
 
-    fn take<R>(&mut self, outcome: Outcome<R>) -> Result<R, Refusal> {
+    fn take<R>(&mut self, outcome: Consequence<R>) -> Result<R, Refusal> {
         self.entries.extend(outcome.entries);
         assert_eq!(RunState::replay(RunSecret::from_bytes([7; 32]), &self.entries).unwrap(), outcome.state);
         self.state = outcome.state;
@@ -63,11 +63,11 @@ impl Sim {
         self.now += SignedDuration::from_secs(seconds);
     }
 
-    fn attach(&mut self, pod: &str, job: &str) -> Result<Attached, ErrorCode> {
+    fn attach(&mut self, pod: &str, job: &str) -> Result<Attachment, ErrorCode> {
         self.attach_as(pod, job, 1, 1, false)
     }
 
-    fn attach_as(&mut self, pod: &str, job: &str, min: u32, max: u32, behind: bool) -> Result<Attached, ErrorCode> {
+    fn attach_as(&mut self, pod: &str, job: &str, min: u32, max: u32, behind: bool) -> Result<Attachment, ErrorCode> {
         let versions = RunnerVersions {
             runtime: "1".to_owned(),
             protocol_min: min,
@@ -139,7 +139,7 @@ impl Sim {
     }
 
     fn parked(&self) -> PodEntry {
-        let waiting_for = vec![WaitingFor { kind: WaitKind::Gate, target: Some(0), step: None, name: None }];
+        let waiting_for = vec![WaitTarget { kind: WaitKind::Gate, target: Some(0), step: None, name: None }];
         PodEntry::Parked(entries::Parked { seen_upto: self.state.last_delivery(), waiting_for })
     }
 
@@ -150,7 +150,7 @@ impl Sim {
 
     fn act(
         &mut self,
-        run: impl FnOnce(&RunState, &str, Timestamp) -> Outcome<UserActionOutcome>,
+        run: impl FnOnce(&RunState, &str, Timestamp) -> Consequence<UserActionOutcome>,
     ) -> Result<u64, String> {
         self.acts += 1;
         let act = format!("act{}", self.acts);
@@ -227,7 +227,7 @@ fn attempt_failed(target: u64, attempt: u32) -> PodEntry {
     PodEntry::ActivityAttemptFailed(entries::ActivityAttemptFailed {
         target,
         attempt,
-        error: ErrorClass { class: "IOError".to_owned() },
+        error: FailureClass { class: "IOError".to_owned() },
         detail: Payload::inline("\"secret\""),
         retry_after_ms: 1000,
     })
@@ -274,7 +274,7 @@ fn attach_waits_for_the_job_and_the_previous_holder() {
     sim.job_gone();
     assert_eq!(sim.attach("q", "job1"), Err(ErrorCode::Fenced), "segment 2 is wanted");
     sim.job();
-    assert_eq!(sim.attach("r", "job2").unwrap(), Attached { epoch: 2, segment: 2 });
+    assert_eq!(sim.attach("r", "job2").unwrap(), Attachment { epoch: 2, segment: 2 });
 }
 
 #[test]
@@ -430,7 +430,7 @@ fn sizes_and_blobs_are_checked() {
     assert_eq!(sim.append(vec![with(&sim, missing)]), Err(ErrorCode::BlobMissing));
     let there = Payload::Blob { blob: Sha256Digest::of(b"there"), size: 5 };
     sim.ok(vec![with(&sim, there)]);
-    let output = |content: &[u8]| Output {
+    let output = |content: &[u8]| OutputFile {
         name: "nav.xlsx".to_owned(),
         digest: Sha256Digest::of(content),
         size: 5,
@@ -680,7 +680,7 @@ fn a_gate_is_decided_once_and_only_as_it_is_shown() {
         target: 0,
         cause: GateCloseCause::Decided,
     })]);
-    assert_eq!(sim.state.gates[&0].state, GateState::Decided);
+    assert_eq!(sim.state.gates[&0].state, GateProgress::Decided);
     assert_eq!(sim.state.gates[&0].decision.as_ref().unwrap().verb, Verb::Reject);
 }
 

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::parts::{Gate, GateState, UserActionOutcome};
+use super::parts::{Gate, GateProgress, UserActionOutcome};
 use super::state::RunState;
-use super::{Outcome, Transition};
+use super::{Consequence, Transition};
 use crate::protocol::{EntryBody, GateCloseCause, Payload, RefusalReason, Verb, entries};
 
-/// A decision of a gate that the gate's policy allows. `D` is what a person sent with it: a draft, or the payload it became.
+/// A decision of a gate that the gate's policy allows. `D` is what a person sent with it: a draft, or the payload it
+/// became.
 #[derive(Debug, Clone)]
 pub struct GateDecision<D> {
     /// Which gate.
@@ -63,7 +64,7 @@ fn once(
     now: Timestamp,
     user_action: &str,
     perform: impl FnOnce(&mut Transition) -> UserActionOutcome,
-) -> Outcome<UserActionOutcome> {
+) -> Consequence<UserActionOutcome> {
     let mut transition = Transition::of(state, now);
     let known = state.user_actions.get(user_action).cloned();
     let outcome = known.unwrap_or_else(|| perform(&mut transition));
@@ -76,7 +77,7 @@ fn unless_refused(
     now: Timestamp,
     (user_action, actor, verb): (&str, &str, &str),
     decide: impl FnOnce(&mut Transition) -> Result<u64, RefusalReason>,
-) -> Outcome<UserActionOutcome> {
+) -> Consequence<UserActionOutcome> {
     once(state, now, user_action, |transition| match decide(transition) {
         Ok(seq) => UserActionOutcome::Applied { seq },
         Err(reason) => transition.refuse(user_action, actor, verb, reason.as_str()),
@@ -107,7 +108,7 @@ impl Transition {
 }
 
 /// Decides a gate. The first end of a gate is its only one, and it must be of the revision shown.
-pub fn decide(state: &RunState, it: &GateDecision<Payload>, now: Timestamp) -> Outcome<UserActionOutcome> {
+pub fn decide(state: &RunState, it: &GateDecision<Payload>, now: Timestamp) -> Consequence<UserActionOutcome> {
     unless_refused(state, now, (&it.user_action, &it.actor, it.verb.as_str()), |transition| {
         transition.alive()?;
         let gate = transition.state.gate(it.gate_id).ok_or(RefusalReason::UnknownGate)?;
@@ -131,10 +132,10 @@ pub fn decide(state: &RunState, it: &GateDecision<Payload>, now: Timestamp) -> O
 
 fn check_gate(gate: &Gate, it: &GateDecision<Payload>, fired_upto: Option<Timestamp>) -> Result<(), RefusalReason> {
     match gate.state {
-        GateState::Open => {}
-        GateState::Decided => return Err(RefusalReason::AlreadyDecided),
-        GateState::Closed(GateCloseCause::Expired) => return Err(RefusalReason::Expired),
-        GateState::Closed(_) => return Err(RefusalReason::Closed),
+        GateProgress::Open => {}
+        GateProgress::Decided => return Err(RefusalReason::AlreadyDecided),
+        GateProgress::Closed(GateCloseCause::Expired) => return Err(RefusalReason::Expired),
+        GateProgress::Closed(_) => return Err(RefusalReason::Closed),
     }
     if it.revision != gate.revision || it.digest.as_ref().is_some_and(|digest| *digest != gate.content_digest) {
         return Err(RefusalReason::Superseded);
@@ -143,16 +144,15 @@ fn check_gate(gate: &Gate, it: &GateDecision<Payload>, fired_upto: Option<Timest
     if gate.due.is_some_and(|due| it.acted_at > due || fired_upto.is_some_and(|fired| fired >= due)) {
         return Err(RefusalReason::Expired);
     }
-    let verbs = [Verb::Approve, Verb::Reject, Verb::Correct, Verb::Submit];
     let offers = |verb: Verb| gate.actions.iter().any(|action| action == verb.as_str());
-    if verbs.into_iter().any(offers) && !offers(it.verb) {
+    if Verb::ALL.iter().copied().any(offers) && !offers(it.verb) {
         return Err(RefusalReason::NotOffered);
     }
     Ok(())
 }
 
 /// Sends a signal.
-pub fn signal(state: &RunState, it: &SignalIn, now: Timestamp) -> Outcome<UserActionOutcome> {
+pub fn signal(state: &RunState, it: &SignalIn, now: Timestamp) -> Consequence<UserActionOutcome> {
     unless_refused(state, now, (&it.user_action, &it.actor, "signal"), |transition| {
         transition.alive()?;
         if it.name == "user_action" {
@@ -170,7 +170,7 @@ pub fn signal(state: &RunState, it: &SignalIn, now: Timestamp) -> Outcome<UserAc
 }
 
 /// Asks for the run's end: at once if nobody holds it, else the holder has its grace.
-pub fn cancel(state: &RunState, user_action: &str, actor: &str, now: Timestamp) -> Outcome<UserActionOutcome> {
+pub fn cancel(state: &RunState, user_action: &str, actor: &str, now: Timestamp) -> Consequence<UserActionOutcome> {
     unless_refused(state, now, (user_action, actor, "cancel"), |transition| {
         transition.alive()?;
         let seq = transition.write(EntryBody::CancelRequested(entries::CancelRequested {
@@ -185,7 +185,7 @@ pub fn cancel(state: &RunState, user_action: &str, actor: &str, now: Timestamp) 
 }
 
 /// Resumes a blocked run. Every unknown effect must be among `repeat_effects`, and nothing else.
-pub fn retry(state: &RunState, it: &Retry, now: Timestamp) -> Outcome<UserActionOutcome> {
+pub fn retry(state: &RunState, it: &Retry, now: Timestamp) -> Consequence<UserActionOutcome> {
     unless_refused(state, now, (&it.user_action, &it.actor, "retry"), |transition| {
         transition.alive()?;
         if transition.state.blocked.is_none() {
@@ -217,7 +217,7 @@ pub fn refuse(
     (user_action, actor, verb): (&str, &str, &str),
     reason: &str,
     now: Timestamp,
-) -> Outcome<UserActionOutcome> {
+) -> Consequence<UserActionOutcome> {
     once(state, now, user_action, |transition| transition.refuse(user_action, actor, verb, reason))
 }
 
@@ -228,7 +228,7 @@ pub fn view(
     actor: &str,
     until: Timestamp,
     now: Timestamp,
-) -> Outcome<UserActionOutcome> {
+) -> Consequence<UserActionOutcome> {
     unless_refused(state, now, (user_action, actor, "view"), |transition| {
         let until = crate::protocol::time::micros(until);
         Ok(transition.write(EntryBody::ViewOpened(entries::ViewOpened {
@@ -240,7 +240,7 @@ pub fn view(
 }
 
 /// Records that a person has read `what`, once per view.
-pub fn read(state: &RunState, actor: &str, what: &str, now: Timestamp) -> Outcome<()> {
+pub fn read(state: &RunState, actor: &str, what: &str, now: Timestamp) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
     if !state.reads.contains(&(actor.to_owned(), what.to_owned())) {
         transition

@@ -24,8 +24,8 @@ pub fn check_plain(value: &Value) -> Result<(), NotPlain> {
     }
 }
 
-/// The canonical JSON text of `value`: keys sorted by code point, no white space, UTF-8, and no escape but those JSON demands
-/// (`\"`, `\\`, `\b`, `\f`, `\n`, `\r`, `\t`, `\u00xx` in lower case).
+/// The canonical JSON text of `value`: keys sorted by code point, no white space, UTF-8, and no escape but those JSON
+/// demands (`\"`, `\\`, `\b`, `\f`, `\n`, `\r`, `\t`, `\u00xx` in lower case).
 pub fn canonical(value: &Value) -> String {
     let mut out = String::new();
     write(value, &mut out);

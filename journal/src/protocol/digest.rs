@@ -76,7 +76,8 @@ impl FromStr for ChainHash {
     }
 }
 
-/// The plain digest of a blob; on the wire `sha256:<64 hex digits>`. It never leaves the journal for the Kubernetes API.
+/// The plain digest of a blob; on the wire `sha256:<64 hex digits>`. It never leaves the journal for the Kubernetes
+/// API.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256Digest(pub [u8; 32]);
 

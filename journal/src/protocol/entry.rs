@@ -62,12 +62,12 @@ pub(crate) fn unsealed_text(mut entry: Value) -> String {
 
 /// What sealing adds to every entry.
 const SEAL: [&str; 3] = ["seq", "time", "hash"];
-/// What the operator stamps on entries of a pod. A test (`reference.rs`) compares this with the types: a field that is missing here
-/// would make a command whose acknowledgement was lost look like another one.
+/// What the operator stamps on entries of a pod. A test (`reference.rs`) compares this with the types: a field that is
+/// missing here would make a command whose acknowledgement was lost look like another one.
 pub(crate) const STAMPED: [&str; 6] = ["due", "effect", "firesAt", "gateId", "requires", "revision"];
 
-/// The plain digest of what a pod said in a command or record, whether it comes from the request or from the sealed entry: what the
-/// operator stamped is left out. Two entries with the same digest are the same thing said twice.
+/// The plain digest of what a pod said in a command or record, whether it comes from the request or from the sealed
+/// entry: what the operator stamped is left out. Two entries with the same digest are the same thing said twice.
 pub(crate) fn said_digest(mut said: Value) -> Sha256Digest {
     if let Some(fields) = said.as_object_mut() {
         for field in SEAL.into_iter().chain(STAMPED) {

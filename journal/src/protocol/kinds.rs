@@ -13,6 +13,9 @@ macro_rules! vocabulary {
         }
 
         impl $name {
+            /// All of them, in the order of the docs.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
             /// The word on the wire.
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -261,7 +264,7 @@ impl Phase {
 
 #[cfg(test)]
 mod tests {
-    use super::{BlockCode, Phase, ReleaseCause};
+    use super::{BlockCode, Phase, RefusalReason, ReleaseCause};
 
     #[test]
     fn the_word_is_the_one_serde_writes() {
@@ -270,5 +273,15 @@ mod tests {
         }
         assert_eq!(serde_json::to_value(BlockCode::RuntimeTooOld).unwrap(), BlockCode::RuntimeTooOld.as_str());
         assert_eq!(serde_json::to_value(Phase::Waiting).unwrap(), Phase::Waiting.as_str());
+    }
+
+    #[test]
+    fn the_contract_lists_every_code_and_reason() {
+        let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md"));
+        let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        let codes: Vec<_> = BlockCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert!(page.contains(&format!("Codes of `blocked`: `{}`", codes.join(", "))), "{codes:?}");
+        let reasons: Vec<_> = RefusalReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert!(page.contains(&format!("by the journal: `{}`", reasons.join(", "))), "{reasons:?}");
     }
 }

@@ -22,7 +22,8 @@ pub use kinds::{
     StepStatus, Verb, WaitKind,
 };
 pub use parts::{
-    ActivityPolicy, ErrorClass, FinalError, Output, Pin, Site, Step, Trigger, Versions, WaitingFor, WorkflowRef,
+    FailureClass, FinalError, OutputFile, Pin, PinnedPolicy, RunTrigger, RunWorkflow, Site, StepProgress, Versions,
+    WaitTarget,
 };
 pub use payload::{INLINE_MAX, Payload};
 pub use request::{

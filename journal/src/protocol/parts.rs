@@ -10,7 +10,7 @@ use super::kinds::{Effect, StepStatus, WaitKind};
 /// The Workflow a run belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WorkflowRef {
+pub struct RunWorkflow {
     /// Its name.
     pub name: String,
     /// The UID of the object that asked for the run.
@@ -20,7 +20,7 @@ pub struct WorkflowRef {
 /// What made the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Trigger {
+pub struct RunTrigger {
     /// `Manual`, `Schedule`, `Backfill` or `Child`.
     pub kind: String,
     /// Who caused it: the name of a user as the API server knows it.
@@ -40,10 +40,10 @@ impl Pin {
     }
 
     /// What the runbook declares about an activity; undeclared where it says nothing.
-    pub fn policy(&self, activity: &str) -> ActivityPolicy {
+    pub fn policy(&self, activity: &str) -> PinnedPolicy {
         let declared = self.0.get("activities").and_then(|all| all.get(activity));
         let field = |name| declared.and_then(|policy| policy.get(name)).and_then(Value::as_str);
-        ActivityPolicy {
+        PinnedPolicy {
             effect: match field("effect") {
                 Some("none") => Effect::None,
                 Some("idempotent") => Effect::Idempotent,
@@ -57,7 +57,7 @@ impl Pin {
 
 /// The declarations of one activity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ActivityPolicy {
+pub struct PinnedPolicy {
     /// What it does to the world.
     pub effect: Effect,
     /// The step whose newest gate must have been approved before it starts.
@@ -81,7 +81,7 @@ pub struct Versions {
 /// A class of error; its text is payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ErrorClass {
+pub struct FailureClass {
     /// The name of the class.
     #[serde(rename = "type")]
     pub class: String,
@@ -102,7 +102,7 @@ pub struct FinalError {
 /// A file an activity wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Output {
+pub struct OutputFile {
     /// Its name within the run.
     pub name: String,
     /// Its content, a blob of the run.
@@ -117,7 +117,7 @@ pub struct Output {
 /// A step and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub struct StepProgress {
     /// The step's id from the bundle's manifest.
     pub id: String,
     /// How far it is.
@@ -127,7 +127,7 @@ pub struct Step {
 /// One thing a parked run waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WaitingFor {
+pub struct WaitTarget {
     /// What kind of thing.
     pub kind: WaitKind,
     /// The command that started it.

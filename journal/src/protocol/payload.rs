@@ -44,8 +44,8 @@ impl Payload {
     }
 
     /// The digest by which this payload may be named outside the journal.
-    pub fn keyed_digest(&self, key: &RunSecret) -> String {
-        key.keyed(&self.digest_bytes())
+    pub fn keyed_digest(&self, secret: &RunSecret) -> String {
+        secret.keyed(&self.digest_bytes())
     }
 
     /// The blob it lies in.

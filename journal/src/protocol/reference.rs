@@ -6,30 +6,37 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::entries::{Class, EntryBody, PodEntry};
+use super::entries::{EntryBody, EntryClass, PodEntry};
 
 /// A type of entry.
 struct EntryType {
     name: String,
-    class: Class,
+    class: EntryClass,
     /// Who may write it.
     by: &'static str,
-    fields: Vec<Field>,
+    fields: Vec<EntryField>,
     /// What it says, in a sentence.
     meaning: String,
 }
 
-struct Field {
+struct EntryField {
     name: String,
     schema: Value,
     optional: bool,
     /// The operator adds it to what a pod said.
     stamped: bool,
-    /// On replay it must be what the journal has.
-    compared: bool,
+    /// On replay it need not be what the journal has.
+    may_differ: bool,
 }
 
-impl Field {
+impl EntryField {
+    /// True if it stands in the runtime's table of what a replay must repeat. Payloads are compared apart, and so are the
+    /// number of a command and what it has seen.
+    fn is_compared(&self) -> bool {
+        let apart = self.is_payload() || matches!(self.name.as_str(), "command" | "seenUpto");
+        !(apart || self.stamped || self.may_differ)
+    }
+
     fn is_payload(&self) -> bool {
         self.schema.to_string().contains("\"inline\"")
     }
@@ -150,16 +157,16 @@ fn with_pod_entry(mut sample_entry: Value, pod: &BTreeMap<String, Value>) -> Val
     sample_entry
 }
 
-fn fields(schema: &Value, said: Option<&Value>) -> Vec<Field> {
+fn fields(schema: &Value, said: Option<&Value>) -> Vec<EntryField> {
     let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let properties = schema["properties"].as_object().cloned().unwrap_or_default();
     let mut fields: Vec<_> = properties
         .into_iter()
         .filter(|(name, _)| name != "type")
-        .map(|(name, schema)| Field {
+        .map(|(name, schema)| EntryField {
             optional: !required.contains(&name.as_str()),
             stamped: said.is_some_and(|said| said["properties"][&name].is_null()),
-            compared: schema["x-compared"] == true,
+            may_differ: schema["x-may-differ"] == true,
             name,
             schema,
         })
@@ -178,13 +185,13 @@ pub fn table() -> String {
     let mut text = String::from("| type | class, by | fields | says |\n|---|---|---|---|\n");
     for it in entry_types() {
         let class = match it.class {
-            Class::Record => "R",
-            Class::Command(_) => "C",
-            Class::Delivery => "D",
+            EntryClass::Record => "R",
+            EntryClass::Command(_) => "C",
+            EntryClass::Delivery => "D",
         };
         let list = |stamped: bool| {
             let fields = it.fields.iter().filter(|field| field.stamped == stamped);
-            fields.map(Field::text).collect::<Vec<_>>().join(", ")
+            fields.map(EntryField::text).collect::<Vec<_>>().join(", ")
         };
         let stamped = list(true);
         let stamped = if stamped.is_empty() { stamped } else { format!("; stamped {stamped}") };
@@ -207,7 +214,7 @@ pub fn python() -> String {
         [one] => format!("(\"{one}\",)"),
         _ => format!("(\"{}\")", names.join("\", \"")),
     };
-    let map = |name: &str, doc: &str, which: &dyn Fn(&EntryType) -> bool, fields: &dyn Fn(&Field) -> bool| {
+    let map = |name: &str, doc: &str, which: &dyn Fn(&EntryType) -> bool, fields: &dyn Fn(&EntryField) -> bool| {
         let row = |it: &EntryType| {
             let names: Vec<_> =
                 it.fields.iter().filter(|field| fields(field)).map(|field| field.name.as_str()).collect();
@@ -216,18 +223,18 @@ pub fn python() -> String {
         let rows: String = types.iter().filter(|it| which(it)).map(row).collect();
         format!("{name}: dict[str, tuple[str, ...]] = {{\n{rows}}}\n\"\"\"{doc}\"\"\"\n")
     };
-    let command = |it: &EntryType| matches!(it.class, Class::Command(_));
+    let command = |it: &EntryType| matches!(it.class, EntryClass::Command(_));
     let parts = [
         "from __future__ import annotations\n".to_owned(),
-        set("RECORDS", "Facts for people and the machine.", &|it| it.class == Class::Record),
-        set("DELIVERIES", "What workflow code is told, in `seq` order.", &|it| it.class == Class::Delivery),
+        set("RECORDS", "Facts for people and the machine.", &|it| it.class == EntryClass::Record),
+        set("DELIVERIES", "What workflow code is told, in `seq` order.", &|it| it.class == EntryClass::Delivery),
         map("COMMANDS", "What workflow code did, with the fields that a replay must repeat.", &command, &|field| {
-            field.compared
+            field.is_compared()
         }),
         map(
             "PAYLOADS",
             "The fields of commands and deliveries that are payloads.",
-            &|it| it.class != Class::Record,
+            &|it| it.class != EntryClass::Record,
             &|field| field.is_payload(),
         ),
     ];
@@ -247,11 +254,11 @@ mod tests {
         assert_eq!(types.len(), all.len());
         let of = |name: &str| types.iter().find(|it| it.name == name).unwrap();
         let opened = of("gateOpened");
-        assert!(matches!(opened.class, Class::Command(_)) && opened.by == "P");
+        assert!(matches!(opened.class, EntryClass::Command(_)) && opened.by == "P");
         let stamped: Vec<_> =
             opened.fields.iter().filter(|field| field.stamped).map(|field| field.name.as_str()).collect();
         assert_eq!(stamped, ["due", "gateId", "revision"]);
-        assert_eq!((of("timerFired").class, of("timerFired").by), (Class::Delivery, "O"));
+        assert_eq!((of("timerFired").class, of("timerFired").by), (EntryClass::Delivery, "O"));
         assert_eq!(of("released").by, "P or O");
     }
 

@@ -40,7 +40,7 @@ pub struct PodSettings {
     pub linger_ms: u64,
     /// How long a pod waits for an operator that does not answer.
     pub outage_wait_ms: u64,
-    /// How long a cancelled run may go on.
+    /// How long a cancelled run may continue.
     pub cancel_grace_ms: u64,
     /// Largest payload that stands in an entry, in bytes.
     pub inline_max: u64,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-/// An error of the database behind a store, which nobody outside the store looks into. Writes that shared a transaction share it.
+/// An error of the database behind a store, which nobody outside the store looks into. Writes that shared a transaction
+/// share it.
 pub type DatabaseError = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Why the store did not do it.

@@ -1,5 +1,5 @@
-//! What is kept: journals, claims, logs, drafts, view keys, facts. One trait, one conformance suite (`tests/store.rs`), any database: a
-//! directory here and an arm in [`open`] per database.
+//! What is kept: journals, claims, logs, drafts, view keys, facts. One trait, one conformance suite (`tests/store.rs`),
+//! any database: a directory here and an arm in [`open`] per database.
 
 mod error;
 mod records;

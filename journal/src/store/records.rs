@@ -11,7 +11,7 @@ pub struct RunRow {
     /// The run.
     pub run_id: Uuid,
     /// The key of its published digests.
-    pub key: RunSecret,
+    pub secret: RunSecret,
     /// Hash of the request it was created for.
     pub request_hash: String,
     /// Number of entries.

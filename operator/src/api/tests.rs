@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use ntro_bundle::reference::Digest;
 use ntro_crds::names;
-use ntro_journal::protocol::{Pin, Trigger, WorkflowRef};
+use ntro_journal::protocol::{Payload, Pin, RunTrigger, RunWorkflow, entries};
 use ntro_journal::{CreateRun, TestClock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -145,14 +145,16 @@ impl Server {
         let journal = &self.context.journal;
         let run_id = Uuid::new_v4();
         let run = CreateRun {
-            run_id,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            workflow: WorkflowRef { name: "nav".to_owned(), uid: "w".to_owned() },
-            slot: None,
-            trigger: Trigger { kind: "Manual".to_owned(), initiator: "anna".to_owned() },
-            pin: Pin::default(),
-            input: "{}".to_owned(),
+            run: entries::RunCreated {
+                run_id,
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
+                slot: None,
+                trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "anna".to_owned() },
+                pin: Pin::default(),
+                input: Payload::inline("{}"),
+            },
             request_hash: "r".to_owned(),
         };
         journal.create_run(run).await.unwrap();

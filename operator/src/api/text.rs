@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ntro_crds::names;
-use ntro_journal::machine::{Gate, GateState, RunState};
+use ntro_journal::machine::{Gate, GateProgress, RunState};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{Entry, EntryBody, GateCloseCause, LogLine, Payload, Verb};
 use serde_json::{Value, json};
@@ -45,25 +45,24 @@ pub fn gate(name: &str, gate: &Gate, content: &Value) -> Value {
 
 fn gate_state(gate: &Gate) -> &'static str {
     match (&gate.state, &gate.decision) {
-        (GateState::Open, _) => "Open",
-        (GateState::Decided, Some(decision)) => match decision.verb {
+        (GateProgress::Open, _) => "Open",
+        (GateProgress::Decided, Some(decision)) => match decision.verb {
             Verb::Approve => "Approved",
             Verb::Reject => "Rejected",
             Verb::Correct => "Corrected",
             Verb::Submit => "Submitted",
         },
-        (GateState::Decided, None) | (GateState::Closed(GateCloseCause::Decided | GateCloseCause::Satisfied), _) => {
-            "Satisfied"
-        }
-        (GateState::Closed(GateCloseCause::Expired), _) => "Expired",
-        (GateState::Closed(GateCloseCause::Abandoned), _) => "Abandoned",
+        (GateProgress::Decided, None)
+        | (GateProgress::Closed(GateCloseCause::Decided | GateCloseCause::Satisfied), _) => "Satisfied",
+        (GateProgress::Closed(GateCloseCause::Expired), _) => "Expired",
+        (GateProgress::Closed(GateCloseCause::Abandoned), _) => "Abandoned",
     }
 }
 
 /// The outputs of a run: `{outputs: [{name, size, mediaType, digest}]}`. The digest is the plain one of the content: who
 /// reads this may read the content.
 pub fn outputs(state: &RunState) -> Value {
-    let output = |(name, output): (&String, &ntro_journal::protocol::Output)| json!({"name": name, "size": output.size, "mediaType": output.media_type, "digest": output.digest});
+    let output = |(name, output): (&String, &ntro_journal::protocol::OutputFile)| json!({"name": name, "size": output.size, "mediaType": output.media_type, "digest": output.digest});
     json!({"outputs": state.outputs.iter().map(output).collect::<Vec<_>>()})
 }
 

@@ -2,7 +2,7 @@
 
 use ntro_crds::Workflow;
 use ntro_crds::workflow_run::{Pin, Request};
-use ntro_journal::protocol::{Trigger, WorkflowRef};
+use ntro_journal::protocol::{Payload, RunTrigger, RunWorkflow, entries};
 use ntro_journal::{CreateRun, Inserted};
 use uuid::Uuid;
 
@@ -62,17 +62,19 @@ impl Launcher {
 /// What the journal of a new run is begun with.
 fn create(run: &RunRef, pin: &Pin, request: &Request, run_id: Uuid, entity: &str) -> Result<CreateRun, Problem> {
     Ok(CreateRun {
-        run_id,
-        namespace: run.namespace.clone(),
-        name: run.name.clone(),
-        workflow: WorkflowRef { name: request.workflow_ref.name.clone(), uid: pin.workflow_uid.clone() },
-        slot: request::slot(request),
-        trigger: Trigger {
-            kind: request.trigger.kind.as_str().to_owned(),
-            initiator: request.trigger.initiator.clone(),
+        run: entries::RunCreated {
+            run_id,
+            namespace: run.namespace.clone(),
+            name: run.name.clone(),
+            workflow: RunWorkflow { name: request.workflow_ref.name.clone(), uid: pin.workflow_uid.clone() },
+            slot: request::slot(request),
+            trigger: RunTrigger {
+                kind: request.trigger.kind.as_str().to_owned(),
+                initiator: request.trigger.initiator.clone(),
+            },
+            pin: pin::for_journal(pin, request).map_err(|error| Problem::bug(&error))?,
+            input: Payload::inline(pin::input(pin, request, run_id)),
         },
-        pin: pin::for_journal(pin, request).map_err(|error| Problem::bug(&error))?,
-        input: pin::input(pin, request, run_id),
         request_hash: request::hash(request, entity),
     })
 }

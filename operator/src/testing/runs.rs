@@ -6,8 +6,8 @@ use ntro_journal::RunState;
 use ntro_journal::machine::{self, Append, AppendLimits, Attach};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, RunSecret, RunnerVersions, Trigger,
-    WorkflowRef,
+    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, RunSecret, RunTrigger, RunWorkflow,
+    RunnerVersions,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -46,9 +46,9 @@ pub fn created() -> RunState {
         run_id: Uuid::from_u128(7),
         namespace: "acme".to_owned(),
         name: "nav-abcde".to_owned(),
-        workflow: WorkflowRef { name: "nav".to_owned(), uid: "wf-uid".to_owned() },
+        workflow: RunWorkflow { name: "nav".to_owned(), uid: "wf-uid".to_owned() },
         slot: None,
-        trigger: Trigger { kind: "Manual".to_owned(), initiator: "ina".to_owned() },
+        trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ina".to_owned() },
         pin: journal::Pin::default(),
         input: Payload::inline("{}"),
     };

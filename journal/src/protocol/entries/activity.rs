@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::kinds::{Effect, RetryCause};
-use crate::protocol::parts::{ErrorClass, FinalError, Output};
+use crate::protocol::parts::{FailureClass, FinalError, OutputFile};
 use crate::protocol::payload::Payload;
 
 /// The intent of an activity's first attempt.
@@ -13,13 +13,12 @@ use crate::protocol::payload::Payload;
 pub struct ActivityScheduled {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
     pub activity: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-compared" = true))]
     pub step: Option<String>,
     pub args: Payload,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-may-differ" = true))]
     pub timeout_ms: Option<u64>,
 }
 
@@ -48,7 +47,7 @@ pub struct ActivityRetried {
 pub struct ActivityAttemptFailed {
     pub target: u64,
     pub attempt: u32,
-    pub error: ErrorClass,
+    pub error: FailureClass,
     pub detail: Payload,
     pub retry_after_ms: u64,
 }
@@ -61,7 +60,7 @@ pub struct ActivityCompleted {
     pub attempt: u32,
     pub result: Payload,
     #[serde(default)]
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<OutputFile>,
 }
 
 /// The activity failed for good.
@@ -80,6 +79,5 @@ pub struct ActivityFailed {
 pub struct ActivityCancelRequested {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
     pub target: u64,
 }

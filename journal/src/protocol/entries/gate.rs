@@ -15,13 +15,14 @@ use crate::protocol::time;
 pub struct GateOpened {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
     pub step: String,
-    #[schemars(extend("x-compared" = true))]
     pub kind: GateKind,
+    #[schemars(extend("x-may-differ" = true))]
     pub component: String,
+    #[schemars(extend("x-may-differ" = true))]
     pub actions: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-may-differ" = true))]
     pub due_ms: Option<u64>,
     pub content: Payload,
 }
@@ -43,7 +44,6 @@ pub struct GateStamp {
 pub struct GateRevised {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
     pub target: u64,
     pub content: Payload,
 }
@@ -61,8 +61,8 @@ pub struct RevisionStamp {
 pub struct GateClosed {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
     pub target: u64,
+    #[schemars(extend("x-may-differ" = true))]
     pub cause: GateCloseCause,
 }
 

@@ -1,5 +1,7 @@
-//! The entries of a journal: one struct each, grouped by what they are about, and what every place has to know of all of
-//! them. A field marked `x-compared` must be the same on replay, payloads always. The table in `docs/protocol.md` and the runtime's `workflow/entries.py` are rendered from here (`protocol/reference.rs`).
+//! The entries of a journal: one struct each, grouped by what they are about, and what every place has to know of all
+//! of them. On replay everything that a command says must be as the journal has it, but for fields marked
+//! `x-may-differ`. The table in `docs/protocol.md` and the runtime's `workflow/entries.py` are rendered from here
+//! (`protocol/reference.rs`).
 
 #![allow(missing_docs, reason = "the fields are those of the table in docs/protocol.md")]
 
@@ -36,8 +38,8 @@ pub struct Stamped<T, S> {
     pub stamp: S,
 }
 
-/// A command as every command has them: its number within the run, from 0 without gaps, and the `seq` of the last delivery that
-/// was handed to workflow code before it (0: none).
+/// A command as every command has them: its number within the run, from 0 without gaps, and the `seq` of the last
+/// delivery that was handed to workflow code before it (0: none).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandNumber {
     pub command: u64,
@@ -46,7 +48,7 @@ pub struct CommandNumber {
 
 /// What an entry is to workflow code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum EntryClass {
     /// A fact for people and the machine.
     Record,
     /// Something workflow code did: checked on replay.
@@ -94,8 +96,8 @@ pub enum EntryBody {
 
 impl EntryBody {
     /// What it is to workflow code. Written out for every entry: whoever adds one has to say.
-    pub fn class(&self) -> Class {
-        let command = |command: u64, seen_upto: u64| Class::Command(CommandNumber { command, seen_upto });
+    pub fn class(&self) -> EntryClass {
+        let command = |command: u64, seen_upto: u64| EntryClass::Command(CommandNumber { command, seen_upto });
         match self {
             Self::ActivityScheduled(it) => command(it.said.command, it.said.seen_upto),
             Self::ActivityCancelRequested(it) => command(it.command, it.seen_upto),
@@ -112,7 +114,7 @@ impl EntryBody {
             | Self::TimerFired(_)
             | Self::GateDecided(_)
             | Self::SignalReceived(_)
-            | Self::CancelRequested(_) => Class::Delivery,
+            | Self::CancelRequested(_) => EntryClass::Delivery,
             Self::RunCreated(_)
             | Self::SegmentWanted(_)
             | Self::JobRecorded(_)
@@ -127,21 +129,21 @@ impl EntryBody {
             | Self::UserActionRefused(_)
             | Self::LateCompletion(_)
             | Self::ViewOpened(_)
-            | Self::PayloadRead(_) => Class::Record,
+            | Self::PayloadRead(_) => EntryClass::Record,
         }
     }
 
     /// Number and `seen_upto` of a command.
     pub fn command(&self) -> Option<CommandNumber> {
         match self.class() {
-            Class::Command(number) => Some(number),
-            Class::Record | Class::Delivery => None,
+            EntryClass::Command(number) => Some(number),
+            EntryClass::Record | EntryClass::Delivery => None,
         }
     }
 
     /// True if workflow code is told it.
     pub fn is_delivery(&self) -> bool {
-        self.class() == Class::Delivery
+        self.class() == EntryClass::Delivery
     }
 
     /// True if it ends the run.

@@ -9,7 +9,7 @@ use super::{
     RunFailed, StepsChanged, TimerCancelled, TimerStarted,
 };
 use crate::protocol::digest::Sha256Digest;
-use crate::protocol::parts::Output;
+use crate::protocol::parts::OutputFile;
 use crate::protocol::payload::Payload;
 
 /// An entry of a pod.
@@ -47,7 +47,7 @@ pub struct Said<'a> {
     /// The payload it carries.
     pub payload: Option<&'a Payload>,
     /// Files it names.
-    pub outputs: &'a [Output],
+    pub outputs: &'a [OutputFile],
     /// The longest duration it names, in milliseconds.
     pub duration_ms: u64,
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::protocol::kinds::BlockCode;
-use crate::protocol::parts::{ErrorClass, Pin, Site, Step, Trigger, WaitingFor, WorkflowRef};
+use crate::protocol::parts::{FailureClass, Pin, RunTrigger, RunWorkflow, Site, StepProgress, WaitTarget};
 use crate::protocol::payload::Payload;
 
 /// The run exists. Always entry 0.
@@ -15,11 +15,11 @@ pub struct RunCreated {
     pub run_id: Uuid,
     pub namespace: String,
     pub name: String,
-    pub workflow: WorkflowRef,
+    pub workflow: RunWorkflow,
     /// The slot, RFC 3339, of a run that a schedule or a backfill asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<String>,
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     pub pin: Pin,
     /// The input envelope.
     pub input: Payload,
@@ -31,8 +31,7 @@ pub struct RunCreated {
 pub struct StepsChanged {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
-    pub steps: Vec<Step>,
+    pub steps: Vec<StepProgress>,
 }
 
 /// Everything waits for something outside.
@@ -40,7 +39,7 @@ pub struct StepsChanged {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Parked {
     pub seen_upto: u64,
-    pub waiting_for: Vec<WaitingFor>,
+    pub waiting_for: Vec<WaitTarget>,
 }
 
 /// The run cannot continue before a person repairs something.
@@ -71,7 +70,8 @@ pub struct RunCompleted {
 pub struct RunFailed {
     pub command: u64,
     pub seen_upto: u64,
-    pub error: ErrorClass,
+    #[schemars(extend("x-may-differ" = true))]
+    pub error: FailureClass,
     pub detail: Payload,
 }
 

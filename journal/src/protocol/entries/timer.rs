@@ -12,7 +12,6 @@ use crate::protocol::time;
 pub struct TimerStarted {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
     pub duration_ms: u64,
 }
 
@@ -31,7 +30,6 @@ pub struct TimerStamp {
 pub struct TimerCancelled {
     pub command: u64,
     pub seen_upto: u64,
-    #[schemars(extend("x-compared" = true))]
     pub target: u64,
 }
 

@@ -1,5 +1,5 @@
-//! Writes that wait at the same time share one transaction, and so one sync of the disk: a month's end commits hundreds of
-//! journals a second. Each write is all or nothing within it, and nobody hears of one before the commit is durable.
+//! Writes that wait at the same time share one transaction, and so one sync of the disk: a month's end commits hundreds
+//! of journals a second. Each write is all or nothing within it, and nobody hears of one before the commit is durable.
 
 use std::sync::Arc;
 
@@ -143,7 +143,8 @@ async fn transaction(
     transaction.commit().await
 }
 
-/// Does all writes without savepoints. `None` if one of them failed: then nothing is done, and they are to be done apart.
+/// Does all writes without savepoints. `None` if one of them failed: then nothing is done, and they are to be done
+/// apart.
 async fn together(connection: &mut SqliteConnection, writes: &[Write]) -> Result<Option<Vec<Wrote>>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     let mut done = Vec::with_capacity(writes.len());
@@ -198,7 +199,7 @@ async fn create(
     .bind(namespace)
     .bind(name)
     .bind(&run.request_hash)
-    .bind(run.key.to_bytes().as_slice())
+    .bind(run.secret.to_bytes().as_slice())
     .bind(signed(run.length))
     .bind(run.head.0.as_slice())
     .bind(run.terminal)

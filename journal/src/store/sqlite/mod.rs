@@ -20,8 +20,8 @@ use rows::{claim_row, instant, run_id, run_row, signed, unsigned};
 use super::{ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey};
 use crate::protocol::{Entry, LogLine, LogStream};
 
-/// What `user_version` says of a store of this release. Another one is refused, never misread: nothing made before it need be
-/// read, and a release that is to read it brings a migration.
+/// What `user_version` says of a store of this release. Another one is refused, never misread: nothing made before it
+/// need be read, and a release that is to read it brings a migration.
 const FORMAT: i64 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -44,7 +44,8 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the store in `dir`, making it if it is not there. A second process is refused, and so is a network file system.
+    /// Opens the store in `dir`, making it if it is not there. A second process is refused, and so is a network file
+    /// system.
     pub async fn open(dir: &Path) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir)?;
         local_file_system(dir)?;
@@ -183,7 +184,8 @@ impl Store for SqliteStore {
             let stream = match row.try_get(2)? {
                 "stdout" => LogStream::Stdout,
                 "stderr" => LogStream::Stderr,
-                _ => LogStream::Logging,
+                "logging" => LogStream::Logging,
+                _ => return Err(StoreError::Unreadable("a log stream")),
             };
             let line = LogLine { n: unsigned(row, 1)?, stream, time: row.try_get(3)?, text: row.try_get(4)? };
             Ok(StoredLine { epoch: unsigned(row, 0)?, line })

@@ -99,7 +99,7 @@ pub(super) async fn run_row(connection: &mut SqliteConnection, run: Uuid) -> Res
     Ok(Some(RunRow {
         run_id: run,
         request_hash: row.try_get(0)?,
-        key: RunSecret::from_bytes(bytes32(&row, 1)?),
+        secret: RunSecret::from_bytes(bytes32(&row, 1)?),
         length: unsigned(&row, 2)?,
         head: ChainHash(bytes32(&row, 3)?),
         terminal: row.try_get::<i64, _>(4)? != 0,

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use ntro_crds::duration;
 use ntro_crds::workflow_run::Pin;
-use ntro_journal::machine::{Gate, GateState};
+use ntro_journal::machine::{Gate, GateProgress};
 use ntro_journal::{GateDecision, RunState, protocol as journal};
 use ntro_manifests::admission::operator_user;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ pub fn policy_due(gate: &Gate, pin: &Pin) -> Option<Timestamp> {
 }
 
 fn is_open(gate: &Gate) -> bool {
-    gate.state == GateState::Open
+    gate.state == GateProgress::Open
 }
 
 /// The open gates of an unfinished run that their policy ends, and when.

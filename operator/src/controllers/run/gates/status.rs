@@ -18,15 +18,15 @@ pub fn status(input: &GateInput<'_>, before: Option<&GateStatus>, generation: Op
     let GateInput { gate, pin, state, .. } = input;
     let ended = state.terminal.is_some();
     let gate_state = match (&gate.state, gate.decision.as_ref()) {
-        (machine::GateState::Decided, Some(decision)) => match decision.verb {
+        (machine::GateProgress::Decided, Some(decision)) => match decision.verb {
             journal::Verb::Reject => GateState::Rejected,
             journal::Verb::Correct => GateState::Corrected,
             journal::Verb::Submit => GateState::Submitted,
             journal::Verb::Approve => GateState::Approved,
         },
-        (machine::GateState::Closed(GateCloseCause::Satisfied), _) => GateState::Satisfied,
-        (machine::GateState::Closed(GateCloseCause::Expired), _) => GateState::Expired,
-        (machine::GateState::Closed(_), _) => GateState::Abandoned,
+        (machine::GateProgress::Closed(GateCloseCause::Satisfied), _) => GateState::Satisfied,
+        (machine::GateProgress::Closed(GateCloseCause::Expired), _) => GateState::Expired,
+        (machine::GateProgress::Closed(_), _) => GateState::Abandoned,
         _ if ended => GateState::Abandoned,
         _ => GateState::Open,
     };
@@ -45,7 +45,7 @@ pub fn status(input: &GateInput<'_>, before: Option<&GateStatus>, generation: Op
 }
 
 fn decided(
-    decision: &machine::Decision,
+    decision: &machine::GateVerdict,
     user_actions: &BTreeMap<String, String>,
     before: Option<&GateStatus>,
 ) -> Decision {

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use ntro_journal::RunState;
 use ntro_journal::machine::{
-    self, ActivityState, Append, AppendLimits, Attach, GateDecision, GateState, Outcome, Retry, SegmentState,
+    self, ActivityState, Append, AppendLimits, Attach, Consequence, GateDecision, GateProgress, Retry, SegmentState,
 };
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, Entry, EntryBody, ErrorCode, GateKind, INLINE_MAX, Payload, Pin, PodEntry, ReleaseCause, RetryCause,
-    RunSecret, RunnerVersions, Trigger, Verb, WaitKind, WaitingFor, WorkflowRef,
+    RunSecret, RunTrigger, RunWorkflow, RunnerVersions, Verb, WaitKind, WaitTarget,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -158,9 +158,9 @@ impl World {
             run_id: Uuid::from_u128(7),
             namespace: "acme".to_owned(),
             name: "nav-abcde".to_owned(),
-            workflow: WorkflowRef { name: "nav".to_owned(), uid: "w".to_owned() },
+            workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
             slot: None,
-            trigger: Trigger { kind: "Manual".to_owned(), initiator: "ina".to_owned() },
+            trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ina".to_owned() },
             pin: Pin([("activities".to_owned(), declared)].into_iter().collect()),
             input: Payload::inline("{}"),
         };
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// Makes an outcome of the journal durable.
-    fn commit<R>(&mut self, outcome: Outcome<R>) -> Result<R, ErrorCode> {
+    fn commit<R>(&mut self, outcome: Consequence<R>) -> Result<R, ErrorCode> {
         if let Some(end) = &self.state.terminal {
             let quiet = |entry: &Entry| {
                 matches!(
@@ -454,7 +454,7 @@ impl World {
                     args: Payload::inline("[]"),
                     timeout_ms: None,
                 });
-                if next == EXTERNAL && self.state.gates[&GATE].state == GateState::Open {
+                if next == EXTERNAL && self.state.gates[&GATE].state == GateProgress::Open {
                     return self.park(index, pod, epoch, seen_upto);
                 }
                 self.send(pod, epoch, vec![entry])?;
@@ -490,7 +490,7 @@ impl World {
         if self.state.parked.is_some() {
             return self.leave(index, pod, epoch, ReleaseCause::Parked);
         }
-        let gate = WaitingFor { kind: WaitKind::Gate, target: Some(GATE), step: Some("review".to_owned()), name: None };
+        let gate = WaitTarget { kind: WaitKind::Gate, target: Some(GATE), step: Some("review".to_owned()), name: None };
         self.send(pod, epoch, vec![PodEntry::Parked(entries::Parked { seen_upto, waiting_for: vec![gate] })])
     }
 
