@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from harness import Outside, Person, Run, Tenant, wait_for
-from probe import Make
-from schedules import cron, in_a_minute, slot_of, status
+from kit.cluster import wait_for
+from kit.objects import resource
+from kit.outside import Outside
+from kit.people import Person
+from kit.probe import Make
+from kit.schedules import cron, next_minute, slot_of, status
+from kit.tenants import Run, Tenant
 
 
 def condition(tenant: Tenant, name: str, kind: str) -> dict[str, Any]:
@@ -71,13 +75,8 @@ REFUSED = [
 
 def test_the_api_server_refuses_what_contradicts_itself(tenant: Tenant) -> None:
     for spec, message in REFUSED:
-        workflow = {
-            "apiVersion": "ntro.dev/v1alpha1",
-            "kind": "Workflow",
-            "metadata": {"name": "refused"},
-            "spec": {"runbookRef": {"name": "probe"}, "entity": "refused", **spec},
-        }
-        done = tenant.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(workflow))
+        workflow = resource("Workflow", tenant.slug, "refused", {"runbookRef": {"name": "probe"}, "entity": "refused", **spec})
+        done = tenant.kubectl("apply", "--dry-run=server", "-f", "-", send=workflow)
         assert done.code != 0 and message in done.err, (spec, done.err)
 
 
@@ -101,7 +100,7 @@ class Tick:
 
 @pytest.fixture(scope="module")
 def tick(tenant: Tenant, make: Make, outside: Outside) -> Tick:
-    due = in_a_minute(45)
+    due = next_minute(45)
     period = (due.replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
     hold = f"replace-{tenant.slug}"
     holding = {"url": outside.url, "key": hold, "hold_prepare": hold, "gate": False}
@@ -230,19 +229,13 @@ def test_backfill_gives_each_slot_one_run_however_often_it_is_asked_for(tenant: 
 
 
 def backfill(tenant: Tenant, workflow: str, name: str, slot: str, period: str, person: Person) -> Any:
-    run = {
-        "apiVersion": "ntro.dev/v1alpha1",
-        "kind": "WorkflowRun",
-        "metadata": {"name": name},
-        "spec": {
-            "request": {
-                "workflowRef": {"name": workflow},
-                "context": {"period": period},
-                "trigger": {"kind": "Backfill", "initiator": person.name, "scheduledTime": slot},
-            }
-        },
+    request = {
+        "workflowRef": {"name": workflow},
+        "context": {"period": period},
+        "trigger": {"kind": "Backfill", "initiator": person.name, "scheduledTime": slot},
     }
-    return tenant.kubectl(*person.flags(), "create", "-f", "-", stdin=json.dumps(run))
+    run = resource("WorkflowRun", tenant.slug, name, {"request": request})
+    return tenant.kubectl("create", "-f", "-", person=person, send=run)
 
 
 def test_a_backfill_of_what_is_no_slot_is_refused(tenant: Tenant, make: Make) -> None:
@@ -300,7 +293,7 @@ def test_next_reads_a_file_or_the_cluster(tenant: Tenant, make: Make, tmp_path) 
     spec = {"schedule": "0 8 * * *", "timeZone": "Europe/London", "calendar": {"businessDays": [5], "holidays": ["2026-12-25"]}}
     name = make(**spec)
     file = tmp_path / "workflow.yaml"
-    workflow = {"apiVersion": "ntro.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": name}, "spec": {"runbookRef": {"name": "probe"}, "entity": "e", **spec}}
+    workflow = resource("Workflow", tenant.slug, name, {"runbookRef": {"name": "probe"}, "entity": "e", **spec})
     file.write_text(yaml.safe_dump(workflow))
     of_file = tenant.ntro("workflow", "next", str(file), "-n", "4", "--after", "2026-11-23", "-o", "json").json
     assert [s["slot"] for s in of_file] == ["2026-12-07T08:00:00Z", "2027-01-07T08:00:00Z", "2027-02-05T08:00:00Z", "2027-03-05T08:00:00Z"]
