@@ -1,7 +1,7 @@
 """What an operator costs that has nothing to do: N Workflows on schedules that are not due, each with four finished runs.
 
 Its memory, its writes to the API server in a minute (from the audit log, Leases excepted), and the time from its death by
-kill -9 until every schedule is waited for again. Needs the cluster of tests/cluster.
+kill -9 until every schedule is armed again. Needs the cluster of tests/cluster.
 
     idle.py N
 """
@@ -146,7 +146,7 @@ def quiet(n: int) -> None:
 
 
 def restart(n: int) -> float:
-    """Kills the operator; seconds from its next start until every schedule is waited for."""
+    """Kills the operator; seconds from its next start until every schedule is armed."""
     before = operator_pid()
     os.kill(before, signal.SIGKILL)
     until, started = time.monotonic() + 300, 0.0

@@ -51,12 +51,12 @@ def create(thing: dict[str, Any], person: Person | None = None) -> Done:
     return kubectl("create", "-f", "-", person=person, send=thing)
 
 
-def judged(run: Run, name: str) -> dict[str, Any]:
+def outcome(run: Run, name: str) -> dict[str, Any]:
     def status() -> dict[str, Any] | None:
         found = run.tenant.get("act", name).get("status", {})
         return found if found.get("outcome") else None
 
-    return wait_for(f"act {name} is judged", status)
+    return wait_for(f"user action {name} has an outcome", status)
 
 
 def test_the_api_server_refuses(run: Run, tenant: Tenant) -> None:
@@ -94,7 +94,7 @@ def test_the_operator_refuses_what_was_not_shown(run: Run, tenant: Tenant, outsi
     ]
     for name, thing, reason in cases:
         create(thing, ada).ok()
-        status = judged(run, name)
+        status = outcome(run, name)
         assert status["outcome"] == "Refused", (name, status)
         assert reason is None or status["reason"] == reason, (name, status)
     assert run.phase() == "Waiting"
@@ -107,8 +107,8 @@ def test_the_first_of_two_contrary_acts_counts(run: Run, tenant: Tenant) -> None
     first, second = user_action(run, ada.name, "c1", verb="reject"), user_action(run, ada.name, "c2", verb="approve")
     create(first, ada).ok()
     create(second, ada).ok()
-    assert judged(run, "c1")["outcome"] == "Accepted"
-    assert judged(run, "c2")["outcome"] == "Refused"
+    assert outcome(run, "c1")["outcome"] == "Accepted"
+    assert outcome(run, "c2")["outcome"] == "Refused"
     run.reach("Succeeded")
     assert run.tenant.get("gate", gate)["status"]["state"] == "Rejected"
     late = run.tenant.ntro("gate", "approve", gate, person=ada)
@@ -129,11 +129,11 @@ def test_nothing_counts_while_the_policy_is_away(run: Run, tenant: Tenant) -> No
     put_back(binding)
     put_back(policy)
     for name in ("d1", "d2"):
-        status = judged(run, name)
+        status = outcome(run, name)
         assert (status["outcome"], status["reason"]) == ("Refused", "ApprovalPolicyMissing"), (name, status)
     assert run.phase() == "Waiting"
     enforced(run)
-    wait_for("acts count again", lambda: tenant.ntro("gate", "approve", run.gate(), "-m", "again", person=ada).code == 0)
+    wait_for("user actions count again", lambda: tenant.ntro("gate", "approve", run.gate(), "-m", "again", person=ada).code == 0)
     run.reach("Succeeded")
 
 
@@ -146,12 +146,12 @@ def test_an_altered_policy_counts_for_nothing(run: Run, tenant: Tenant) -> None:
     ).ok()
     try:
         create(user_action(run, tenant.approver.name, "e1"), tenant.approver).ok()
-        status = judged(run, "e1")
+        status = outcome(run, "e1")
         assert (status["outcome"], status["reason"]) == ("Refused", "ApprovalPolicyMissing")
     finally:
         put_back(policy)
     enforced(run)
-    wait_for("acts count again", lambda: tenant.ntro("gate", "approve", run.gate(), person=tenant.approver).code == 0)
+    wait_for("user actions count again", lambda: tenant.ntro("gate", "approve", run.gate(), person=tenant.approver).code == 0)
     run.reach("Succeeded")
 
 

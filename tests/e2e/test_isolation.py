@@ -1,4 +1,4 @@
-"""With what one tenant has, nothing of another can be read, nor its existence be told."""
+"""With what one tenant has, nothing of another can be read, nor its existence be inferred."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_a_slot_after_an_edit_that_nobody_was_there_to_see(tenant: Tenant, make:
     wait_for("the slot has passed", lambda: datetime.now(UTC) > due + timedelta(seconds=2), timeout=120)
     operator.back()
     Run(tenant, slot_of(name, due)).reach("Succeeded", timeout=180)
-    wait_for("it is told", lambda: status(tenant, name).get("lastScheduleTime") == f"{due:%Y-%m-%dT%H:%M:00Z}")
+    wait_for("its status says so", lambda: status(tenant, name).get("lastScheduleTime") == f"{due:%Y-%m-%dT%H:%M:00Z}")
     assert "missed" not in status(tenant, name)
     assert outside.effects(f"{name}/") == [f"{name}/prepare"]
 

@@ -1,4 +1,4 @@
-"""Objects of runs that are made a little before their slot: nothing begins before the slot, and what comes in between counts."""
+"""Precreated runs, whose objects exist a little before their slot: none starts before it, and a change in between counts."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from kit.tenants import Run, Tenant
 from kit.writes import apply
 
 QUEUE = "month-end"
-# What a run asks for if its Workflow does not say: room for one.
+# What a run asks for if its Workflow does not say: enough quota for one.
 QUOTA = {"cpu": "100m", "memory": "256Mi"}
 
 
@@ -62,18 +62,18 @@ def workloads(tenant: Tenant, run: Run) -> list[str]:
 
 
 def held(outside: Outside, key: str) -> dict[str, Any]:
-    """A configuration whose first step stays where it is until the test lets it go."""
+    """A configuration whose first step blocks until the test releases it."""
     return {"config": {"url": outside.url, "key": key, "hold_prepare": key, "gate": False}}
 
 
 def test_a_run_at_its_gate_takes_no_room_in_the_queue(tenant: Tenant, make: Make, queue: dict[str, Any], outside: Outside) -> None:
     first = tenant.start(make(gate=True, **queue))
     first.reach("Waiting")
-    wait_for("its room is free", lambda: not workloads(tenant, first))
-    key = f"room-{tenant.slug}"
+    wait_for("its quota is free", lambda: not workloads(tenant, first))
+    key = f"quota-{tenant.slug}"
     second = tenant.start(make(**held(outside, key), **queue))
     outside.wait_reached(key)
-    # The approved run now waits for the room that the second has.
+    # The approved run now waits for the quota that the second holds.
     first.approve().ok()
     wait_for("it is Queued", lambda: first.phase() == "Queued")
     assert first.running_pods() == []

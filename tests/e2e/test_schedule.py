@@ -125,13 +125,13 @@ def test_forbid_skips_behind_a_waiting_run_and_says_so(tenant: Tenant, tick: Tic
     wait_for("both slots are skipped", lambda: status(tenant, name).get("missed", {}).get("count") == 2, timeout=180)
     assert status(tenant, name)["missed"]["reason"] == "RunWaiting"
 
-    def told(slot: datetime) -> bool:
+    def has_event(slot: datetime) -> bool:
         """An Event of its own: which slot, of which period, behind which run."""
         words = [f"slot {slot:%Y-%m-%dT%H:%M:00Z} for ", f"run {tick.forbid.name} ", "waits for a person"]
         return any(r == "RunWaiting" and all(word in note for word in words) for r, note in events(tenant, name))
 
     for slot in (tick.due, tick.due + timedelta(minutes=1)):
-        wait_for(f"people are told of {slot}", lambda slot=slot: told(slot))
+        wait_for(f"there is an Event for {slot}", lambda slot=slot: has_event(slot))
     assert [r["metadata"]["name"] for r in runs(tenant, name)] == [tick.forbid.name]
 
 
@@ -221,7 +221,7 @@ def test_backfill_gives_each_slot_one_run_however_often_it_is_asked_for(tenant: 
     assert [r["spec"]["request"]["context"]["period"] for r in found] == ["2026-04", "2026-05", "2026-06"]
     assert {r["spec"]["request"]["trigger"]["initiator"] for r in found} == {tenant.runner.name}
     assert len(outside.effects(f"{name}/")) == 3
-    # The ledger outlives the objects.
+    # The claim of a slot outlives the objects.
     tenant.kubectl("delete", "nrun", *(r["metadata"]["name"] for r in found)).ok()
     later = tenant.ntro(*args, "-o", "json", person=tenant.runner).json
     assert later == {"slots": 3, "started": 0, "before": 3, "succeeded": 0, "waiting": 0, "failed": 0}
@@ -273,9 +273,9 @@ def test_history_and_time_to_live_delete_only_what_was_told(tenant: Tenant, make
     name = make(ttlSecondsAfterFinished=5)
     run = tenant.start(name)
     wait_for("it is deleted", lambda: tenant.kubectl("get", "nrun", run.name).code != 0)
-    told = status(tenant, name)
-    assert told["lastSuccessfulTime"] and condition(tenant, name, "LastRunSucceeded")["message"] == run.name
-    assert "active" not in told
+    after = status(tenant, name)
+    assert after["lastSuccessfulTime"] and condition(tenant, name, "LastRunSucceeded")["message"] == run.name
+    assert "active" not in after
 
 
 def test_an_ended_run_goes_with_its_workflow(tenant: Tenant, make: Make) -> None:

@@ -90,7 +90,9 @@ def main() -> None:
     minutes = ",".join(str((due.minute + k) % 60) for k in range(MINUTES))
     spec = {"concurrencyPolicy": "Allow", "missedRunPolicy": "All"}
     path = f"/apis/ntro.dev/v1alpha1/namespaces/{name}/workflows"
-    make = [partial(cluster.expect, "POST", path, queued_workflow(name, f"w-{i:05}", runbook, f"{minutes} * * * *", **spec)) for i in range(n)]
+    make = [
+        partial(cluster.expect, "POST", path, queued_workflow(name, f"w-{i:05}", runbook, f"{minutes} * * * *", **spec)) for i in range(n)
+    ]
     cluster.all("Workflows", make)
     first = int(due.timestamp())
     time.sleep(max(0.0, first - 2 - time.time()))

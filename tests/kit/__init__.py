@@ -1,1 +1,1 @@
-"""What the tests that need a cluster share. `cluster`, `people` and `objects` are the base; every other module is one thing more."""
+"""Shared by all tests that need a cluster. `cluster`, `people` and `objects` are the base; each other module holds one idea."""

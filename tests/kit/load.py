@@ -23,7 +23,7 @@ QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "bench"}}
 
 
 def prepare_tenant(name: str) -> str:
-    """A tenant with room for the runs and the probe runbook, ready to run; gives the runbook's name."""
+    """A tenant with quota for the runs and the probe runbook, ready to run; gives the runbook's name."""
     ntro("tenant", "create", name, "--registry", f"{os.environ['NTRO_REGISTRY']}/{name}", timeout=300).ok()
     kubectl("-n", name, "patch", "resourcequota", "ntro", "--type=merge", "-p", json.dumps({"spec": {"hard": QUOTA}})).ok()
     config = ("--set", "url=http://example.invalid", "--set", "key=seed")

@@ -76,7 +76,7 @@ class Run:
         return str(self.status().get("phase", ""))
 
     def reach(self, *phases: str, timeout: float = 120) -> dict[str, Any]:
-        """Waits for one of the phases; a phase that no run leaves by itself ends the wait at once."""
+        """Waits for one of the phases; a phase that no run leaves without a user action ends the wait at once."""
 
         def reached() -> dict[str, Any] | None:
             status = self.status()
