@@ -3,61 +3,20 @@ roles of a tenant but not its label, so that an operator that happens to run the
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-import yaml
-from admission import (
-    ADMIN,
-    APPROVER,
-    IMAGE,
-    NOBODY,
-    ROOT,
-    RUNNER,
-    SYSTEM,
-    VIEWER,
-    Done,
-    Object,
-    act,
-    call,
-    create,
-    edit,
-    gate,
-    job,
-    kubectl,
-    pod,
-    wait_for,
-    workflow,
-)
-from admission import run as run_of
+from kit.charts import install_crds, render
+from kit.cluster import Done, helm, kubectl, wait_for
+from kit.objects import RESTRICTED, Object, edit, gate, namespace, user_action, workflow
+from kit.objects import run as run_of
+from kit.people import ADMIN, APPROVER, NOBODY, RUNNER, SYSTEM, VIEWER
+from kit.pods import IMAGE, job, pod
+from kit.writes import apply, create
 
 POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-
-
-def template(chart: str, *values: str) -> list[Object]:
-    flags = [f for value in values for f in ("--set", value)]
-    text = (
-        call(
-            "helm",
-            "template",
-            "ntro",
-            str(ROOT / "charts" / chart),
-            "-n",
-            SYSTEM,
-            *flags,
-        )
-        .ok()
-        .out
-    )
-    return [document for document in yaml.safe_load_all(text) if document]
-
-
-def apply(documents: list[Object]) -> None:
-    text = "\n---\n".join(json.dumps(d) for d in documents)
-    call("kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text).ok()
 
 
 def as_if_by_helm(document: Object) -> Object:
@@ -74,35 +33,20 @@ def as_if_by_helm(document: Object) -> Object:
 
 
 def installed() -> bool:
-    return call("helm", "status", "ntro", "-n", SYSTEM).code == 0
+    return helm("status", "ntro", "-n", SYSTEM).code == 0
 
 
 @pytest.fixture(scope="session")
 def policies() -> Iterator[list[Object]]:
     """The policies are in the cluster exactly as the chart in this tree has them. Not yet necessarily enforced."""
-    crds = str(ROOT / "charts/ntro-crds")
-    call(
-        "helm",
-        "upgrade",
-        "--install",
-        "ntro-crds",
-        crds,
-        "-n",
-        SYSTEM,
-        "--create-namespace",
-    ).ok()
-    chart = template("ntro", f"image={IMAGE}", f"runnerImage={IMAGE}")
+    install_crds()
+    chart = render("ntro", f"image={IMAGE}", f"runnerImage={IMAGE}")
     wanted = [as_if_by_helm(d) for d in chart if d["kind"] in (*POLICIES, "ClusterRole", "ClusterRoleBinding")]
-    apply(wanted)
+    apply(*wanted)
     yield [d for d in wanted if d["kind"] in POLICIES]
     if not installed():
         for document in wanted:
-            kubectl(
-                "delete",
-                document["kind"],
-                document["metadata"]["name"],
-                "--ignore-not-found",
-            )
+            kubectl("delete", document["kind"], document["metadata"]["name"], "--ignore-not-found")
 
 
 def refused_by(policy: str, probe: Callable[[], Done]) -> bool:
@@ -113,22 +57,13 @@ def refused_by(policy: str, probe: Callable[[], Done]) -> bool:
 def ns(policies: list[Object]) -> Iterator[str]:
     """A namespace with the roles of a tenant, where every policy is enforced."""
     name = f"ntro-admission-{secrets.token_hex(3)}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    apply(
-        [
-            {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": name, "labels": labels},
-            }
-        ]
-    )
+    apply(namespace(name, RESTRICTED))
     people = {"viewers": VIEWER, "approvers": APPROVER, "runners": RUNNER}
     values = [f"{role}.users={{{who.name}}}" for role, who in people.items()]
-    apply(template("ntro-tenant", f"tenant={name}", "createNamespace=false", *values))
+    apply(*render("ntro-tenant", f"tenant={name}", "createNamespace=false", *values))
     # The API server takes up policies and roles some time after they are written: each is seen to work before any row.
     ready = {
-        "acts": lambda: create(act(name, NOBODY), ADMIN),
+        "user-actions": lambda: create(user_action(name, NOBODY), ADMIN),
         "runs": lambda: create(run_of(name), ADMIN),
         "gate-policies": lambda: create(edit(workflow(name), {"spec/gatePolicy": {"author": "x"}}), ADMIN),
         "writes": lambda: create(gate(name), ADMIN),
@@ -139,7 +74,7 @@ def ns(policies: list[Object]) -> Iterator[str]:
     assert {f"ntro-{policy}" for policy in ready} == {p["metadata"]["name"] for p in policies}
     for policy, probe in ready.items():
         wait_for(f"policy {policy} refuses", partial(refused_by, policy, probe))
-    wait_for("the approver's role works", lambda: create(act(name), APPROVER).code == 0)
+    wait_for("the approver's role works", lambda: create(user_action(name), APPROVER).code == 0)
     wait_for("the runner's role works", lambda: create(run_of(name), RUNNER).code == 0)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")

@@ -8,30 +8,17 @@ from typing import Any
 
 import pytest
 import yaml
-from admission import IMAGE, ROOT, SHA, SYSTEM, Object, call, kubectl
+from kit.charts import manifests, render, set_flags, template
+from kit.cluster import ROOT, call, helm, kubectl
+from kit.objects import SHA, Object
+from kit.people import SYSTEM
+from kit.pods import IMAGE
 
 IMAGES = (f"image={IMAGE}", f"runnerImage={IMAGE}")
 TOPOLOGIES = {
     "cluster": (SYSTEM, ("scope=cluster",)),
     "namespace": ("acme", ("scope=namespace",)),
 }
-
-
-def helm(chart: str, *values: str, namespace: str = SYSTEM) -> Any:
-    flags = [f for value in values for f in ("--set", value)]
-    return call(
-        "helm",
-        "template",
-        "ntro",
-        str(ROOT / "charts" / chart),
-        "-n",
-        namespace,
-        *flags,
-    )
-
-
-def render(chart: str, *values: str, namespace: str = SYSTEM) -> list[Object]:
-    return [d for d in yaml.safe_load_all(helm(chart, *values, namespace=namespace).ok().out) if d]
 
 
 @pytest.mark.parametrize(
@@ -44,8 +31,7 @@ def render(chart: str, *values: str, namespace: str = SYSTEM) -> list[Object]:
     ],
 )
 def test_lint(chart: str, values: tuple[str, ...]) -> None:
-    flags = [f for value in values for f in ("--set", value)]
-    call("helm", "lint", "--strict", str(ROOT / "charts" / chart), *flags).ok()
+    helm("lint", "--strict", str(ROOT / "charts" / chart), *set_flags(values)).ok()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +69,7 @@ def test_lint(chart: str, values: tuple[str, ...]) -> None:
     ],
 )
 def test_values_that_are_refused(chart: str, values: tuple[str, ...], message: str) -> None:
-    done = helm(chart, *values)
+    done = template(chart, *values)
     assert done.code != 0, "rendered"
     assert message in done.err, done.err
 
@@ -258,21 +244,7 @@ def test_the_chart_and_the_command_make_the_same_tenant(name: str, tmp_path: Pat
             "containerDefaults": {"requests": requests, "limits": limits},
         }
     values.write_text(yaml.safe_dump(merged))
-    text = (
-        call(
-            "helm",
-            "template",
-            "t",
-            str(ROOT / "charts/ntro-tenant"),
-            "-n",
-            SYSTEM,
-            "-f",
-            str(values),
-        )
-        .ok()
-        .out
-    )
-    rendered = [d for d in yaml.safe_load_all(text) if d]
+    rendered = manifests(helm("template", "t", str(ROOT / "charts/ntro-tenant"), "-n", SYSTEM, "-f", str(values)))
     source = call(str(tenant_program), "tenant", stdin=json.dumps(spec)).ok()
 
     def key(document: Object) -> tuple[str, str]:

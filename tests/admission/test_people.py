@@ -8,42 +8,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from admission import (
-    ADMIN,
-    APPROVER,
-    COLLECTOR,
-    NOBODY,
-    OPERATOR,
-    RUNNER,
-    SYSTEM,
-    VIEWER,
-    Object,
-    Who,
-    act,
-    create,
-    edit,
-    gate,
-    gate_policy,
-    kubectl,
-    replace,
-    run,
-    wait_for,
-    workflow,
-)
+from kit.cluster import kubectl, wait_for
+from kit.objects import Object, edit, gate, gate_policy, run, user_action, workflow
+from kit.people import ADMIN, APPROVER, GARBAGE_COLLECTOR, NOBODY, OPERATOR, RUNNER, SYSTEM, VIEWER, Person, service_account
+from kit.writes import create, replace
 
 OK = ""
-SERVICE_ACCOUNT = Who(
-    "system:serviceaccount:{ns}:robot",
-    ("system:serviceaccounts", "system:authenticated"),
-)
-NODE = Who("system:node:n1", ("system:nodes", "system:authenticated"))
-WILDCARD = Who("wilma@example.com")
-EVERY_VERB = Who("eve@example.com")
-ONE_CLASS = Who("olga@example.com")
-ONE_WORKFLOW = Who("oscar@example.com")
+SERVICE_ACCOUNT = service_account("{ns}", "robot")
+NODE = Person("system:node:n1", ("system:nodes",))
+WILDCARD = Person("wilma@example.com")
+EVERY_VERB = Person("eve@example.com")
+ONE_CLASS = Person("olga@example.com")
+ONE_WORKFLOW = Person("oscar@example.com")
 
 
-def bind(namespace: str, who: Who, *rules: Object) -> list[Object]:
+def bind(namespace: str, who: Person, *rules: Object) -> list[Object]:
     """A role of its own for one person, who may also create what the tables create."""
     name = f"test-{who.name.split(':')[-1].split('@')[0]}"
     metadata = {"name": name, "namespace": namespace}
@@ -112,15 +91,15 @@ def _bound(ns: str) -> None:
     ]
     for document in documents:
         kubectl("create", "-f", "-", send=document).ok()
-    wait_for("the roles work", lambda: create(act(ns, ONE_CLASS), ONE_CLASS).code == 0)
+    wait_for("the roles work", lambda: create(user_action(ns, ONE_CLASS), ONE_CLASS).code == 0)
     wait_for(
         "the last role works",
-        lambda: create(act(ns, ONE_WORKFLOW, "cancel"), ONE_WORKFLOW).code == 0,
+        lambda: create(user_action(ns, ONE_WORKFLOW, "cancel"), ONE_WORKFLOW).code == 0,
     )
 
 
-def named(who: Who, namespace: str) -> Who:
-    return Who(who.name.format(ns=namespace), who.groups)
+def named(who: Person, namespace: str) -> Person:
+    return Person(who.name.format(ns=namespace), who.groups)
 
 
 MACHINE = "is an account of a machine"
@@ -128,7 +107,7 @@ NO_MANDATE = "holds every right by a wildcard, which does not authorize anyone t
 BIND_APPROVER = "bind the role ntro-approver in namespace"
 
 # who, verb, edit, message
-ACTS: list[tuple[Who, str, dict[str, Any], str]] = [
+ACTS: list[tuple[Person, str, dict[str, Any], str]] = [
     (APPROVER, "approve", {}, OK),
     (APPROVER, "approve", {"spec/groups": ["board"]}, OK),
     (APPROVER, "approve", {"spec/gate/class": "other.step"}, OK),
@@ -212,9 +191,9 @@ ACTS: list[tuple[Who, str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("who", "verb", "changes", "message"), ACTS)
-def test_act(who: Who, verb: str, changes: dict[str, Any], message: str, ns: str) -> None:
+def test_act(who: Person, verb: str, changes: dict[str, Any], message: str, ns: str) -> None:
     who = named(who, ns)
-    done = create(edit(act(ns, who, verb), changes), who)
+    done = create(edit(user_action(ns, who, verb), changes), who)
     done.refused(message) if message else done.ok()
 
 
@@ -228,7 +207,7 @@ SCHEDULE = {
 }
 
 
-def backfill(who: Who) -> dict[str, Any]:
+def backfill(who: Person) -> dict[str, Any]:
     trigger = {"kind": "Backfill", "initiator": who.name, "scheduledTime": "2026-11-05T08:00:00Z"}
     return {"spec/request/trigger": trigger}
 
@@ -240,7 +219,7 @@ CHILD = {
         "runId": "11111111-1111-4111-8111-111111111111",
     },
 }
-RUNS: list[tuple[Who, dict[str, Any], str]] = [
+RUNS: list[tuple[Person, dict[str, Any], str]] = [
     (RUNNER, {}, OK),
     (
         RUNNER,
@@ -288,7 +267,7 @@ RUNS: list[tuple[Who, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("who", "changes", "message"), RUNS)
-def test_run(who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
+def test_run(who: Person, changes: dict[str, Any], message: str, ns: str) -> None:
     who = named(who, ns)
     own = {} if who == OPERATOR or "spec/request/trigger" in changes else {"spec/request/trigger/initiator": who.name}
     done = create(edit(run(ns), {**own, **changes}), who)
@@ -338,21 +317,21 @@ def test_only_the_operator_writes_gates(ns: str) -> None:
     labelled = edit(found, {"metadata/labels": {"ntro.dev/run": "x"}})
     replace(labelled, ADMIN).refused("only the operator may update gates")
     replace(labelled, OPERATOR).ok()
-    kubectl("-n", ns, "delete", "gate", "written", "--dry-run=server", who=ADMIN).ok()
-    kubectl("-n", ns, "delete", "gate", "written", "--dry-run=server", who=APPROVER).refused("cannot delete resource")
+    kubectl("-n", ns, "delete", "gate", "written", "--dry-run=server", person=ADMIN).ok()
+    kubectl("-n", ns, "delete", "gate", "written", "--dry-run=server", person=APPROVER).refused("cannot delete resource")
 
 
 def test_what_a_person_did_stays(ns: str) -> None:
-    create(edit(act(ns), {"metadata/name": "stays"}), APPROVER, dry=False).ok()
+    create(edit(user_action(ns), {"metadata/name": "stays"}), APPROVER, dry=False).ok()
     found = kubectl("-n", ns, "get", "act", "stays", "-o", "json").ok().json
     kept = "what a person did stays as it was"
     replace(edit(found, {"metadata/labels": {"a": "b"}}), ADMIN).refused(kept)
     delete = ("-n", ns, "delete", "act", "stays", "--dry-run=server")
-    kubectl(*delete, who=ADMIN).refused(kept)
-    kubectl(*delete, who=WILDCARD).refused(kept)
-    kubectl(*delete, who=APPROVER).refused("cannot delete resource")
-    kubectl(*delete, who=OPERATOR).ok()
-    kubectl(*delete, who=Who(COLLECTOR.name, ("system:masters",))).ok()
+    kubectl(*delete, person=ADMIN).refused(kept)
+    kubectl(*delete, person=WILDCARD).refused(kept)
+    kubectl(*delete, person=APPROVER).refused("cannot delete resource")
+    kubectl(*delete, person=OPERATOR).ok()
+    kubectl(*delete, person=Person(GARBAGE_COLLECTOR.name, ("system:masters",))).ok()
 
 
 def test_only_the_operator_publishes_its_authority(ns: str) -> None:
@@ -368,12 +347,12 @@ def test_only_the_operator_publishes_its_authority(ns: str) -> None:
     create(ca("forged"), ADMIN).refused("only the operator may create configmaps")
     create(ca("true"), OPERATOR, dry=False).ok()
     replace(ca("forged"), ADMIN).refused("only the operator may update configmaps")
-    kubectl("-n", ns, "delete", "configmap", "ntro-ca", "--dry-run=server", who=ADMIN).refused("only the operator may delete configmaps")
+    kubectl("-n", ns, "delete", "configmap", "ntro-ca", "--dry-run=server", person=ADMIN).refused("only the operator may delete configmaps")
     create(edit(ca("free"), {"metadata/name": "another"}), ADMIN).ok()
 
 
 PORT_FORWARD = ("--subresource=portforward", "-n", SYSTEM)
-RIGHTS: list[tuple[Who, tuple[str, ...], bool]] = [
+RIGHTS: list[tuple[Person, tuple[str, ...], bool]] = [
     (VIEWER, ("list", "workflowruns.ntro.dev"), True),
     (VIEWER, ("watch", "gates.ntro.dev"), True),
     (VIEWER, ("create", "useractions.ntro.dev"), True),
@@ -420,9 +399,9 @@ RIGHTS: list[tuple[Who, tuple[str, ...], bool]] = [
 
 
 @pytest.mark.parametrize(("who", "what", "allowed"), RIGHTS)
-def test_roles(who: Who, what: tuple[str, ...], allowed: bool, ns: str) -> None:
+def test_roles(who: Person, what: tuple[str, ...], allowed: bool, ns: str) -> None:
     place = () if "-n" in what else ("-n", ns)
-    answer = kubectl("auth", "can-i", *what, *place, who=who)
+    answer = kubectl("auth", "can-i", *what, *place, person=who)
     assert answer.out.strip() == ("yes" if allowed else "no"), answer.err
 
 

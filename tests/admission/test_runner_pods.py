@@ -5,23 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from admission import (
-    ADMIN,
-    IMAGE,
-    JOB_CONTROLLER,
-    OPERATOR,
-    REPLICASET_CONTROLLER,
-    RUNNER,
-    Object,
-    Who,
-    create,
-    edit,
-    job,
-    kubectl,
-    pod,
-    wait_for,
-)
-from admission import run as run_of
+from kit.cluster import kubectl, wait_for
+from kit.objects import Object, edit
+from kit.objects import run as run_of
+from kit.people import ADMIN, JOB_CONTROLLER, OPERATOR, REPLICASET_CONTROLLER, RUNNER, Person
+from kit.pods import IMAGE, job, pod
+from kit.writes import create
 
 OK = ""
 ONE_CONTAINER = "the pod of a run has exactly one container"
@@ -160,7 +149,7 @@ def test_labels_of_a_job(labels: dict[str, str], message: str, ns: str) -> None:
         (ADMIN, {"spec/template/spec/serviceAccountName": "default"}, OK),
     ],
 )
-def test_who_makes_jobs(who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
+def test_who_makes_jobs(who: Person, changes: dict[str, Any], message: str, ns: str) -> None:
     done = create(edit(job(ns), changes), who)
     done.refused(message) if message else done.ok()
 
@@ -190,9 +179,9 @@ ONLY_JOBS = "only Jobs of the operator make pods that use the account ntro-runne
         (ADMIN, {"spec/serviceAccountName": "default"}, OK),
     ],
 )
-def test_who_makes_pods(who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
+def test_who_makes_pods(who: Person, changes: dict[str, Any], message: str, ns: str) -> None:
     # The right to create is not the question here: admission is, for whoever has it.
-    who = Who(who.name, (*who.groups, "system:masters"))
+    who = Person(who.name, (*who.groups, "system:masters"))
     done = create(edit(pod(ns), changes), who)
     done.refused(message) if message else done.ok()
 

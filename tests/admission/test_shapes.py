@@ -8,27 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from admission import (
-    APPROVER,
-    KEYED,
-    OPERATOR,
-    ROOT,
-    RUN_ID,
-    RUNNER,
-    SHA,
-    Object,
-    Who,
-    act,
-    create,
-    edit,
-    gate,
-    gate_policy,
-    kubectl,
-    replace,
-    run,
-    runbook,
-    workflow,
-)
+from kit.cluster import ROOT, kubectl
+from kit.objects import KEYED, RUN_ID, SHA, Object, edit, gate, gate_policy, run, runbook, user_action, workflow
+from kit.people import APPROVER, OPERATOR, RUNNER, Person
+from kit.writes import create, replace
 
 Make = Callable[[str], Object]
 OK = ""
@@ -45,11 +28,11 @@ def scheduled(namespace: str) -> Object:
 
 def acting(verb: str) -> Make:
     who = APPROVER if verb in ("approve", "reject", "correct", "submit", "view") else RUNNER
-    return lambda namespace: act(namespace, who, verb)
+    return lambda namespace: user_action(namespace, who, verb)
 
 
 # kind, who, object, edit, the message that refuses it or nothing
-CREATED: list[tuple[Make, Who, dict[str, Any], str]] = [
+CREATED: list[tuple[Make, Person, dict[str, Any], str]] = [
     (runbook, RUNNER, {}, OK),
     (runbook, RUNNER, {"metadata/name": "a" * 30}, OK),
     (runbook, RUNNER, {"metadata/name": "a" * 31}, "at most 30 characters"),
@@ -307,7 +290,7 @@ CREATED: list[tuple[Make, Who, dict[str, Any], str]] = [
     (
         acting("cancel"),
         RUNNER,
-        {"spec/gate": act("x")["spec"]["gate"]},
+        {"spec/gate": user_action("x")["spec"]["gate"]},
         "gate belongs to approve, reject, correct, submit and view only",
     ),
     (acting("cancel"), RUNNER, {"spec/repeatEffects": [1]}, "repeatEffects belongs to retry only"),
@@ -325,7 +308,7 @@ CREATED: list[tuple[Make, Who, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("make", "who", "changes", "message"), CREATED)
-def test_create(make: Make, who: Who, changes: dict[str, Any], message: str, ns: str) -> None:
+def test_create(make: Make, who: Person, changes: dict[str, Any], message: str, ns: str) -> None:
     done = create(edit(make(ns), changes), who)
     done.refused(message) if message else done.ok()
 
@@ -343,7 +326,7 @@ def stored(ns: str) -> dict[str, Object]:
     things |= {
         "WorkflowRun": (run(ns), RUNNER),
         "Gate": (gate(ns), OPERATOR),
-        "UserAction": (act(ns), APPROVER),
+        "UserAction": (user_action(ns), APPROVER),
     }
     for thing, who in things.values():
         create(thing, who, dry=False).ok()
@@ -355,7 +338,7 @@ IMMUTABLE_GATE = "the spec of a gate is immutable"
 IMMUTABLE_ACT = "an act is immutable"
 
 # kind, edit, who, message: what is optional is removed, added and changed.
-UPDATED: list[tuple[str, dict[str, Any], Who, str]] = [
+UPDATED: list[tuple[str, dict[str, Any], Person, str]] = [
     ("Runbook", {"spec/version": "1.2.3"}, RUNNER, OK),
     ("Workflow", {"spec/suspend": True}, RUNNER, OK),
     ("Workflow", {"spec/schedule": "0 9 5 * *"}, RUNNER, OK),
@@ -407,14 +390,14 @@ UPDATED: list[tuple[str, dict[str, Any], Who, str]] = [
 def test_update(
     kind: str,
     changes: dict[str, Any],
-    who: Who,
+    who: Person,
     message: str,
     stored: dict[str, Object],
 ) -> None:
     grant = RUNNER if kind in ("Runbook", "Workflow") else OPERATOR
     assert who == grant
     # UserActions are not updatable by anyone's role: their rule is shown to hold even for who may do everything.
-    superuser = Who(OPERATOR.name, (*OPERATOR.groups, "system:masters"))
+    superuser = Person(OPERATOR.name, (*OPERATOR.groups, "system:masters"))
     done = replace(edit(stored[kind], changes), superuser if kind == "UserAction" else who)
     done.refused(message) if message else done.ok()
 
@@ -433,12 +416,12 @@ def test_what_was_left_out_at_first_cannot_be_added_later(ns: str) -> None:
         (workflow, RUNNER),
         (run, RUNNER),
         (gate, OPERATOR),
-        (act, APPROVER),
+        (user_action, APPROVER),
     ],
 )
-def test_a_new_object_is_not_taken_for_a_healthy_one(make: Make, who: Who, ns: str) -> None:
+def test_a_new_object_is_not_taken_for_a_healthy_one(make: Make, who: Person, ns: str) -> None:
     thing = edit(make(ns), {"metadata/name": "nav-monthly-new"})
-    done = kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", who=who, send=thing).ok()
+    done = kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", person=who, send=thing).ok()
     assert done.json["status"] == {"observedGeneration": -1}
 
 

@@ -5,27 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from admission import (
-    ADMIN,
-    APPROVER,
-    IMAGE,
-    KEYED,
-    OPERATOR,
-    RUN_ID,
-    RUNNER,
-    SHA,
-    Object,
-    Who,
-    act,
-    create,
-    edit,
-    gate,
-    kubectl,
-    replace,
-    run,
-    runbook,
-    workflow,
-)
+from kit.cluster import kubectl
+from kit.objects import KEYED, RUN_ID, SHA, Object, edit, gate, run, runbook, user_action, workflow
+from kit.people import ADMIN, APPROVER, OPERATOR, RUNNER, Person
+from kit.pods import IMAGE
+from kit.writes import create, replace
 
 OK = ""
 OTHER_ID = "33333333-3333-4333-8333-333333333333"
@@ -78,12 +62,12 @@ JUDGED = {"observedGeneration": 1, "outcome": "Refused", "reason": "Superseded"}
 @pytest.fixture(scope="module")
 def stored(ns: str) -> dict[str, Object]:
     """Objects with the status of the name, as the API server stores them."""
-    things: dict[str, tuple[Object, Who, Object]] = {
+    things: dict[str, tuple[Object, Person, Object]] = {
         "running": (run(ns, "nav-monthly-running"), RUNNER, RUNNING),
         "done": (run(ns, "nav-monthly-done"), RUNNER, DONE),
         "open": (edit(gate(ns), {"metadata/name": "open"}), OPERATOR, OPEN),
         "closed": (edit(gate(ns), {"metadata/name": "closed"}), OPERATOR, CLOSED),
-        "judged": (edit(act(ns), {"metadata/name": "judged"}), APPROVER, JUDGED),
+        "judged": (edit(user_action(ns), {"metadata/name": "judged"}), APPROVER, JUDGED),
     }
     found = {}
     for name, (thing, who, status) in things.items():
@@ -177,13 +161,13 @@ def test_status(name: str, changes: dict[str, Any], message: str, stored: dict[s
     done.refused(message) if message else done.ok()
 
 
-@pytest.mark.parametrize("make", [runbook, workflow, run, gate, act])
+@pytest.mark.parametrize("make", [runbook, workflow, run, gate, user_action])
 def test_only_the_operator_writes_a_status(make: Any, ns: str) -> None:
     thing = make(ns)
     if make is run:
         thing = run(ns, "nav-monthly-status")
     thing["metadata"]["name"] = thing["metadata"]["name"] if make is run else f"{make.__name__.replace('_', '-')}-status"
-    owner = {"gate": OPERATOR, "act": APPROVER}.get(make.__name__, RUNNER)
+    owner = {"gate": OPERATOR, "user_action": APPROVER}.get(make.__name__, RUNNER)
     create(thing, owner, dry=False).ok()
     plural = {
         "Runbook": "runbooks",
@@ -203,5 +187,5 @@ def test_only_the_operator_writes_a_status(make: Any, ns: str) -> None:
         "--dry-run=server",
     )
     change = ("-p", '{"status": {"observedGeneration": 7}}')
-    kubectl(*patch, *change, who=ADMIN).refused(f"only the operator may update {plural[thing['kind']]}/status")
-    kubectl(*patch, *change, who=OPERATOR).ok()
+    kubectl(*patch, *change, person=ADMIN).refused(f"only the operator may update {plural[thing['kind']]}/status")
+    kubectl(*patch, *change, person=OPERATOR).ok()

@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from admission import ADMIN, Object, create, edit, kubectl
+from kit.charts import render
+from kit.cluster import kubectl
+from kit.objects import RESTRICTED, Object, edit, namespace
+from kit.people import ADMIN
+from kit.writes import create
 
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 TENANT = "ntro.dev/tenant"
 
 
-def namespace(**labels: str) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": f"ntro-tenant-{secrets.token_hex(3)}", "labels": labels},
-    }
+def labelled(**labels: str) -> Object:
+    return namespace(f"ntro-tenant-{secrets.token_hex(3)}", labels)
 
 
 @pytest.mark.parametrize(
@@ -40,13 +39,13 @@ def namespace(**labels: str) -> Object:
     ],
 )
 def test_create(labels: dict[str, str], message: str, ns: str) -> None:
-    done = create(namespace(**labels), ADMIN)
+    done = create(labelled(**labels), ADMIN)
     done.refused(message) if message else done.ok()
 
 
 @pytest.fixture(scope="module")
 def tenant(ns: str) -> Iterator[str]:
-    thing = namespace(**{TENANT: "acme-of-the-table", **RESTRICTED})
+    thing = labelled(**{TENANT: "acme-of-the-table", **RESTRICTED})
     create(thing, ADMIN, dry=False).ok()
     yield thing["metadata"]["name"]
     kubectl("delete", "namespace", thing["metadata"]["name"], "--wait=false")
@@ -75,7 +74,5 @@ def test_a_namespace_becomes_a_tenants_once(ns: str) -> None:
 
 
 def test_the_chart_makes_an_acceptable_namespace(ns: str) -> None:
-    from conftest import template
-
-    made: dict[str, Any] = next(d for d in template("ntro-tenant", "tenant=acme-of-the-chart") if d["kind"] == "Namespace")
+    made: dict[str, Any] = next(d for d in render("ntro-tenant", "tenant=acme-of-the-chart") if d["kind"] == "Namespace")
     create(edit(made, {"metadata/annotations": {}}), ADMIN).ok()

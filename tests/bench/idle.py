@@ -1,7 +1,7 @@
 """What an operator costs that has nothing to do: N Workflows on schedules that are not due, each with four finished runs.
 
 Its memory, its writes to the API server in a minute (from the audit log, Leases excepted), and the time from its death by
-kill -9 until every schedule is waited for again. Needs the cluster of tests/cluster.
+kill -9 until every schedule is armed again. Needs the cluster of tests/cluster.
 
     idle.py N
 """
@@ -21,7 +21,16 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from api import OPERATOR, Cluster, install, kubectl, operator_pid, say, tenant, workflow
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from kit.api import Cluster, say
+from kit.audit import operator_writes
+from kit.charts import install
+from kit.cluster import kubectl
+from kit.load import prepare_tenant, queued_workflow
+from kit.objects import resource
+from kit.operator import operator_pid
+from kit.people import OPERATOR, SYSTEM
+from kit.portforward import metrics_token
 
 RUNS = 4
 API = "/apis/ntro.dev/v1alpha1/namespaces"
@@ -35,9 +44,9 @@ def memory() -> float:
 
 @cache
 def scraper() -> Callable[[], str]:
-    """Reads the operator's metrics from its pod. Made once: a process for each look would be half of what is measured."""
-    token = kubectl("-n", "ntro-system", "create", "token", "default", "--audience", "ntro-metrics", "--duration", "3h").strip()
-    address = kubectl("-n", "ntro-system", "get", "pod", "ntro-0", "-o", "jsonpath={.status.podIP}")
+    """Reads the operator's metrics from its pod. Made once: a process for each scrape would be half of what is measured."""
+    token = metrics_token("--duration", "3h")
+    address = kubectl("-n", SYSTEM, "get", "pod", "ntro-0", "-o", "jsonpath={.status.podIP}").ok().out
     request = urllib.request.Request(f"https://{address}:8444/metrics", headers={"Authorization": f"Bearer {token}"})
     # The certificate names the Service.
     tls = ssl._create_unverified_context()
@@ -63,22 +72,13 @@ def finished(namespace: str, wf: dict[str, Any], n: int) -> list[dict[str, Any]]
     """A run of last year that has ended, as the operator makes it, writes its status and leaves it."""
     name, uid = wf["metadata"]["name"], wf["metadata"]["uid"]
     slot = f"2025-{n + 1:02}-05T08:00:00Z"
-    run = {
-        "apiVersion": "ntro.dev/v1alpha1",
-        "kind": "WorkflowRun",
-        "metadata": {
-            "name": f"{name}-2025{n + 1:02}05t0800z",
-            "namespace": namespace,
-            "labels": {"app.kubernetes.io/managed-by": "ntro", "ntro.dev/workflow": name, "ntro.dev/workflow-uid": uid},
-        },
-        "spec": {
-            "request": {
-                "workflowRef": {"name": name},
-                "context": {"period": f"2025-{n + 1:02}"},
-                "trigger": {"kind": "Schedule", "initiator": OPERATOR, "scheduledTime": slot},
-            }
-        },
+    request = {
+        "workflowRef": {"name": name},
+        "context": {"period": f"2025-{n + 1:02}"},
+        "trigger": {"kind": "Schedule", "initiator": OPERATOR.name, "scheduledTime": slot},
     }
+    run = resource("WorkflowRun", namespace, f"{name}-2025{n + 1:02}05t0800z", {"request": request})
+    run["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "ntro", "ntro.dev/workflow": name, "ntro.dev/workflow-uid": uid}
     digest = "hmac-sha256:" + "a" * 64
     status = {
         "observedGeneration": 1,
@@ -92,27 +92,41 @@ def finished(namespace: str, wf: dict[str, Any], n: int) -> list[dict[str, Any]]
         "startTime": slot,
         "completionTime": slot.replace("08:00", "09:30"),
         "conditions": [
-            {"type": kind, "status": "True", "reason": "Succeeded", "message": "run succeeded", "lastTransitionTime": slot, "observedGeneration": 1}
+            {
+                "type": kind,
+                "status": "True",
+                "reason": "Succeeded",
+                "message": "run succeeded",
+                "lastTransitionTime": slot,
+                "observedGeneration": 1,
+            }
             for kind in ("Ready", "Succeeded")
         ],
     }
-    owner = {"apiVersion": "ntro.dev/v1alpha1", "kind": "Workflow", "name": name, "uid": uid, "controller": True, "blockOwnerDeletion": False}
+    owner = {
+        "apiVersion": "ntro.dev/v1alpha1",
+        "kind": "Workflow",
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
     return [run, {"status": status}, {"metadata": {"ownerReferences": [owner], "managedFields": [{}]}}]
 
 
 def fill(cluster: Cluster, namespace: str, runbook: str, n: int) -> None:
     path = f"{API}/{namespace}"
-    patch = partial(cluster.expect, "PATCH", as_user=OPERATOR, kind="application/merge-patch+json")
+    patch = partial(cluster.expect, "PATCH", as_user=OPERATOR.name, kind="application/merge-patch+json")
 
     def one(i: int) -> None:
         # Spread over a year that has begun: none is due during the measurement.
         month = time.gmtime().tm_mon % 12 + 1
-        wf = workflow(namespace, f"w-{i:05}", runbook, f"{i % 60} {i // 60 % 24} {i % 28 + 1} {month} *")
+        wf = queued_workflow(namespace, f"w-{i:05}", runbook, f"{i % 60} {i // 60 % 24} {i % 28 + 1} {month} *")
         made = cluster.expect("POST", f"{path}/workflows", wf)
         for k in range(RUNS):
             run, ended, handed_over = finished(namespace, made, k)
             itself = f"{path}/workflowruns/{run['metadata']['name']}"
-            cluster.expect("POST", f"{path}/workflowruns", run, as_user=OPERATOR)
+            cluster.expect("POST", f"{path}/workflowruns", run, as_user=OPERATOR.name)
             patch(f"{itself}/status", ended)
             patch(itself, handed_over)
 
@@ -120,35 +134,19 @@ def fill(cluster: Cluster, namespace: str, runbook: str, n: int) -> None:
 
 
 def quiet(n: int) -> None:
-    """Waits until the operator has looked at everything and writes nothing more."""
+    """Waits until the operator has reconciled everything and writes nothing more."""
     until, still, last = time.monotonic() + 1200, 0, -1
     while still < 3:
         if time.monotonic() > until:
             raise RuntimeError("the operator does not come to rest")
         time.sleep(10)
-        writes = len(written(0))
+        writes = sum(1 for _ in operator_writes())
         still = still + 1 if writes == last and metric("ntro_schedules_armed") >= n else 0
         last = writes
 
 
-def written(since: float) -> list[str]:
-    """What the operator wrote since then, Leases and the bookkeeping of its rights excepted."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
-    found = []
-    with Path(os.environ["NTRO_AUDIT_LOG"]).open() as log:
-        for line in log:
-            if OPERATOR not in line or '"verb":"get"' in line or '"verb":"list"' in line or '"verb":"watch"' in line:
-                continue
-            event = json.loads(line)
-            if event["user"]["username"] == OPERATOR and "impersonatedUser" not in event and event["requestReceivedTimestamp"] >= stamp:
-                resource = event.get("objectRef", {}).get("resource", "")
-                if resource not in ("leases", "tokenreviews", "selfsubjectaccessreviews") and event["verb"] in ("create", "update", "patch", "delete"):
-                    found.append(f"{event['verb']} {resource}/{event['objectRef'].get('name')}")
-    return found
-
-
 def restart(n: int) -> float:
-    """Kills the operator; seconds from its next start until every schedule is waited for."""
+    """Kills the operator; seconds from its next start until every schedule is armed."""
     before = operator_pid()
     os.kill(before, signal.SIGKILL)
     until, started = time.monotonic() + 300, 0.0
@@ -164,9 +162,9 @@ def restart(n: int) -> float:
 def measure(n: int) -> dict[str, Any]:
     quiet(n)
     grown = memory()
-    began = time.time()
+    began = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     time.sleep(60)
-    writes = written(began)
+    writes = [f"{e['verb']} {e['objectRef']['resource']}/{e['objectRef'].get('name')}" for e in operator_writes(began)]
     if writes:
         say(f"written: {writes[:10]}")
     armed = restart(n)
@@ -186,15 +184,15 @@ def main() -> None:
     cluster = Cluster()
     install()
     name = f"idle-{int(time.time())}"
-    runbook = tenant(cluster, name)
+    runbook = prepare_tenant(name)
     # Without the operator, which would execute runs that have no status yet.
-    kubectl("-n", "ntro-system", "scale", "statefulset/ntro", "--replicas=0")
-    kubectl("-n", "ntro-system", "wait", "--for=delete", "pod/ntro-0", "--timeout=60s")
+    kubectl("-n", SYSTEM, "scale", "statefulset/ntro", "--replicas=0").ok()
+    kubectl("-n", SYSTEM, "wait", "--for=delete", "pod/ntro-0", "--timeout=60s").ok()
     fill(cluster, name, runbook, n)
-    kubectl("-n", "ntro-system", "scale", "statefulset/ntro", "--replicas=1")
-    kubectl("-n", "ntro-system", "rollout", "status", "statefulset/ntro", "--timeout=300s")
+    kubectl("-n", SYSTEM, "scale", "statefulset/ntro", "--replicas=1").ok()
+    kubectl("-n", SYSTEM, "rollout", "status", "statefulset/ntro", "--timeout=300s", timeout=320).ok()
     ours = measure(n)
-    kubectl("delete", "namespace", name, "--wait=false")
+    kubectl("delete", "namespace", name, "--wait=false").ok()
     print(json.dumps({"bench": "idle", "ours": ours, "rival": None, "ratio": None}))
 
 

@@ -9,16 +9,22 @@ and with its client and workers tuned; ours with the tuned one running as well. 
 
 from __future__ import annotations
 
-import calendar
 import json
 import os
 import subprocess
 import sys
 import time
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from api import QUOTA, ROOT, Cluster, Watch, install, kubectl, minutes_from_now, percentiles, say, tenant, workflow
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from kit.api import Cluster, Watch, say
+from kit.charts import install
+from kit.cluster import ROOT, kubectl
+from kit.load import QUOTA, prepare_tenant, queued_workflow
+from kit.schedules import next_minute
 
 TUNED = "--kube-api-qps 2000 --kube-api-burst 4000 --concurrent-cron-job-syncs 50"
 
@@ -28,13 +34,19 @@ def controller_manager(flags: str) -> None:
     subprocess.run([str(ROOT / "tests/cluster/cluster.sh"), "up"], check=True, env=env, stderr=subprocess.DEVNULL)
     # It works when it has done something.
     warm = f"warm-{int(time.time())}"
-    kubectl("create", "namespace", warm)
-    kubectl("-n", warm, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
-    kubectl("delete", "namespace", warm, "--wait=false")
+    kubectl("create", "namespace", warm).ok()
+    kubectl("-n", warm, "wait", "--for=create", "serviceaccount/default", "--timeout=60s").ok()
+    kubectl("delete", "namespace", warm, "--wait=false").ok()
 
 
-def measure(cluster: Cluster, namespace: str, n: int, due: time.struct_time) -> dict[str, float]:
-    tick = calendar.timegm(due)
+def percentiles(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    at = lambda share: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)  # noqa: E731
+    return {"first": round(ordered[0], 3), "p50": at(0.5), "p99": at(0.99), "last": round(ordered[-1], 3)}
+
+
+def measure(cluster: Cluster, namespace: str, n: int, due: datetime) -> dict[str, float]:
+    tick = due.timestamp()
     left = tick - time.time()
     if left < 2:
         raise RuntimeError("the minute came before everything was made")
@@ -46,19 +58,19 @@ def measure(cluster: Cluster, namespace: str, n: int, due: time.struct_time) -> 
     return percentiles([at - tick for at in watch.seen.values()])
 
 
-def settle_time(n: int) -> float:
-    """Long enough to make n objects and to let the controllers look at each."""
+def preparation_time(n: int) -> float:
+    """Seconds, enough to create n objects and to have each of them reconciled."""
     return 25 + n / 40
 
 
 def ours(cluster: Cluster, n: int) -> tuple[dict[str, float], Any]:
     """The figures, and the pod of our Jobs, so that the rival's Jobs are of the same shape."""
     name = f"skew-{int(time.time())}"
-    runbook = tenant(cluster, name)
-    due = minutes_from_now(settle_time(n))
+    runbook = prepare_tenant(name)
+    due = next_minute(preparation_time(n))
     path = f"/apis/ntro.dev/v1alpha1/namespaces/{name}/workflows"
-    schedule = f"{due.tm_min} {due.tm_hour} * * *"
-    make = [partial(cluster.expect, "POST", path, workflow(name, f"w-{i:05}", runbook, schedule)) for i in range(n)]
+    schedule = f"{due.minute} {due.hour} * * *"
+    make = [partial(cluster.expect, "POST", path, queued_workflow(name, f"w-{i:05}", runbook, schedule)) for i in range(n)]
     cluster.all("Workflows", make)
     figures = measure(cluster, name, n, due)
     # Not only Jobs: each has its run, once.
@@ -72,26 +84,28 @@ def ours(cluster: Cluster, n: int) -> tuple[dict[str, float], Any]:
     return figures, {**pod, "serviceAccountName": "default"}
 
 
-def cron_job(i: int, due: time.struct_time, pod: Any) -> dict[str, Any]:
+def cron_job(i: int, due: datetime, pod: Any) -> dict[str, Any]:
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
         "metadata": {"name": f"w-{i:05}"},
         "spec": {
-            "schedule": f"{due.tm_min} {due.tm_hour} * * *",
+            "schedule": f"{due.minute} {due.hour} * * *",
             "timeZone": "Etc/UTC",
             "concurrencyPolicy": "Forbid",
-            "jobTemplate": {"spec": {"backoffLimit": 0, "suspend": True, "template": {"metadata": {"labels": {"app": "bench"}}, "spec": pod}}},
+            "jobTemplate": {
+                "spec": {"backoffLimit": 0, "suspend": True, "template": {"metadata": {"labels": {"app": "bench"}}, "spec": pod}}
+            },
         },
     }
 
 
 def rival(cluster: Cluster, n: int, pod: Any) -> dict[str, float]:
     name = f"cron-{int(time.time())}"
-    kubectl("create", "namespace", name)
+    kubectl("create", "namespace", name).ok()
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "ntro", "namespace": name}, "spec": {"hard": QUOTA}}
-    kubectl("apply", "-f", "-", stdin=json.dumps(quota))
-    due = minutes_from_now(settle_time(n))
+    kubectl("apply", "-f", "-", send=quota).ok()
+    due = next_minute(preparation_time(n))
     path = f"/apis/batch/v1/namespaces/{name}/cronjobs"
     cluster.all("CronJobs", [partial(cluster.expect, "POST", path, cron_job(i, due, pod)) for i in range(n)])
     figures = measure(cluster, name, n, due)
@@ -102,7 +116,7 @@ def rival(cluster: Cluster, n: int, pod: Any) -> dict[str, float]:
 def remove(cluster: Cluster, namespace: str) -> None:
     """Waits until what was measured is gone, so that the next one has the machine for itself."""
     say(f"removing {namespace}")
-    kubectl("delete", "namespace", namespace, "--timeout=590s")
+    kubectl("delete", "namespace", namespace, "--timeout=590s", timeout=600).ok()
 
 
 def main() -> None:

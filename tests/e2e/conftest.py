@@ -5,15 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from harness import ROOT, SYSTEM, Operator, Outside, Tenant, call, kubectl, names
-from probe import Make, Probe, maker, starter
-
-LEASE_MS = 5_000
-LINGER_MS = 2_000
+from kit.charts import images, install, pull
+from kit.cluster import kubectl
+from kit.operator import LEASE_MS, LINGER_MS, Operator
+from kit.outside import Outside
+from kit.probe import Make, Probe, maker, starter
+from kit.tenants import Tenant
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,37 +33,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes minutes of real time; runs with --long only")
 
 
-def images() -> dict[str, str]:
-    text = (Path(os.environ["NTRO_CACHE"]) / "images.env").read_text()
-    return dict(line.removeprefix("export ").split("=", 1) for line in text.split() if "=" in line)
-
-
-def pull(image: str) -> None:
-    """The node has the image before a test waits for a pod: the first pull takes as long as the disk wants."""
-    name = f"pull-{image.rpartition(':')[2][:12]}"
-    kubectl("delete", "pod", name, "--ignore-not-found").ok()
-    kubectl("run", name, f"--image={image}", "--restart=Never", "--command", "--", "/bin/true").ok()
-    try:
-        kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=15m", timeout=1000).ok()
-    finally:
-        kubectl("delete", "pod", name, "--wait=false")
-
-
-def helm_install() -> None:
-    image = images()
-    pull(image["RUNNER_IMAGE"])
-    call("helm", "upgrade", "--install", "ntro-crds", str(ROOT / "charts/ntro-crds"), "-n", SYSTEM, "--create-namespace", "--wait").ok()
-    values = {
-        "image": image["OPERATOR_IMAGE"],
-        "runnerImage": image["RUNNER_IMAGE"],
-        "leaseMs": LEASE_MS,
-        "lingerMs": LINGER_MS,
-        "failpoints": "true",
-    }
-    flags = [f for key, value in values.items() for f in ("--set", f"{key}={value}")]
-    call("helm", "upgrade", "--install", "--force-conflicts", "ntro", str(ROOT / "charts/ntro"), "-n", SYSTEM, "--wait", "--timeout", "4m", *flags, timeout=300).ok()
-
-
 @pytest.fixture(scope="session")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
     """Tests that run side by side share one installation: the first to come makes it."""
@@ -71,10 +41,20 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
     with (shared / "installed").open("a+") as installed:
         fcntl.flock(installed, fcntl.LOCK_EX)
         if installed.tell() == 0:
-            helm_install()
+            pull(images()["RUNNER_IMAGE"])
+            install(leaseMs=LEASE_MS, lingerMs=LINGER_MS, failpoints="true")
             operator.ready()
             installed.write("yes")
     return operator
+
+
+def names(prefix: str) -> Iterator[str]:
+    """Names that no earlier session of tests has used, nor one that runs beside this."""
+    stamp = f"{int(time.time()) % 1_000_000:06d}{os.environ.get('PYTEST_XDIST_WORKER', '').removeprefix('gw')}"
+    n = 0
+    while True:
+        n += 1
+        yield f"{prefix}-{stamp}-{n}"
 
 
 @pytest.fixture(scope="session")
@@ -112,5 +92,5 @@ def make(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> 
 @pytest.fixture(scope="session")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
     address = socket.gethostbyname(socket.gethostname())
-    node = call("kubectl", "get", "node", "-o", "jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}").ok().out
+    node = kubectl("get", "node", "-o", "jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}").ok().out
     return Outside(tmp_path_factory.mktemp("outside") / "effects", node or address)

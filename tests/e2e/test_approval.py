@@ -7,8 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness import BUNDLES, Outside, Person, Run, Tenant, kubectl, wait_for
-from probe import Probe, config
+from kit.cluster import BUNDLES, Done, kubectl, wait_for
+from kit.objects import as_written, resource
+from kit.outside import Outside
+from kit.people import ADMIN, Person, service_account
+from kit.probe import Probe, config
+from kit.tenants import Run, Tenant
 
 POLICY = "ntro-user-actions"
 
@@ -20,7 +24,7 @@ def run(probe: Probe) -> Run:
     return run
 
 
-def act(run: Run, actor: str, name: str, verb: str = "approve", **changes: Any) -> dict[str, Any]:
+def user_action(run: Run, actor: str, name: str, verb: str = "approve", **changes: Any) -> dict[str, Any]:
     gate = run.tenant.get("gate", run.gate())
     revision = gate["status"]["revision"]
     seen = {
@@ -40,45 +44,40 @@ def act(run: Run, actor: str, name: str, verb: str = "approve", **changes: Any) 
         "gate": seen,
         **changes,
     }
-    return {
-        "apiVersion": "ntro.dev/v1alpha1",
-        "kind": "UserAction",
-        "metadata": {"name": name, "namespace": run.tenant.slug},
-        "spec": spec,
-    }
+    return resource("UserAction", run.tenant.slug, name, spec)
 
 
-def create(thing: dict[str, Any], person: Person) -> Any:
-    return kubectl("create", "-f", "-", *person.flags(), stdin=json.dumps(thing))
+def create(thing: dict[str, Any], person: Person | None = None) -> Done:
+    return kubectl("create", "-f", "-", person=person, send=thing)
 
 
-def judged(run: Run, name: str) -> dict[str, Any]:
+def outcome(run: Run, name: str) -> dict[str, Any]:
     def status() -> dict[str, Any] | None:
         found = run.tenant.get("act", name).get("status", {})
         return found if found.get("outcome") else None
 
-    return wait_for(f"act {name} is judged", status)
+    return wait_for(f"user action {name} has an outcome", status)
 
 
 def test_the_api_server_refuses(run: Run, tenant: Tenant) -> None:
     ada = tenant.approver
     cases: list[tuple[str, dict[str, Any], Person]] = [
-        ("a foreign actor", act(run, "somebody@else", "a1"), ada),
-        ("a foreign group", act(run, ada.name, "a2", groups=["system:authenticated", "board"]), ada),
-        ("no right to approve", act(run, tenant.viewer.name, "a3"), tenant.viewer),
+        ("a foreign actor", user_action(run, "somebody@else", "a1"), ada),
+        ("a foreign group", user_action(run, ada.name, "a2", groups=["system:authenticated", "board"]), ada),
+        ("no right to approve", user_action(run, tenant.viewer.name, "a3"), tenant.viewer),
         (
             "a ServiceAccount",
-            act(run, f"system:serviceaccount:{tenant.slug}:ntro-runner", "a4"),
-            Person(f"system:serviceaccount:{tenant.slug}:ntro-runner", ("system:serviceaccounts",)),
+            user_action(run, f"system:serviceaccount:{tenant.slug}:ntro-runner", "a4"),
+            service_account(tenant.slug, "ntro-runner"),
         ),
-        ("a wildcard holder", act(run, "root@example.com", "a5"), Person("root@example.com", ("system:masters",))),
+        ("a wildcard holder", user_action(run, ADMIN.name, "a5"), ADMIN),
     ]
     for what, thing, person in cases:
         done = create(thing, person)
         assert done.code != 0, what
         assert "forbidden" in done.err or "denied" in done.err, (what, done.err)
     assert run.phase() == "Waiting"
-    incomplete = act(run, ada.name, "a6")
+    incomplete = user_action(run, ada.name, "a6")
     del incomplete["spec"]["gate"]["digest"]
     assert create(incomplete, ada).code != 0
 
@@ -87,15 +86,15 @@ def test_the_operator_refuses_what_was_not_shown(run: Run, tenant: Tenant, outsi
     ada = tenant.approver
     zero = "00000000-0000-4000-8000-000000000000"
     cases = [
-        ("b1", act(run, ada.name, "b1", gate={"revision": 7}), "Superseded"),
-        ("b2", act(run, ada.name, "b2", gate={"digest": "hmac-sha256:" + "0" * 64}), "Superseded"),
-        ("b3", act(run, ada.name, "b3", gate={"gateId": zero}), None),
-        ("b4", act(run, ada.name, "b4", gate={"class": "probe.post"}), None),
-        ("b5", act(run, ada.name, "b5", runId=zero), None),
+        ("b1", user_action(run, ada.name, "b1", gate={"revision": 7}), "Superseded"),
+        ("b2", user_action(run, ada.name, "b2", gate={"digest": "hmac-sha256:" + "0" * 64}), "Superseded"),
+        ("b3", user_action(run, ada.name, "b3", gate={"gateId": zero}), None),
+        ("b4", user_action(run, ada.name, "b4", gate={"class": "probe.post"}), None),
+        ("b5", user_action(run, ada.name, "b5", runId=zero), None),
     ]
     for name, thing, reason in cases:
         create(thing, ada).ok()
-        status = judged(run, name)
+        status = outcome(run, name)
         assert status["outcome"] == "Refused", (name, status)
         assert reason is None or status["reason"] == reason, (name, status)
     assert run.phase() == "Waiting"
@@ -105,11 +104,11 @@ def test_the_operator_refuses_what_was_not_shown(run: Run, tenant: Tenant, outsi
 def test_the_first_of_two_contrary_acts_counts(run: Run, tenant: Tenant) -> None:
     ada = tenant.approver
     gate = run.gate()
-    first, second = act(run, ada.name, "c1", verb="reject"), act(run, ada.name, "c2", verb="approve")
+    first, second = user_action(run, ada.name, "c1", verb="reject"), user_action(run, ada.name, "c2", verb="approve")
     create(first, ada).ok()
     create(second, ada).ok()
-    assert judged(run, "c1")["outcome"] == "Accepted"
-    assert judged(run, "c2")["outcome"] == "Refused"
+    assert outcome(run, "c1")["outcome"] == "Accepted"
+    assert outcome(run, "c2")["outcome"] == "Refused"
     run.reach("Succeeded")
     assert run.tenant.get("gate", gate)["status"]["state"] == "Rejected"
     late = run.tenant.ntro("gate", "approve", gate, person=ada)
@@ -121,20 +120,20 @@ def test_nothing_counts_while_the_policy_is_away(run: Run, tenant: Tenant) -> No
     ada = tenant.approver
     policy = kubectl("get", "validatingadmissionpolicy", POLICY, "-o", "json").json
     binding = kubectl("get", "validatingadmissionpolicybinding", POLICY, "-o", "json").json
-    prepared = act(run, ada.name, "d1")
-    forged = act(run, "somebody@else", "d2")
+    prepared = user_action(run, ada.name, "d1")
+    forged = user_action(run, "somebody@else", "d2")
     kubectl("delete", "validatingadmissionpolicybinding", POLICY).ok()
     # The API server stops enforcing a moment later: a forged act that gets in shows that it has.
-    wait_for("the policy is not enforced", lambda: kubectl("create", "-f", "-", stdin=json.dumps(forged)).code == 0)
+    wait_for("the policy is not enforced", lambda: create(forged).code == 0)
     create(prepared, ada).ok()
     put_back(binding)
     put_back(policy)
     for name in ("d1", "d2"):
-        status = judged(run, name)
+        status = outcome(run, name)
         assert (status["outcome"], status["reason"]) == ("Refused", "ApprovalPolicyMissing"), (name, status)
     assert run.phase() == "Waiting"
     enforced(run)
-    wait_for("acts count again", lambda: tenant.ntro("gate", "approve", run.gate(), "-m", "again", person=ada).code == 0)
+    wait_for("user actions count again", lambda: tenant.ntro("gate", "approve", run.gate(), "-m", "again", person=ada).code == 0)
     run.reach("Succeeded")
 
 
@@ -146,21 +145,18 @@ def test_an_altered_policy_counts_for_nothing(run: Run, tenant: Tenant) -> None:
         *("-p", json.dumps([{"op": "replace", "path": "/spec/validations/0/expression", "value": "true"}])),
     ).ok()
     try:
-        create(act(run, tenant.approver.name, "e1"), tenant.approver).ok()
-        status = judged(run, "e1")
+        create(user_action(run, tenant.approver.name, "e1"), tenant.approver).ok()
+        status = outcome(run, "e1")
         assert (status["outcome"], status["reason"]) == ("Refused", "ApprovalPolicyMissing")
     finally:
         put_back(policy)
     enforced(run)
-    wait_for("acts count again", lambda: tenant.ntro("gate", "approve", run.gate(), person=tenant.approver).code == 0)
+    wait_for("user actions count again", lambda: tenant.ntro("gate", "approve", run.gate(), person=tenant.approver).code == 0)
     run.reach("Succeeded")
 
 
 def put_back(thing: dict[str, Any]) -> None:
-    for key in ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"):
-        thing["metadata"].pop(key, None)
-    thing.pop("status", None)
-    kubectl("replace", "--force", "-f", "-", stdin=json.dumps(thing)).ok()
+    kubectl("replace", "--force", "-f", "-", send=as_written(thing)).ok()
 
 
 def enforced(run: Run) -> None:
@@ -168,7 +164,7 @@ def enforced(run: Run) -> None:
     n = iter(range(1000))
 
     def refused() -> bool:
-        return kubectl("create", "-f", "-", stdin=json.dumps(act(run, "somebody@else", f"probe-{next(n)}"))).code != 0
+        return create(user_action(run, "somebody@else", f"probe-{next(n)}")).code != 0
 
     wait_for("the policy is enforced", refused)
 

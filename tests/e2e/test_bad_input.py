@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
+import json
 import os
 import shutil
 import tarfile
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import BUNDLES, ROOT, Done, Tenant, call, ntro
+from kit.cluster import BUNDLES, ROOT, Done, call, kubectl, ntro, wait_for
+from kit.objects import resource
+from kit.tenants import Tenant
 
 
 def leftovers(tenant: Tenant) -> list[str]:
@@ -82,11 +88,11 @@ def test_unknown_tenant(bundle: Path) -> None:
 
 def test_unprepared_tenant(bundle: Path, fresh_name: Callable[[str], str]) -> None:
     name = fresh_name("bare")
-    call("kubectl", "create", "namespace", name).ok()
+    kubectl("create", "namespace", name).ok()
     try:
         one_line(create(Tenant(name), bundle), name, "ntro tenant create")
     finally:
-        call("kubectl", "delete", "namespace", name, "--wait=false").ok()
+        kubectl("delete", "namespace", name, "--wait=false").ok()
 
 
 def test_config_that_violates_the_schema(tenant: Tenant, bundle: Path) -> None:
@@ -106,9 +112,6 @@ def test_registry_down(tenant: Tenant, bundle: Path) -> None:
 
 
 def test_wrong_credentials(tenant: Tenant, bundle: Path, tmp_path: Path) -> None:
-    import base64
-    import json
-
     host = os.environ["NTRO_AUTH_REGISTRY"]
     call(ROOT / "tests/cluster/cluster.sh", "registry", "start", "auth").ok()
     auth = base64.b64encode(f"{os.environ['NTRO_AUTH_USER']}:wrong".encode()).decode()
@@ -129,19 +132,14 @@ def test_a_traversal_entry_in_a_pulled_bundle(tenant: Tenant, bundle: Path, tmp_
         tar.addfile(info, io.BytesIO(b"evil"))
     repository = f"{os.environ['NTRO_REGISTRY']}/{tenant.slug}/probe"
     create(tenant, bundle).ok()
-    call("kubectl", "-n", tenant.slug, "delete", "rb,nwf", "--all").ok()
+    kubectl("-n", tenant.slug, "delete", "rb,nwf", "--all").ok()
     push_layer(repository, "9.9.9", layer)
-    manifest = {"apiVersion": "ntro.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "probe", "namespace": tenant.slug},
-                "spec": {"source": {"url": f"oci://{repository}", "insecure": True}, "version": "9.9.9"}}  # fmt: skip
-    import json
-
-    call("kubectl", "create", "-f", "-", stdin=json.dumps(manifest)).ok()
+    runbook = resource("Runbook", tenant.slug, "probe", {"source": {"url": f"oci://{repository}", "insecure": True}, "version": "9.9.9"})
+    kubectl("create", "-f", "-", send=runbook).ok()
 
     def stalled() -> str:
         conditions = tenant.get("rb", "probe").get("status", {}).get("conditions", [])
         return next((c["message"] for c in conditions if c["type"] == "Ready" and c["status"] == "False"), "")
-
-    from harness import wait_for
 
     message = wait_for("the Runbook is not ready", stalled)
     assert "outside.txt" in message, message
@@ -150,10 +148,6 @@ def test_a_traversal_entry_in_a_pulled_bundle(tenant: Tenant, bundle: Path, tmp_
 
 def push_layer(repository: str, tag: str, layer: Path) -> None:
     """Copies the good artifact's manifest with another layer, by plain registry requests."""
-    import hashlib
-    import json
-    import urllib.request
-
     host, path = repository.split("/", 1)
     base = f"http://{host}/v2/{path}"
     accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from harness import BUNDLES, SYSTEM, Outside, Tenant, wait_for
-from probe import config, install
+from kit.audit import operator_writes
+from kit.cluster import BUNDLES, wait_for
+from kit.outside import Outside
+from kit.probe import config, install
+from kit.tenants import Tenant
 
 pytestmark = pytest.mark.alone
 
@@ -36,9 +36,9 @@ def idle(seconds: float, tenant: Tenant, outside: Outside, fresh_name: Callable[
     waiting = tenant.start(name)
     waiting.reach("Waiting")
     wait_for("no pod runs", lambda: not waiting.running_pods())
-    settled = quiet_since(20)
+    last_write = quiet_since(20)
     time.sleep(seconds)  # the time is what is tested
-    assert [w for w in writes() if w["requestReceivedTimestamp"] > settled] == []
+    assert [w for w in operator_writes(last_write) if w["requestReceivedTimestamp"] > last_write] == []
 
 
 def test_a_run_with_a_gate_costs_few_writes(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
@@ -52,7 +52,7 @@ def test_a_run_with_a_gate_costs_few_writes(tenant: Tenant, outside: Outside, fr
     run.approve()
     run.reach("Succeeded")
     quiet_since(15)
-    done = [w for w in writes() if w["requestReceivedTimestamp"] >= began and w["verb"] != "delete"]
+    done = [w for w in operator_writes(began) if w["verb"] != "delete"]
     about = [w["objectRef"] for w in done if w["objectRef"].get("namespace") == tenant.slug]
     ours = [f"{o['resource']}/{o.get('subresource', '')} {o['name']}" for o in about if str(o.get("name", "")).startswith(run.name)]
     assert len(ours) <= 12, ours
@@ -60,26 +60,11 @@ def test_a_run_with_a_gate_costs_few_writes(tenant: Tenant, outside: Outside, fr
     assert len(workflow) <= 2, workflow
 
 
-def writes() -> list[dict]:
-    """Writes of the operator's account, but for Leases, from the API server's audit log."""
-    account = f"system:serviceaccount:{SYSTEM}:ntro"
-    found = []
-    for line in Path(os.environ["NTRO_AUDIT_LOG"]).read_text().splitlines():
-        if account not in line:
-            continue
-        event = json.loads(line)
-        written = event["verb"] in ("create", "update", "patch", "delete", "deletecollection")
-        about = event.get("objectRef", {}).get("resource")
-        if event["user"]["username"] == account and written and about not in ("leases", "tokenreviews"):
-            found.append(event)
-    return found
-
-
 def quiet_since(seconds: float) -> str:
     """Waits until nothing was written for so long: projections of what has just happened are through."""
 
     def last() -> str | None:
-        stamp = max((w["requestReceivedTimestamp"] for w in writes()), default="")
+        stamp = max((w["requestReceivedTimestamp"] for w in operator_writes()), default="")
         limit = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - seconds))
         return stamp if stamp and stamp < limit else None
 

@@ -1,4 +1,4 @@
-"""With what one tenant has, nothing of another can be read, nor its existence be told."""
+"""With what one tenant has, nothing of another can be read, nor its existence be inferred."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import secrets
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,21 +16,18 @@ from http.client import HTTPSConnection
 from typing import Any
 
 import pytest
-from harness import SYSTEM, Outside, Run, Tenant, kubectl, wait_for
-from probe import started
+from kit.cluster import kubectl, wait_for
+from kit.objects import resource
+from kit.outside import Outside
+from kit.people import OPERATOR, SYSTEM
+from kit.portforward import port_forward
+from kit.probe import started
+from kit.tenants import Run, Tenant
 
 
 @contextmanager
 def tunnel(tenant: Tenant) -> Iterator[Callable[..., tuple[int, bytes]]]:
     """A port-forward to the operator; gives a function that asks it over TLS."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    process = subprocess.Popen(
-        ["kubectl", "-n", SYSTEM, "port-forward", "pod/ntro-0", f"{port}:8443", *tenant.viewer.flags()], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    process.stdout.readline()
     contact = tenant.get("configmap", "ntro-ca")["data"]
     context = ssl.create_default_context(cadata=contact["ca.crt"])
 
@@ -47,11 +43,8 @@ def tunnel(tenant: Tenant) -> Iterator[Callable[..., tuple[int, bytes]]]:
         response = connection.getresponse()
         return response.status, response.read()
 
-    try:
+    with port_forward(8443, tenant.viewer) as port:
         yield ask
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def waiting_run(tenant: Tenant, outside: Outside, key: str) -> Run:
@@ -65,20 +58,16 @@ def view_key(run: Run) -> str:
     tenant = run.tenant
     key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
     status = run.status()
-    thing = {
-        "apiVersion": "ntro.dev/v1alpha1",
-        "kind": "UserAction",
-        "metadata": {"name": f"view-{secrets.token_hex(6)}", "namespace": tenant.slug},
-        "spec": {
-            "actor": tenant.viewer.name,
-            "verb": "view",
-            "workflow": run.object()["spec"]["request"]["workflowRef"]["name"],
-            "run": run.name,
-            "runId": status["runId"],
-            "keyHash": "sha256:" + hashlib.sha256(key.encode()).hexdigest(),
-        },
+    spec = {
+        "actor": tenant.viewer.name,
+        "verb": "view",
+        "workflow": run.object()["spec"]["request"]["workflowRef"]["name"],
+        "run": run.name,
+        "runId": status["runId"],
+        "keyHash": "sha256:" + hashlib.sha256(key.encode()).hexdigest(),
     }
-    kubectl("create", "-f", "-", *tenant.viewer.flags(), stdin=json.dumps(thing)).ok()
+    thing = resource("UserAction", tenant.slug, f"view-{secrets.token_hex(6)}", spec)
+    kubectl("create", "-f", "-", person=tenant.viewer, send=thing).ok()
     wait_for("the key is open", lambda: tenant.get("act", thing["metadata"]["name"]).get("status", {}).get("outcome") == "Accepted")
     return f"Ntro-Key {key}"
 
@@ -181,13 +170,13 @@ def test_jobs_of_our_account_are_bounded(what: str, change: dict[str, Any], tena
         "metadata": {"name": f"forged-{time.time_ns()}", "namespace": tenant.slug},
         "spec": {"backoffLimit": 0, "template": template},
     }
-    done = kubectl("create", "-f", "-", "--as", f"system:serviceaccount:{SYSTEM}:ntro", stdin=json.dumps(job))
+    done = kubectl("create", "-f", "-", person=OPERATOR, send=job)
     assert done.code != 0 and "denied" in done.err, (what, done.err)
 
 
 def test_nobody_makes_a_pod_of_the_runners_account(tenant: Tenant) -> None:
     pod = {**POD, "metadata": {"name": f"forged-{time.time_ns()}", "namespace": tenant.slug}}
-    done = kubectl("create", "-f", "-", stdin=json.dumps(pod))
+    done = kubectl("create", "-f", "-", send=pod)
     assert done.code != 0 and "denied" in done.err, done.err
 
 

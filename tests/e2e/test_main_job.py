@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import yaml
-from harness import BUNDLES, NAV_MONTHLY, ROOT, Outside, Tenant, call, kubectl, ntro, wait_for
+from kit.cluster import BUNDLES, NAV_MONTHLY, ROOT, call, kubectl, ntro, wait_for
+from kit.outside import Outside
+from kit.schedules import cron, next_minute, slot_of
+from kit.tenants import Tenant
 
 
 def test_nav_monthly_from_bundle_to_outputs(tenant: Tenant) -> None:
@@ -74,15 +78,13 @@ def test_reject_and_correct(tenant: Tenant, tmp_path) -> None:
 
 def test_a_schedule_fires_once(tenant: Tenant, outside: Outside) -> None:
     key = f"{tenant.slug}-tick"
-    due = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    if (due - datetime.now(UTC)).total_seconds() < 10:
-        due += timedelta(minutes=1)
-    schedule = f"{due.minute} {due.hour} {due.day} {due.month} *"
+    due = next_minute(10)
+    schedule = cron(due)
     tenant.workflow(
         BUNDLES / "probe", "tick", "--name", "tick", "--schedule", schedule,
         "--set", f"url={outside.url}", "--set", f"key={key}", "--set", "gate=false",
     ).ok()  # fmt: skip
-    slot = f"tick-{due:%Y%m%dt%H%M}z"
+    slot = slot_of("tick", due)
     wait_for("the slot has a run", lambda: tenant.kubectl("get", "nrun", slot).code == 0, timeout=150)
     wait_for("it succeeded", lambda: tenant.get("nrun", slot).get("status", {}).get("phase") == "Succeeded")
     runs = [r["metadata"]["name"] for r in tenant.items("nrun") if r["spec"]["request"]["workflowRef"]["name"] == "tick"]
@@ -104,19 +106,13 @@ def test_manifests_alone_are_enough(tenant: Tenant) -> None:
         document["metadata"]["namespace"] = tenant.slug
         if document["kind"] == "Runbook":
             source = document["spec"]["source"]
-            source["url"] = f"oci://{registry()}/{tenant.slug}/nav-monthly"
+            source["url"] = f"oci://{os.environ['NTRO_REGISTRY']}/{tenant.slug}/nav-monthly"
             source["insecure"] = True
     text = yaml.safe_dump_all(documents)
     kubectl("apply", "-f", "-", stdin=text).ok()
     tenant.kubectl("wait", "--for=condition=Ready", "rb,nwf", "--all", "--timeout=60s").ok()
     again = kubectl("apply", "-f", "-", stdin=text).ok().out
     assert all("unchanged" in line for line in again.splitlines()), again
-
-
-def registry() -> str:
-    import os
-
-    return os.environ["NTRO_REGISTRY"]
 
 
 def test_emitted_yaml_applies_twice_without_change(tenant: Tenant) -> None:

@@ -9,19 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import Operator, Outside, Run, Tenant, kubectl, wait_for
-from probe import install, started
+from kit.cluster import kubectl, wait_for
+from kit.objects import as_written
+from kit.operator import Operator
+from kit.outside import Outside
+from kit.people import Person
+from kit.probe import install, started
+from kit.tenants import Run, Tenant
 
 
 def reapply(tenant: Tenant, *objects: dict) -> None:
     for thing in objects:
-        thing.pop("status", None)
-        for key in ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "ownerReferences"):
-            thing["metadata"].pop(key, None)
         # By the person who started it, as the admission policy wants the initiator to be.
         initiator = thing["spec"].get("request", {}).get("trigger", {}).get("initiator")
-        flags = ["--as", initiator, "--as-group", "system:authenticated"] if initiator else []
-        kubectl("create", "-f", "-", *flags, stdin=json.dumps(thing)).ok()
+        kubectl("create", "-f", "-", person=Person(initiator) if initiator else None, send=as_written(thing)).ok()
 
 
 def test_delete_everything_at_rest_and_reapply(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import LEASE_MS
-from harness import Operator, Outside, Run, Tenant, wait_for
-from probe import Make, Probe, finish, no_two_jobs_at_once, once
-from schedules import cron, in_a_minute, slot_of, status
+from kit.cluster import wait_for
+from kit.operator import LEASE_MS, Operator
+from kit.outside import Outside
+from kit.probe import Make, Probe, finish, no_two_jobs_at_once, once
+from kit.schedules import cron, next_minute, slot_of, status
+from kit.tenants import Run, Tenant
 
 pytestmark = pytest.mark.alone
 
@@ -41,7 +43,7 @@ def test_operator_dies_after_an_act(point: str, probe: Probe, operator: Operator
 
 def test_operator_dies_before_and_at_a_slot(tenant: Tenant, make: Make, operator: Operator, outside: Outside) -> None:
     before = operator.arm("run-precreated")
-    due = in_a_minute(50)
+    due = next_minute(50)
     name = make(schedule=cron(due))
     run = Run(tenant, slot_of(name, due))
     wait_for("the operator died when it had made the object", lambda: not before.exists(), timeout=120)
@@ -59,14 +61,14 @@ def test_a_slot_after_an_edit_that_nobody_was_there_to_see(tenant: Tenant, make:
     name = make(schedule="0 0 1 1 *")
     wait_for("its schedule was seen", lambda: status(tenant, name).get("scheduleObserved"))
     operator.away()
-    due = in_a_minute(5)
+    due = next_minute(5)
     schedules = [cron(due - timedelta(minutes=3)), cron(due)]
     patch = {"spec": {"schedule": None, "schedules": schedules, "missedRunPolicy": "All"}}
     tenant.kubectl("patch", "nwf", name, "--type=merge", "-p", json.dumps(patch)).ok()
     wait_for("the slot has passed", lambda: datetime.now(UTC) > due + timedelta(seconds=2), timeout=120)
     operator.back()
     Run(tenant, slot_of(name, due)).reach("Succeeded", timeout=180)
-    wait_for("it is told", lambda: status(tenant, name).get("lastScheduleTime") == f"{due:%Y-%m-%dT%H:%M:00Z}")
+    wait_for("its status says so", lambda: status(tenant, name).get("lastScheduleTime") == f"{due:%Y-%m-%dT%H:%M:00Z}")
     assert "missed" not in status(tenant, name)
     assert outside.effects(f"{name}/") == [f"{name}/prepare"]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import BUNDLES, ROOT, SYSTEM, Run, Tenant, call, kubectl, wait_for
+from kit.cluster import BUNDLES, call, kubectl, wait_for
+from kit.people import SYSTEM
+from kit.portforward import metrics
+from kit.tenants import Run, Tenant
 
 CANARY = "canary-7f3a"
 
@@ -22,14 +24,9 @@ def everywhere(tenant: Tenant) -> dict[str, str]:
         places[f"logs of {pod}"] = tenant.kubectl("logs", pod, "--all-containers").out
         places[f"description of {pod}"] = tenant.kubectl("describe", pod).out
     places["log of the operator"] = kubectl("-n", SYSTEM, "logs", "ntro-0").ok().out
-    places["metrics of the operator"] = metrics()
-    return places
-
-
-def metrics() -> str:
-    text = call(sys.executable, ROOT / "tests/metrics.py").ok().out
+    places["metrics of the operator"] = text = metrics()
     assert "ntro_schedules_armed" in text, text
-    return text
+    return places
 
 
 def no_canary(tenant: Tenant) -> None:

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness import ROOT, Outside, Run, Tenant, call, kubectl, wait_for
-from probe import Make
+from kit.cluster import ROOT, call, kubectl, wait_for
+from kit.outside import Outside
+from kit.probe import Make
+from kit.tenants import Run, Tenant
+from kit.writes import apply
 
 QUEUE = "month-end"
-# What a run asks for if its Workflow does not say: room for one.
+# What a run asks for if its Workflow does not say: enough quota for one.
 QUOTA = {"cpu": "100m", "memory": "256Mi"}
-
-
-def apply(*objects: dict[str, Any]) -> None:
-    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})).ok()
 
 
 def kueue(kind: str, name: str, **more: Any) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def queue(tenant: Tenant) -> Iterator[dict[str, Any]]:
         kueue("WorkloadPriorityClass", f"{tenant.slug}-urgent", value=1000, description="a deadline of today"),
     )
     local = kueue("LocalQueue", QUEUE, spec={"clusterQueue": tenant.slug})
-    tenant.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(local)).ok()
+    tenant.kubectl("apply", "--server-side", "-f", "-", send=local).ok()
     wait_for("the queue is open", lambda: active(kubectl("get", "clusterqueue", tenant.slug, "-o", "json").json))
     yield {"runTemplate": {"labels": {"kueue.x-k8s.io/queue-name": QUEUE}}}
     kubectl("delete", "--wait=false", f"clusterqueue/{tenant.slug}", f"resourceflavor/{tenant.slug}", f"workloadpriorityclass/{tenant.slug}-urgent")
@@ -63,18 +62,18 @@ def workloads(tenant: Tenant, run: Run) -> list[str]:
 
 
 def held(outside: Outside, key: str) -> dict[str, Any]:
-    """A configuration whose first step stays where it is until the test lets it go."""
+    """A configuration whose first step blocks until the test releases it."""
     return {"config": {"url": outside.url, "key": key, "hold_prepare": key, "gate": False}}
 
 
 def test_a_run_at_its_gate_takes_no_room_in_the_queue(tenant: Tenant, make: Make, queue: dict[str, Any], outside: Outside) -> None:
     first = tenant.start(make(gate=True, **queue))
     first.reach("Waiting")
-    wait_for("its room is free", lambda: not workloads(tenant, first))
-    key = f"room-{tenant.slug}"
+    wait_for("its quota is free", lambda: not workloads(tenant, first))
+    key = f"quota-{tenant.slug}"
     second = tenant.start(make(**held(outside, key), **queue))
     outside.wait_reached(key)
-    # The approved run now waits for the room that the second has.
+    # The approved run now waits for the quota that the second holds.
     first.approve().ok()
     wait_for("it is Queued", lambda: first.phase() == "Queued")
     assert first.running_pods() == []

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from harness import Outside, Tenant, wait_for
-from probe import Probe, finish, finish_repeated, no_two_jobs_at_once, once
+from kit.cluster import wait_for
+from kit.outside import Outside
+from kit.probe import Probe, finish, finish_repeated, no_two_jobs_at_once, once
+from kit.tenants import Tenant
 
 
 def test_runner_dies_mid_idempotent_activity(probe: Probe, outside: Outside, fresh_name: Callable[[str], str]) -> None:

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from harness import Outside, Person, Run, Tenant, wait_for
-from probe import Make
-from schedules import cron, in_a_minute, slot_of, status
+from kit.cluster import wait_for
+from kit.objects import resource
+from kit.outside import Outside
+from kit.people import Person
+from kit.probe import Make
+from kit.schedules import cron, next_minute, slot_of, status
+from kit.tenants import Run, Tenant
 
 
 def condition(tenant: Tenant, name: str, kind: str) -> dict[str, Any]:
@@ -71,13 +75,8 @@ REFUSED = [
 
 def test_the_api_server_refuses_what_contradicts_itself(tenant: Tenant) -> None:
     for spec, message in REFUSED:
-        workflow = {
-            "apiVersion": "ntro.dev/v1alpha1",
-            "kind": "Workflow",
-            "metadata": {"name": "refused"},
-            "spec": {"runbookRef": {"name": "probe"}, "entity": "refused", **spec},
-        }
-        done = tenant.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(workflow))
+        workflow = resource("Workflow", tenant.slug, "refused", {"runbookRef": {"name": "probe"}, "entity": "refused", **spec})
+        done = tenant.kubectl("apply", "--dry-run=server", "-f", "-", send=workflow)
         assert done.code != 0 and message in done.err, (spec, done.err)
 
 
@@ -101,7 +100,7 @@ class Tick:
 
 @pytest.fixture(scope="module")
 def tick(tenant: Tenant, make: Make, outside: Outside) -> Tick:
-    due = in_a_minute(45)
+    due = next_minute(45)
     period = (due.replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
     hold = f"replace-{tenant.slug}"
     holding = {"url": outside.url, "key": hold, "hold_prepare": hold, "gate": False}
@@ -126,13 +125,13 @@ def test_forbid_skips_behind_a_waiting_run_and_says_so(tenant: Tenant, tick: Tic
     wait_for("both slots are skipped", lambda: status(tenant, name).get("missed", {}).get("count") == 2, timeout=180)
     assert status(tenant, name)["missed"]["reason"] == "RunWaiting"
 
-    def told(slot: datetime) -> bool:
+    def has_event(slot: datetime) -> bool:
         """An Event of its own: which slot, of which period, behind which run."""
         words = [f"slot {slot:%Y-%m-%dT%H:%M:00Z} for ", f"run {tick.forbid.name} ", "waits for a person"]
         return any(r == "RunWaiting" and all(word in note for word in words) for r, note in events(tenant, name))
 
     for slot in (tick.due, tick.due + timedelta(minutes=1)):
-        wait_for(f"people are told of {slot}", lambda slot=slot: told(slot))
+        wait_for(f"there is an Event for {slot}", lambda slot=slot: has_event(slot))
     assert [r["metadata"]["name"] for r in runs(tenant, name)] == [tick.forbid.name]
 
 
@@ -222,7 +221,7 @@ def test_backfill_gives_each_slot_one_run_however_often_it_is_asked_for(tenant: 
     assert [r["spec"]["request"]["context"]["period"] for r in found] == ["2026-04", "2026-05", "2026-06"]
     assert {r["spec"]["request"]["trigger"]["initiator"] for r in found} == {tenant.runner.name}
     assert len(outside.effects(f"{name}/")) == 3
-    # The ledger outlives the objects.
+    # The claim of a slot outlives the objects.
     tenant.kubectl("delete", "nrun", *(r["metadata"]["name"] for r in found)).ok()
     later = tenant.ntro(*args, "-o", "json", person=tenant.runner).json
     assert later == {"slots": 3, "started": 0, "before": 3, "succeeded": 0, "waiting": 0, "failed": 0}
@@ -230,19 +229,13 @@ def test_backfill_gives_each_slot_one_run_however_often_it_is_asked_for(tenant: 
 
 
 def backfill(tenant: Tenant, workflow: str, name: str, slot: str, period: str, person: Person) -> Any:
-    run = {
-        "apiVersion": "ntro.dev/v1alpha1",
-        "kind": "WorkflowRun",
-        "metadata": {"name": name},
-        "spec": {
-            "request": {
-                "workflowRef": {"name": workflow},
-                "context": {"period": period},
-                "trigger": {"kind": "Backfill", "initiator": person.name, "scheduledTime": slot},
-            }
-        },
+    request = {
+        "workflowRef": {"name": workflow},
+        "context": {"period": period},
+        "trigger": {"kind": "Backfill", "initiator": person.name, "scheduledTime": slot},
     }
-    return tenant.kubectl(*person.flags(), "create", "-f", "-", stdin=json.dumps(run))
+    run = resource("WorkflowRun", tenant.slug, name, {"request": request})
+    return tenant.kubectl("create", "-f", "-", person=person, send=run)
 
 
 def test_a_backfill_of_what_is_no_slot_is_refused(tenant: Tenant, make: Make) -> None:
@@ -280,9 +273,9 @@ def test_history_and_time_to_live_delete_only_what_was_told(tenant: Tenant, make
     name = make(ttlSecondsAfterFinished=5)
     run = tenant.start(name)
     wait_for("it is deleted", lambda: tenant.kubectl("get", "nrun", run.name).code != 0)
-    told = status(tenant, name)
-    assert told["lastSuccessfulTime"] and condition(tenant, name, "LastRunSucceeded")["message"] == run.name
-    assert "active" not in told
+    after = status(tenant, name)
+    assert after["lastSuccessfulTime"] and condition(tenant, name, "LastRunSucceeded")["message"] == run.name
+    assert "active" not in after
 
 
 def test_an_ended_run_goes_with_its_workflow(tenant: Tenant, make: Make) -> None:
@@ -300,7 +293,7 @@ def test_next_reads_a_file_or_the_cluster(tenant: Tenant, make: Make, tmp_path) 
     spec = {"schedule": "0 8 * * *", "timeZone": "Europe/London", "calendar": {"businessDays": [5], "holidays": ["2026-12-25"]}}
     name = make(**spec)
     file = tmp_path / "workflow.yaml"
-    workflow = {"apiVersion": "ntro.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": name}, "spec": {"runbookRef": {"name": "probe"}, "entity": "e", **spec}}
+    workflow = resource("Workflow", tenant.slug, name, {"runbookRef": {"name": "probe"}, "entity": "e", **spec})
     file.write_text(yaml.safe_dump(workflow))
     of_file = tenant.ntro("workflow", "next", str(file), "-n", "4", "--after", "2026-11-23", "-o", "json").json
     assert [s["slot"] for s in of_file] == ["2026-12-07T08:00:00Z", "2027-01-07T08:00:00Z", "2027-02-05T08:00:00Z", "2027-03-05T08:00:00Z"]

@@ -19,8 +19,13 @@ from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
-from api import Cluster, install, kubectl, minutes_from_now, operator_pid, say, tenant, workflow
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from kit.api import Cluster, say
+from kit.charts import install
+from kit.cluster import kubectl
+from kit.load import prepare_tenant, queued_workflow
+from kit.operator import operator_pid
+from kit.schedules import next_minute
 
 MINUTES = 3
 
@@ -80,27 +85,29 @@ def main() -> None:
     cluster = Cluster()
     install()
     name = f"kills-{int(time.time())}"
-    runbook = tenant(cluster, name)
-    due = minutes_from_now(20 + n / 60)
-    minutes = ",".join(str((due.tm_min + k) % 60) for k in range(MINUTES))
+    runbook = prepare_tenant(name)
+    due = next_minute(20 + n / 60)
+    minutes = ",".join(str((due.minute + k) % 60) for k in range(MINUTES))
     spec = {"concurrencyPolicy": "Allow", "missedRunPolicy": "All"}
     path = f"/apis/ntro.dev/v1alpha1/namespaces/{name}/workflows"
-    make = [partial(cluster.expect, "POST", path, workflow(name, f"w-{i:05}", runbook, f"{minutes} * * * *", **spec)) for i in range(n)]
+    make = [
+        partial(cluster.expect, "POST", path, queued_workflow(name, f"w-{i:05}", runbook, f"{minutes} * * * *", **spec)) for i in range(n)
+    ]
     cluster.all("Workflows", make)
-    first = int(time.mktime(due) - time.timezone)
+    first = int(due.timestamp())
     time.sleep(max(0.0, first - 2 - time.time()))
     say(f"killing {kills} times, seed {seed}")
     kill_during(MINUTES * 60, kills, seed)
     last = first + (MINUTES - 1) * 60
-    until = time.monotonic() + 600
+    deadline = time.monotonic() + 600
     while True:
         found = check(cluster, name, n, first, last)
         done = found["lost"] == 0 and found["runsWithoutJob"] == 0
-        if done or time.monotonic() > until:
+        if done or time.monotonic() > deadline:
             break
         say(f"not yet: {found}")
         time.sleep(5)
-    kubectl("delete", "namespace", name, "--wait=false")
+    kubectl("delete", "namespace", name, "--wait=false").ok()
     good = done and found["doubled"] == 0 and found["runsWithTwoJobs"] == 0
     print(json.dumps({"faults": "kills", "kills": kills, "seed": seed, **found, "passed": good}))
     sys.exit(0 if good else 1)

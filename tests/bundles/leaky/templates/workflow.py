@@ -1,4 +1,4 @@
-"""Leaks, asks, then ends as it is told to."""
+"""Leaks, asks, then ends as its configuration says."""
 
 from datetime import timedelta
 

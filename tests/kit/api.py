@@ -5,34 +5,24 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import socket
 import ssl
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-ROOT = Path(__file__).resolve().parents[2]
-OPERATOR = "system:serviceaccount:ntro-system:ntro"
+from kit.cluster import kubectl
 
 
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
-def kubectl(*args: str, stdin: str | None = None) -> str:
-    done = subprocess.run(["kubectl", *args], input=stdin, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        raise RuntimeError(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
-    return done.stdout
 
 
 @dataclass
@@ -44,7 +34,7 @@ class Cluster:
     local: threading.local = field(default_factory=threading.local)
 
     def __post_init__(self) -> None:
-        config = json.loads(kubectl("config", "view", "--raw", "--minify", "-o", "json"))
+        config = kubectl("config", "view", "--raw", "--minify", "-o", "json").json
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self.host = urlsplit(cluster["server"]).netloc
         with tempfile.TemporaryDirectory() as directory:
@@ -120,7 +110,7 @@ class Cluster:
 
 
 class Watch:
-    """Notes when each object of a list is first seen. A watch that the server ends is taken up where it ended."""
+    """Notes when each object of a list is first seen. A watch that the server ends is resumed where it ended."""
 
     def __init__(self, cluster: Cluster, path: str) -> None:
         self.seen: dict[str, float] = {}
@@ -167,84 +157,14 @@ class Watch:
         self.connection.sock.shutdown(socket.SHUT_RDWR)
 
     def wait(self, count: int, timeout: float) -> None:
-        until = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         last = 0
         while len(self.seen) < count:
             if self.failure:
                 raise self.failure
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise RuntimeError(f"{len(self.seen)} of {count} seen in {timeout:.0f} s")
             if len(self.seen) >= last + 1000:
                 last = len(self.seen)
                 say(f"{last} of {count} seen")
             time.sleep(0.1)
-
-
-def percentiles(values: list[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    at = lambda share: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)  # noqa: E731
-    return {"first": round(ordered[0], 3), "p50": at(0.5), "p99": at(0.99), "last": round(ordered[-1], 3)}
-
-
-def operator_pid() -> int:
-    found = subprocess.run(["pgrep", "-x", "ntro-operator"], capture_output=True, text=True, check=False).stdout.split()
-    return int(found[0]) if found else 0
-
-
-def images() -> dict[str, str]:
-    text = (Path(os.environ["NTRO_CACHE"]) / "images.env").read_text()
-    return dict(line.removeprefix("export ").split("=", 1) for line in text.split() if "=" in line)
-
-
-def install(*more: str) -> None:
-    """The charts, as users install them."""
-    image = images()
-    run = lambda *args: subprocess.run([*args], check=True, stdout=subprocess.DEVNULL, timeout=400)  # noqa: E731
-    run("helm", "upgrade", "--install", "ntro-crds", str(ROOT / "charts/ntro-crds"), "-n", "ntro-system", "--create-namespace", "--wait")
-    flags = ["--set", f"image={image['OPERATOR_IMAGE']}", "--set", f"runnerImage={image['RUNNER_IMAGE']}"]
-    flags += [part for pair in more for part in ("--set", pair)]
-    run("helm", "upgrade", "--install", "--force-conflicts", "ntro", str(ROOT / "charts/ntro"), "-n", "ntro-system", "--wait", "--timeout", "5m", *flags)
-
-
-def ntro(*args: str) -> str:
-    done = subprocess.run([f"{os.environ['NTRO_BIN']}/ntro", *args], capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode:
-        raise RuntimeError(f"ntro {' '.join(args)}: {done.stderr.strip()}")
-    return done.stdout
-
-
-QUOTA = {"count/jobs.batch": "100000", "pods": "1000", "requests.cpu": "1000", "requests.memory": "1Ti", "limits.cpu": "1000", "limits.memory": "1Ti"}
-
-
-def tenant(cluster: Cluster, name: str) -> str:
-    """A tenant with room for the runs, with the probe runbook of the end-to-end tests ready to run; gives the runbook's name."""
-    ntro("tenant", "create", name, "--registry", f"{os.environ['NTRO_REGISTRY']}/{name}")
-    kubectl("-n", name, "patch", "resourcequota", "ntro", "--type=merge", "-p", json.dumps({"spec": {"hard": QUOTA}}))
-    ntro("workflow", "create", "--tenant", name, "--path", str(ROOT / "tests/e2e/bundles/probe"), "--entity", "seed", "--plain-http", "--name", "seed", "--set", "url=http://example.invalid", "--set", "key=seed")
-    kubectl("-n", name, "wait", "--for=condition=Ready", "runbook", "--all", "--timeout=120s")
-    return kubectl("-n", name, "get", "runbook", "-o", "jsonpath={.items[0].metadata.name}")
-
-
-CONFIG = {"url": "http://example.invalid", "key": "bench"}
-# Jobs of a queue start suspended, and nobody lets these go: no pod is part of what is measured.
-QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "bench"}}
-
-
-def workflow(namespace: str, name: str, runbook: str, schedule: str, **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "ntro.dev/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"runbookRef": {"name": runbook}, "entity": name, "schedule": schedule, "config": CONFIG, "runTemplate": QUEUED, **spec},
-    }
-
-
-def minutes_from_now(seconds: float) -> time.struct_time:
-    """The first full minute that is at least so far away."""
-    at = time.time() + seconds
-    return time.gmtime(at - at % 60 + 60)
-
-
-def chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -1,12 +1,14 @@
-"""The probe runbook on the cluster: an effect, a gate, a second effect, each told to the outside world once."""
+"""The probe runbook on the cluster: an effect, a gate, a second effect, each reported to the outside world once."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
-from harness import BUNDLES, Outside, Run, Tenant
+from kit.cluster import BUNDLES
+from kit.objects import resource
+from kit.outside import Outside
+from kit.tenants import Run, Tenant
 
 # Starts a run with a key of its own; further arguments are `name=value` of its config.
 Probe = Callable[..., tuple[Run, str]]
@@ -43,18 +45,9 @@ def maker(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) ->
 
     def make(gate: bool = False, **spec: Any) -> str:
         key = fresh_name("s")
-        workflow = {
-            "apiVersion": "ntro.dev/v1alpha1",
-            "kind": "Workflow",
-            "metadata": {"name": key},
-            "spec": {
-                "runbookRef": {"name": "probe"},
-                "entity": key,
-                "config": {"url": outside.url, "key": key, "gate": gate},
-                **spec,
-            },
-        }
-        tenant.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(workflow)).ok()
+        values = {"url": outside.url, "key": key, "gate": gate}
+        workflow = resource("Workflow", tenant.slug, key, {"runbookRef": {"name": "probe"}, "entity": key, "config": values, **spec})
+        tenant.kubectl("apply", "--server-side", "-f", "-", send=workflow).ok()
         return key
 
     return make
@@ -71,7 +64,7 @@ def once(key: str, outside: Outside) -> None:
 
 
 def finish_repeated(run: Run, key: str, outside: Outside) -> None:
-    """The same after the first effect was broken off: it is idempotent and may have happened again, the second may not."""
+    """The same after the first effect was interrupted: it is idempotent and may have happened again, the second may not."""
     run.reach("Waiting", timeout=180)
     run.approve()
     run.reach("Succeeded", timeout=180)

@@ -1,4 +1,4 @@
-"""Objects of runs that are made a little before their slot: nothing begins before the slot, and what comes in between counts."""
+"""Precreated runs, whose objects exist a little before their slot: none starts before it, and a change in between counts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from harness import Outside, Run, Tenant, wait_for
-from probe import Make
-from schedules import cron, in_a_minute, slot_of, status
+from kit.cluster import wait_for
+from kit.outside import Outside
+from kit.probe import Make
+from kit.schedules import cron, next_minute, slot_of, status
+from kit.tenants import Run, Tenant
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Slots:
 
 @pytest.fixture(scope="module")
 def slots(tenant: Tenant, make: Make) -> Slots:
-    due = in_a_minute(50)
+    due = next_minute(50)
     period = (due.replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
     what = ["plain", "suspended", "edited", "deleted", "hindered", "removed"]
     names = {one: make(gate=one == "hindered", schedule=cron(due), period={"unit": "Month"}) for one in what}

@@ -1,16 +1,17 @@
-"""Schedules that are due soon, and what a Workflow says of its own."""
+"""Schedules that are due soon, and what a Workflow's status tells of them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from harness import Tenant
+from kit.tenants import Tenant
 
 
-def in_a_minute(at_least: float) -> datetime:
-    due = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    return due if (due - datetime.now(UTC)).total_seconds() > at_least else due + timedelta(minutes=1)
+def next_minute(at_least: float) -> datetime:
+    """The first full minute that is more than so many seconds away."""
+    at = datetime.now(UTC) + timedelta(seconds=at_least)
+    return at.replace(second=0, microsecond=0) + timedelta(minutes=1)
 
 
 def cron(due: datetime) -> str:
