@@ -9,9 +9,9 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::config_schema::ConfigSchema;
-use crate::limits::Limits;
-use crate::manifest::{ActivityPolicy, RunbookManifest};
-use crate::problem::one_line;
+use crate::finding::one_line;
+use crate::limits::BundleLimits;
+use crate::manifest::{ManifestActivity, RunbookManifest};
 use crate::reference::Digest;
 
 /// `artifactType` of a bundle.
@@ -46,7 +46,7 @@ pub struct BundleConfig {
     pub steps: Vec<BundleStep>,
     /// Policies by activity name.
     #[serde(default)]
-    pub activities: BTreeMap<String, ActivityPolicy>,
+    pub activities: BTreeMap<String, ManifestActivity>,
     /// Output files that may be named outside the journal.
     #[serde(default)]
     pub outputs: Vec<String>,
@@ -75,7 +75,7 @@ pub struct BundleStep {
 impl BundleConfig {
     /// Describes a bundle.
     pub fn new(manifest: &RunbookManifest, content_digest: Digest) -> Self {
-        let step = |step: &crate::manifest::Step| BundleStep {
+        let step = |step: &crate::manifest::ManifestStep| BundleStep {
             id: step.id.clone(),
             title: step.title.clone(),
             component: step.component.clone(),
@@ -122,36 +122,18 @@ impl BundleConfig {
 
 /// Why an artifact is not a usable bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum ArtifactError {
-    /// The manifest is no image manifest.
-    #[error("the manifest is not valid: {0}")]
+    #[error("invalid manifest: {0}")]
     ManifestInvalid(String),
-    /// Some other kind of artifact.
     #[error("not a runbook bundle: {what} is `{found}`, expected `{expected}`")]
-    WrongType {
-        /// Which type.
-        what: &'static str,
-        /// What it is.
-        found: String,
-        /// What it must be.
-        expected: &'static str,
-    },
-    /// More or fewer layers than one.
+    WrongType { what: &'static str, found: String, expected: &'static str },
     #[error("not a runbook bundle: {0} layers, expected 1")]
     Layers(usize),
-    /// The config blob does not describe a bundle.
-    #[error("the bundle's description is not valid: {0}")]
+    #[error("invalid bundle description: {0}")]
     ConfigInvalid(String),
-    /// Something is larger than supported.
-    #[error("{what} has {size} bytes, at most {max} are supported")]
-    TooLarge {
-        /// Which part.
-        what: &'static str,
-        /// Its size in bytes.
-        size: u64,
-        /// The limit in bytes.
-        max: u64,
-    },
+    #[error("{what} has {size} bytes, at most {max} are allowed")]
+    TooLarge { what: &'static str, size: u64, max: u64 },
 }
 
 /// A blob an artifact consists of.
@@ -240,7 +222,7 @@ pub(crate) fn manifest_bytes(
 }
 
 /// Reads the manifest of a bundle and checks types and sizes before anything else is fetched.
-pub fn parse_manifest(bytes: &[u8], limits: &Limits) -> Result<BundleManifest, ArtifactError> {
+pub fn parse_manifest(bytes: &[u8], limits: &BundleLimits) -> Result<BundleManifest, ArtifactError> {
     let invalid = |error: serde_json::Error| ArtifactError::ManifestInvalid(one_line(&error.to_string()));
     let value: Value = serde_json::from_slice(bytes).map_err(invalid)?;
     if value.get("manifests").is_some() {
@@ -275,17 +257,17 @@ pub fn parse_config(bytes: &[u8]) -> Result<BundleConfig, ArtifactError> {
     let config: BundleConfig =
         serde_json::from_slice(bytes).map_err(|error| ArtifactError::ConfigInvalid(one_line(&error.to_string())))?;
     let problem = if !crate::manifest::is_valid_slug(&config.slug) {
-        Some("the slug is not valid".to_owned())
+        Some("invalid slug".to_owned())
     } else if config.workflow_class != crate::manifest::workflow_class(&config.slug) {
         Some("the workflow class does not follow from the slug".to_owned())
     } else if config.steps.len() > crate::manifest::MAX_STEPS {
-        Some(format!("{} steps, at most {} are supported", config.steps.len(), crate::manifest::MAX_STEPS))
+        Some(format!("{} steps, at most {} are allowed", config.steps.len(), crate::manifest::MAX_STEPS))
     } else if !config.steps.iter().all(|step| crate::manifest::is_valid_step_id(&step.id)) {
-        Some("a step id is not valid".to_owned())
+        Some("invalid step id".to_owned())
     } else {
         let declared = |id: &String| config.steps.iter().any(|step| step.id == *id);
         let requires = config.activities.values().filter_map(|policy| policy.requires.as_ref());
-        requires.filter(|id| !declared(id)).map(|id| format!("`{id}` is required but is no step")).next()
+        requires.filter(|id| !declared(id)).map(|id| format!("`{id}` is required but not a declared step")).next()
     };
     match problem {
         None => Ok(config),
@@ -322,7 +304,7 @@ mod tests {
     }
 
     fn parse(value: &Value) -> Result<BundleManifest, String> {
-        parse_manifest(value.to_string().as_bytes(), &Limits::default()).map_err(|error| error.to_string())
+        parse_manifest(value.to_string().as_bytes(), &BundleLimits::default()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -347,11 +329,11 @@ mod tests {
             (edit("/layers", json!([])), "0 layers"),
             (edit("/layers/0/size", json!(1_u64 << 40)), "at most"),
             (edit("/config/size", json!(1_u64 << 40)), "at most"),
-            (edit("/layers/0/size", json!(-1)), "not valid"),
-            (edit("/layers/0/digest", json!("sha256:../../x")), "not valid"),
+            (edit("/layers/0/size", json!(-1)), "invalid manifest"),
+            (edit("/layers/0/digest", json!("sha256:../../x")), "invalid manifest"),
             (edit("/schemaVersion", json!(1)), "schemaVersion"),
             (parse(&json!({"schemaVersion": 2, "manifests": []})).unwrap_err(), INDEX_MEDIA_TYPE),
-            (parse(&json!([])).unwrap_err(), "not valid"),
+            (parse(&json!([])).unwrap_err(), "invalid manifest"),
         ] {
             assert!(error.contains(expected), "{error}");
         }

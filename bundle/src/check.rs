@@ -1,12 +1,12 @@
-//! Checks a bundle directory without running any of its code. All problems are collected.
+//! Checks a bundle directory without running any of its code. All findings are collected.
 
 use std::io;
 use std::path::Path;
 
 use crate::content::{self, File, read_text};
-use crate::limits::{Limits, MAX_RUNBOOK_MD};
+use crate::finding::Finding;
+use crate::limits::{BundleLimits, MAX_RUNBOOK_MD};
 use crate::manifest::{RunbookManifest, workflow_class};
-use crate::problem::Problem;
 
 const RUNBOOK: &str = "runbook.md";
 const INIT: &str = "templates/__init__.py";
@@ -21,40 +21,40 @@ pub struct Report {
     /// The files that belong to the bundle, in byte order of their paths.
     pub files: Vec<File>,
     /// Everything found, errors first.
-    pub problems: Vec<Problem>,
+    pub findings: Vec<Finding>,
 }
 
 impl Report {
     /// Whether the bundle can be used.
     pub fn is_ok(&self) -> bool {
-        !self.problems.iter().any(Problem::is_error)
+        !self.findings.iter().any(Finding::is_error)
     }
 
     /// Findings that make the bundle unusable.
-    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
-        self.problems.iter().filter(|problem| problem.is_error())
+    pub fn errors(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.is_error())
     }
 
     /// Findings that do not.
-    pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
-        self.problems.iter().filter(|problem| !problem.is_error())
+    pub fn warnings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| !finding.is_error())
     }
 }
 
 /// Checks a bundle directory or an unpacked bundle. Fails only if a directory cannot be read.
 pub fn check(dir: &Path) -> io::Result<Report> {
-    check_within(dir, &Limits::default())
+    check_within(dir, &BundleLimits::default())
 }
 
 /// The same with other size limits.
-pub fn check_within(dir: &Path, limits: &Limits) -> io::Result<Report> {
-    let mut report = Report { manifest: None, files: Vec::new(), problems: Vec::new() };
-    if let Some(problem) = directory_problem(dir) {
-        report.problems.push(problem);
+pub fn check_within(dir: &Path, limits: &BundleLimits) -> io::Result<Report> {
+    let mut report = Report { manifest: None, files: Vec::new(), findings: Vec::new() };
+    if let Some(finding) = directory_problem(dir) {
+        report.findings.push(finding);
         return Ok(report);
     }
-    let (files, problems) = content::list(dir, limits)?;
-    report.problems = problems;
+    let (files, findings) = content::list(dir, limits)?;
+    report.findings = findings;
     let has = |path: &str| files.iter().any(|file| file.path == path);
 
     let slug = if has(RUNBOOK) { read_runbook(dir, &mut report) } else { None };
@@ -67,28 +67,28 @@ pub fn check_within(dir: &Path, limits: &Limits) -> io::Result<Report> {
     for (path, code) in required.into_iter().filter(|(path, _)| !has(path)) {
         let message =
             if dir.join(path).is_file() { "the file is excluded by .ntroignore" } else { "the file is missing" };
-        report.problems.push(Problem::error(code, message).at(path, None));
+        report.findings.push(Finding::error(code, message).at(path, None));
     }
     if let Some(slug) = slug.filter(|_| has(WORKFLOW)) {
-        find_class(dir, &workflow_class(&slug), &mut report.problems);
+        find_class(dir, &workflow_class(&slug), &mut report.findings);
     }
     if let Some(manifest) = &report.manifest {
         for template in manifest.templates.iter().filter(|template| !has(&template.path)) {
-            let message = format!("`{}` is listed under `templates` but is not there", template.path);
-            report.problems.push(Problem::warning("TEMPLATE_FILE_MISSING", message).at(RUNBOOK, None));
+            let message = format!("`{}` is listed under `templates` but does not exist", template.path);
+            report.findings.push(Finding::warning("TEMPLATE_FILE_MISSING", message).at(RUNBOOK, None));
         }
     }
     report.files = files;
-    report.problems.sort_by_key(|problem| !problem.is_error());
+    report.findings.sort_by_key(|finding| !finding.is_error());
     Ok(report)
 }
 
-fn directory_problem(dir: &Path) -> Option<Problem> {
+fn directory_problem(dir: &Path) -> Option<Finding> {
     let shown = dir.display().to_string();
     if !dir.exists() {
-        return Some(Problem::error("RUNBOOK_DIR_NOT_FOUND", "the directory does not exist").at(&shown, None));
+        return Some(Finding::error("RUNBOOK_DIR_NOT_FOUND", "the directory does not exist").at(&shown, None));
     }
-    (!dir.is_dir()).then(|| Problem::error("RUNBOOK_DIR_NOT_A_DIR", "not a directory").at(&shown, None))
+    (!dir.is_dir()).then(|| Finding::error("RUNBOOK_DIR_NOT_A_DIR", "not a directory").at(&shown, None))
 }
 
 /// Parses `runbook.md` into the report; returns the slug if it is in order.
@@ -96,28 +96,28 @@ fn read_runbook(dir: &Path, report: &mut Report) -> Option<String> {
     let text = match read_text(&dir.join(RUNBOOK), MAX_RUNBOOK_MD) {
         Ok(text) => text,
         Err(error) => {
-            let message = format!("the file cannot be read: {error}");
-            report.problems.push(Problem::error("RUNBOOK_MD_UNREADABLE", message).at(RUNBOOK, None));
+            let message = format!("cannot read the file: {error}");
+            report.findings.push(Finding::error("RUNBOOK_MD_UNREADABLE", message).at(RUNBOOK, None));
             return None;
         }
     };
     let parsed = RunbookManifest::parse(&text);
-    report.problems.extend(parsed.problems);
+    report.findings.extend(parsed.findings);
     report.manifest = parsed.manifest;
     report.manifest.as_ref().map(|manifest| manifest.slug.clone())
 }
 
 /// Looks for the class textually: importing the module would run the bundle's code.
-fn find_class(dir: &Path, class: &str, problems: &mut Vec<Problem>) {
-    match read_text(&dir.join(WORKFLOW), Limits::default().file) {
+fn find_class(dir: &Path, class: &str, findings: &mut Vec<Finding>) {
+    match read_text(&dir.join(WORKFLOW), BundleLimits::default().file) {
         Ok(source) if defines_class(&source, class) => {}
         Ok(_) => {
             let message = format!("class `{class}` is not defined; the name follows from the slug");
-            problems.push(Problem::error("WORKFLOW_CLASS_NOT_FOUND", message).at(WORKFLOW, None));
+            findings.push(Finding::error("WORKFLOW_CLASS_NOT_FOUND", message).at(WORKFLOW, None));
         }
         Err(error) => {
-            let message = format!("the file cannot be read: {error}");
-            problems.push(Problem::error("WORKFLOW_PY_UNREADABLE", message).at(WORKFLOW, None));
+            let message = format!("cannot read the file: {error}");
+            findings.push(Finding::error("WORKFLOW_PY_UNREADABLE", message).at(WORKFLOW, None));
         }
     }
 }
@@ -154,14 +154,14 @@ mod tests {
     fn lines(dir: &Path) -> Vec<String> {
         let report = check(dir).unwrap();
         assert_eq!(report.is_ok(), report.errors().next().is_none());
-        report.problems.iter().map(ToString::to_string).collect()
+        report.findings.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn a_complete_bundle_passes() {
         let dir = bundle(Some(GOOD));
         let report = check(dir.path()).unwrap();
-        assert_eq!(report.problems, []);
+        assert_eq!(report.findings, []);
         assert_eq!(report.manifest.unwrap().slug, "nav-monthly");
         assert_eq!(report.files.len(), 4);
     }

@@ -1,4 +1,4 @@
-//! The configuration schema of a runbook: what it may be configured with, and whether a configuration fits.
+//! The configuration schema of a runbook, and the check of a configuration against it.
 //!
 //! In `runbook.md`, `config_schema.global` lists fields of the configuration and `config_schema.steps.<step>` lists fields
 //! of `steps.<step>` in it. A field has `type`, `description`, `pattern`, `enum`, `default` and other JSON Schema
@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::problem::one_line;
+use crate::finding::one_line;
 
-/// Field keywords that are not JSON Schema but may be written; they are for user interfaces.
+/// ConfigField keywords that are not JSON Schema but may be written; they are for user interfaces.
 const UI_KEYS: &[&str] = &["label", "title", "component", "placeholder", "order", "group", "help"];
 const TYPES: &[&str] = &["string", "number", "integer", "boolean", "array", "object", "null"];
 /// JSON Schema keywords that would make a schema depend on another document.
@@ -28,10 +28,10 @@ pub struct ConfigSchema {
     mapped: bool,
 }
 
-type Fields = BTreeMap<String, Field>;
+type Fields = BTreeMap<String, ConfigField>;
 
 #[derive(Debug, Clone)]
-struct Field {
+struct ConfigField {
     schema: Map<String, Value>,
     /// Of the schema; kept because making one costs far more than using it.
     validator: Arc<jsonschema::Validator>,
@@ -39,13 +39,13 @@ struct Field {
     required: bool,
 }
 
-impl PartialEq for Field {
+impl PartialEq for ConfigField {
     fn eq(&self, other: &Self) -> bool {
         (&self.schema, &self.default, self.required) == (&other.schema, &other.default, other.required)
     }
 }
 
-/// One wrong place, in the schema or in a configuration. Prints as one line that starts with the field's path.
+/// An invalid field of the schema or of a configuration. Prints as one line that starts with the field's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
     /// `config_schema` or `config`.
@@ -69,28 +69,28 @@ impl fmt::Display for FieldError {
 impl std::error::Error for FieldError {}
 
 impl ConfigSchema {
-    /// Reads the schema as written in `runbook.md`, collecting every problem.
+    /// Reads the schema as written in `runbook.md`, collecting every error.
     pub fn parse(raw: &Value) -> Result<Self, Vec<FieldError>> {
-        let mut problems = Vec::new();
+        let mut errors = Vec::new();
         let mut schema = Self::default();
-        if let Some(top) = as_object(raw, &[], &mut problems) {
+        if let Some(top) = as_object(raw, &[], &mut errors) {
             schema.mapped = top.contains_key("global") || top.contains_key("steps");
             if let Some(fields) = top.get("global").filter(|fields| !fields.is_null()) {
-                schema.global = parse_fields(fields, &["global"], &mut problems);
+                schema.global = parse_fields(fields, &["global"], &mut errors);
                 if schema.global.contains_key("steps") {
                     let message = "`steps` cannot be a field: it holds the configuration of steps";
-                    problems.push(schema_error(&["global", "steps"], message));
+                    errors.push(schema_error(&["global", "steps"], message));
                 }
             }
             if let Some(steps) = top.get("steps").filter(|steps| !steps.is_null())
-                && let Some(steps) = as_object(steps, &["steps"], &mut problems)
+                && let Some(steps) = as_object(steps, &["steps"], &mut errors)
             {
                 for (step, fields) in steps.iter().filter(|(_, fields)| !fields.is_null()) {
-                    schema.steps.insert(step.clone(), parse_fields(fields, &["steps", step], &mut problems));
+                    schema.steps.insert(step.clone(), parse_fields(fields, &["steps", step], &mut errors));
                 }
             }
         }
-        if problems.is_empty() { Ok(schema) } else { Err(problems) }
+        if errors.is_empty() { Ok(schema) } else { Err(errors) }
     }
 
     /// Whether the schema describes anything in the known form.
@@ -126,15 +126,15 @@ impl ConfigSchema {
 
     /// Checks a configuration and returns it with defaults merged.
     ///
-    /// `supplied` names the global fields that each run brings along itself, such as `period`: they are not missed here.
+    /// `supplied` names the global fields that each run sets itself, such as `period`: they may be absent here.
     pub fn check(&self, config: &Value, supplied: &[&str]) -> Result<Value, Vec<FieldError>> {
         let mut merged = self.with_defaults(config, |name| supplied.contains(&name))?;
-        let mut problems = Vec::new();
+        let mut errors = Vec::new();
         let Some(top) = merged.as_object_mut() else { return Ok(merged) };
         let steps = top.remove("steps");
         // Without a single declared field the author leaves the configuration open.
         let open = !self.mapped;
-        validate_object(&self.global, top, &[], open, &|name| supplied.contains(&name), &mut problems);
+        validate_object(&self.global, top, &[], open, &|name| supplied.contains(&name), &mut errors);
         match steps {
             None => {}
             Some(Value::Object(steps)) => {
@@ -142,11 +142,11 @@ impl ConfigSchema {
                     let path = ["steps".to_owned(), step.clone()];
                     match (self.steps.get(step), value) {
                         (Some(fields), Value::Object(values)) => {
-                            validate_object(fields, values, &path, open, &|_| false, &mut problems);
+                            validate_object(fields, values, &path, open, &|_| false, &mut errors);
                         }
-                        (None, _) if !open => problems.push(config_error(&path, "is no step with configuration")),
+                        (None, _) if !open => errors.push(config_error(&path, "is not a step with configuration")),
                         (None, _) => {}
-                        (Some(_), _) => problems.push(config_error(&path, "must be an object")),
+                        (Some(_), _) => errors.push(config_error(&path, "must be an object")),
                     }
                 }
                 top.insert("steps".to_owned(), Value::Object(steps));
@@ -154,9 +154,9 @@ impl ConfigSchema {
             Some(other) if open => {
                 top.insert("steps".to_owned(), other);
             }
-            Some(_) => problems.push(config_error(&["steps".to_owned()], "must be an object")),
+            Some(_) => errors.push(config_error(&["steps".to_owned()], "must be an object")),
         }
-        if problems.is_empty() { Ok(merged) } else { Err(problems) }
+        if errors.is_empty() { Ok(merged) } else { Err(errors) }
     }
 
     /// The input of one run: the context laid over the configuration, defaults beneath, all declared fields checked.
@@ -216,23 +216,23 @@ fn add_defaults(fields: &Fields, values: &mut Map<String, Value>, supplied: impl
     }
 }
 
-fn parse_fields(raw: &Value, path: &[&str], problems: &mut Vec<FieldError>) -> Fields {
-    let Some(raw) = as_object(raw, path, problems) else { return Fields::new() };
+fn parse_fields(raw: &Value, path: &[&str], errors: &mut Vec<FieldError>) -> Fields {
+    let Some(raw) = as_object(raw, path, errors) else { return Fields::new() };
     let mut fields = Fields::new();
     for (name, definition) in raw {
         let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
-        if let Some(field) = parse_field(definition, &path, problems) {
+        if let Some(field) = parse_field(definition, &path, errors) {
             fields.insert(name.clone(), field);
         }
     }
     fields
 }
 
-fn parse_field(raw: &Value, path: &[&str], problems: &mut Vec<FieldError>) -> Option<Field> {
-    let mut schema = as_object(raw, path, problems)?.clone();
-    let before = problems.len();
+fn parse_field(raw: &Value, path: &[&str], errors: &mut Vec<FieldError>) -> Option<ConfigField> {
+    let mut schema = as_object(raw, path, errors)?.clone();
+    let before = errors.len();
     if let Some(key) = REFERENCE_KEYS.iter().find(|key| contains_key(raw, key)) {
-        problems.push(schema_error(path, &format!("`{key}` is not supported")));
+        errors.push(schema_error(path, &format!("`{key}` is not supported")));
     }
     schema.retain(|key, _| !UI_KEYS.contains(&key.as_str()));
     let explicit = match schema.get("required") {
@@ -243,23 +243,23 @@ fn parse_field(raw: &Value, path: &[&str], problems: &mut Vec<FieldError>) -> Op
         schema.remove("required");
     }
     match schema.get("type") {
-        None => problems.push(schema_error(path, "has no `type`")),
+        None => errors.push(schema_error(path, "has no `type`")),
         Some(kind) if !is_type(kind) => {
             let message = format!("type {} must be one of {}", quoted(kind), TYPES.join(", "));
-            problems.push(schema_error(path, &message));
+            errors.push(schema_error(path, &message));
         }
         Some(_) => {}
     }
-    if problems.len() > before {
+    if errors.len() > before {
         return None;
     }
-    let validator = compile(&schema).map_err(|message| problems.push(schema_error(path, &message))).ok()?;
+    let validator = compile(&schema).map_err(|message| errors.push(schema_error(path, &message))).ok()?;
     let default = schema.get("default").cloned();
     if let Some(error) = default.as_ref().and_then(|default| validator.iter_errors(default).next()) {
-        problems.push(schema_error(path, &format!("default {}", explain(&error))));
+        errors.push(schema_error(path, &format!("default {}", explain(&error))));
     }
     let required = explicit.unwrap_or(true) && default.is_none();
-    Some(Field { schema, validator: Arc::new(validator), default, required })
+    Some(ConfigField { schema, validator: Arc::new(validator), default, required })
 }
 
 fn is_type(kind: &Value) -> bool {
@@ -278,7 +278,7 @@ fn contains_key(value: &Value, key: &str) -> bool {
 fn compile(schema: &Map<String, Value>) -> Result<jsonschema::Validator, String> {
     jsonschema::draft202012::options()
         .build(&Value::Object(schema.clone()))
-        .map_err(|error| format!("is no valid JSON Schema: {error}"))
+        .map_err(|error| format!("invalid JSON Schema: {error}"))
 }
 
 fn object_schema(fields: &Fields, supplied: &dyn Fn(&str) -> bool) -> Map<String, Value> {
@@ -309,14 +309,14 @@ fn validate_object(
     path: &[String],
     open: bool,
     supplied: &dyn Fn(&str) -> bool,
-    problems: &mut Vec<FieldError>,
+    errors: &mut Vec<FieldError>,
 ) {
     let at = |name: &str| -> Vec<String> { path.iter().cloned().chain([name.to_owned()]).collect() };
     for (name, field) in fields {
         match values.get(name) {
-            None if field.required && !supplied(name) => problems.push(config_error(&at(name), "is required")),
+            None if field.required && !supplied(name) => errors.push(config_error(&at(name), "is required")),
             None => {}
-            Some(value) => validate_field(field, value, &at(name), problems),
+            Some(value) => validate_field(field, value, &at(name), errors),
         }
     }
     if open {
@@ -325,20 +325,20 @@ fn validate_object(
     let known: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
     for name in values.keys().filter(|name| !known.contains(name.as_str())) {
         let message = if known.is_empty() {
-            "is not known; the runbook declares no such fields".to_owned()
+            "unknown field, none is declared here".to_owned()
         } else {
-            format!("is not known; known are {}", known.iter().copied().collect::<Vec<_>>().join(", "))
+            format!("unknown field, expected one of {}", known.iter().copied().collect::<Vec<_>>().join(", "))
         };
-        problems.push(config_error(&at(name), &message));
+        errors.push(config_error(&at(name), &message));
     }
 }
 
-fn validate_field(field: &Field, value: &Value, path: &[String], problems: &mut Vec<FieldError>) {
+fn validate_field(field: &ConfigField, value: &Value, path: &[String], errors: &mut Vec<FieldError>) {
     for error in field.validator.iter_errors(value) {
         let pointer = error.instance_path().to_string();
         let below = pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~"));
         let path: Vec<String> = path.iter().cloned().chain(below).collect();
-        problems.push(config_error(&path, &explain(&error)));
+        errors.push(config_error(&path, &explain(&error)));
     }
 }
 
@@ -352,10 +352,10 @@ fn quoted(value: &Value) -> String {
     value.to_string().chars().take(MAX_QUOTED).collect()
 }
 
-fn as_object<'v>(value: &'v Value, path: &[&str], problems: &mut Vec<FieldError>) -> Option<&'v Map<String, Value>> {
+fn as_object<'v>(value: &'v Value, path: &[&str], errors: &mut Vec<FieldError>) -> Option<&'v Map<String, Value>> {
     let object = value.as_object();
     if object.is_none() {
-        problems.push(schema_error(path, "must be a mapping"));
+        errors.push(schema_error(path, "must be a mapping"));
     }
     object
 }
@@ -413,8 +413,8 @@ mod tests {
 config.currency: "USD" is not one of "GBP" or "EUR"
 config.gl.bank: 1200 is not of type "string"
 config.period: "2026-1" does not match "^[0-9]{4}-[0-9]{2}$"
-config.perod: is not known; known are currency, fee_rate, gl, note, period
-config.steps.other: is no step with configuration
+config.perod: unknown field, expected one of currency, fee_rate, gl, note, period
+config.steps.other: is not a step with configuration
 config.steps.review.threshold: "many" is not of type "integer"
 "#);
         insta::assert_snapshot!(lines(schema().check(&json!({}), &[])).join("\n"), @r#"
@@ -470,7 +470,7 @@ config.period: is required
         insta::assert_snapshot!(lines.join("\n"), @r#"
 config_schema.global.a: type "text" must be one of string, number, integer, boolean, array, object, null
 config_schema.global.b: must be a mapping
-config_schema.global.c: is no valid JSON Schema: "(" is not a "regex"
+config_schema.global.c: invalid JSON Schema: "(" is not a "regex"
 config_schema.global.d: default "x" is not of type "integer"
 config_schema.global.e: `$ref` is not supported
 config_schema.global.f: has no `type`

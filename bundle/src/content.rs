@@ -8,9 +8,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::limits::{Limits, MAX_RUNBOOK_MD};
+use crate::finding::Finding;
+use crate::limits::{BundleLimits, MAX_RUNBOOK_MD};
 use crate::path_rules::{self, PathSet};
-use crate::problem::Problem;
 
 /// Names that are never packed, wherever they are.
 const EXCLUDED_NAMES: &[&str] = &[
@@ -46,20 +46,20 @@ pub struct File {
 }
 
 /// The files of a bundle directory in byte order of their paths, and what is wrong with them.
-pub fn list(dir: &Path, limits: &Limits) -> io::Result<(Vec<File>, Vec<Problem>)> {
-    let mut walk = Walk { limits, ignore: Vec::new(), files: Vec::new(), problems: Vec::new() };
+pub fn list(dir: &Path, limits: &BundleLimits) -> io::Result<(Vec<File>, Vec<Finding>)> {
+    let mut walk = Walk { limits, ignore: Vec::new(), files: Vec::new(), findings: Vec::new() };
     walk.read_ignore_file(&dir.join(IGNORE_FILE))?;
     walk.directory(dir, "")?;
     walk.files.sort();
     walk.check_set();
-    Ok((walk.files, walk.problems))
+    Ok((walk.files, walk.findings))
 }
 
 struct Walk<'a> {
-    limits: &'a Limits,
+    limits: &'a BundleLimits,
     ignore: Vec<Pattern>,
     files: Vec<File>,
-    problems: Vec<Problem>,
+    findings: Vec<Finding>,
 }
 
 impl Walk<'_> {
@@ -75,7 +75,7 @@ impl Walk<'_> {
             }
             if line.starts_with('!') {
                 let message = format!("pattern `{line}`: exceptions with `!` are not supported");
-                self.problems.push(Problem::error("NTROIGNORE_INVALID", message).at(IGNORE_FILE, Some(number)));
+                self.findings.push(Finding::error("NTROIGNORE_INVALID", message).at(IGNORE_FILE, Some(number)));
             } else {
                 self.ignore.push(Pattern::new(line));
             }
@@ -90,7 +90,7 @@ impl Walk<'_> {
             let file_name = entry.file_name();
             let Some(name) = file_name.to_str() else {
                 let path = format!("{prefix}{}", file_name.to_string_lossy());
-                self.problems.push(Problem::error("PATH_INVALID", "the name is not UTF-8").at(&path, None));
+                self.findings.push(Finding::error("PATH_INVALID", "the name is not UTF-8").at(&path, None));
                 continue;
             };
             let path = format!("{prefix}{name}");
@@ -99,7 +99,7 @@ impl Walk<'_> {
                 continue;
             }
             if let Err(error) = path_rules::check(&path, self.limits.depth) {
-                self.problems.push(Problem::error("PATH_INVALID", format!("the path {error}")).at(&path, None));
+                self.findings.push(Finding::error("PATH_INVALID", format!("the path {error}")).at(&path, None));
             } else if kind.is_dir() {
                 self.directory(&entry.path(), &format!("{path}/"))?;
             } else if kind.is_file() {
@@ -107,10 +107,10 @@ impl Walk<'_> {
                 self.files.push(File { path, source: entry.path(), size });
             } else if kind.is_symlink() {
                 let message = "symbolic links cannot be packed; copy the file or list it in .ntroignore";
-                self.problems.push(Problem::error("SYMLINK_REFUSED", message).at(&path, None));
+                self.findings.push(Finding::error("SYMLINK_REFUSED", message).at(&path, None));
             } else {
                 let message = "only regular files and directories can be packed";
-                self.problems.push(Problem::error("SPECIAL_FILE_REFUSED", message).at(&path, None));
+                self.findings.push(Finding::error("SPECIAL_FILE_REFUSED", message).at(&path, None));
             }
             if self.files.len() > self.limits.entries {
                 return Ok(());
@@ -130,21 +130,21 @@ impl Walk<'_> {
         let mut paths = PathSet::default();
         for file in &self.files {
             if let Err(error) = paths.add_file(&file.path) {
-                self.problems.push(Problem::error("PATH_INVALID", format!("the path {error}")).at(&file.path, None));
+                self.findings.push(Finding::error("PATH_INVALID", format!("the path {error}")).at(&file.path, None));
             }
             if file.size > self.limits.file {
-                let message = format!("{} bytes, at most {} are supported", file.size, self.limits.file);
-                self.problems.push(Problem::error("FILE_TOO_LARGE", message).at(&file.path, None));
+                let message = format!("{} bytes, at most {} are allowed", file.size, self.limits.file);
+                self.findings.push(Finding::error("FILE_TOO_LARGE", message).at(&file.path, None));
             }
         }
         let total: u64 = self.files.iter().map(|file| file.size).sum();
         if total > self.limits.uncompressed {
-            let message = format!("{total} bytes in all, at most {} are supported", self.limits.uncompressed);
-            self.problems.push(Problem::error("BUNDLE_TOO_LARGE", message));
+            let message = format!("{total} bytes in total, at most {} are allowed", self.limits.uncompressed);
+            self.findings.push(Finding::error("BUNDLE_TOO_LARGE", message));
         }
         if self.files.len() > self.limits.entries {
             let message = format!("more than {} files", self.limits.entries);
-            self.problems.push(Problem::error("BUNDLE_TOO_LARGE", message));
+            self.findings.push(Finding::error("BUNDLE_TOO_LARGE", message));
         }
     }
 }
@@ -225,8 +225,8 @@ mod tests {
     }
 
     fn paths(dir: &Path) -> Vec<String> {
-        let (files, problems) = list(dir, &Limits::default()).unwrap();
-        assert_eq!(problems, []);
+        let (files, findings) = list(dir, &BundleLimits::default()).unwrap();
+        assert_eq!(findings, []);
         files.into_iter().map(|file| file.path).collect()
     }
 
@@ -301,8 +301,8 @@ mod tests {
         write(dir.path(), "data/A.csv");
         write(dir.path(), "data/back\\slash");
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("data/link")).unwrap();
-        let (_, problems) = list(dir.path(), &Limits::default()).unwrap();
-        let found: Vec<_> = problems.iter().map(|p| (p.code.as_str(), p.path.as_deref().unwrap())).collect();
+        let (_, findings) = list(dir.path(), &BundleLimits::default()).unwrap();
+        let found: Vec<_> = findings.iter().map(|p| (p.code.as_str(), p.path.as_deref().unwrap())).collect();
         assert_eq!(
             found,
             [("PATH_INVALID", "data/back\\slash"), ("SYMLINK_REFUSED", "data/link"), ("PATH_INVALID", "data/a.csv")]
@@ -315,7 +315,7 @@ mod tests {
         write(dir.path(), "a");
         write(dir.path(), "b");
         fs::write(dir.path().join("c"), [0; 100]).unwrap();
-        let limits = Limits { entries: 2, file: 50, uncompressed: 60, ..Limits::default() };
+        let limits = BundleLimits { entries: 2, file: 50, uncompressed: 60, ..BundleLimits::default() };
         let codes: Vec<_> = list(dir.path(), &limits).unwrap().1.into_iter().map(|p| p.code).collect();
         assert_eq!(codes, ["FILE_TOO_LARGE", "BUNDLE_TOO_LARGE", "BUNDLE_TOO_LARGE"]);
     }

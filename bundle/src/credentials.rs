@@ -13,7 +13,7 @@ use docker_credential::{CredentialRetrievalError, DockerCredential};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::error::ErrorClass;
+use crate::error::BundleErrorClass;
 use crate::reference::Repository;
 
 /// The name under which Docker keeps credentials of its own registry.
@@ -46,27 +46,20 @@ impl fmt::Debug for Credentials {
 
 /// Why credentials could not be read. Messages never quote them.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum CredentialError {
-    /// The Docker configuration or a credential helper did not give usable credentials.
     #[error("cannot read credentials for {host} from the Docker configuration: {problem}")]
-    DockerConfig {
-        /// Which registry.
-        host: String,
-        /// What went wrong.
-        problem: String,
-    },
-    /// The Secret's text is not a Docker configuration.
-    #[error("the Secret's .dockerconfigjson is not valid: {0}")]
+    DockerConfig { host: String, problem: String },
+    #[error("invalid .dockerconfigjson in the Secret: {0}")]
     Secret(&'static str),
-    /// Only an identity token is stored, which cannot be used here.
     #[error("credentials for {0} are an identity token; log in with a user name and password or access token")]
     IdentityToken(String),
 }
 
 impl CredentialError {
     /// What to do about it.
-    pub fn class(&self) -> ErrorClass {
-        ErrorClass::Invalid
+    pub fn class(&self) -> BundleErrorClass {
+        BundleErrorClass::Invalid
     }
 
     /// Bounded name for conditions and metrics.
@@ -103,7 +96,7 @@ fn from_docker_config_file(path: &Path, repository: &Repository) -> Result<Crede
         // A helper's way of saying that it has nothing stored.
         Err(E::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => Ok(Credentials::Anonymous),
         Err(E::HelperFailure { helper, .. }) => Err(failed(format!("credential helper `{helper}` failed"))),
-        Err(E::ConfigReadError) => Err(failed(format!("{} is not valid", path.display()))),
+        Err(E::ConfigReadError) => Err(failed(format!("invalid file {}", path.display()))),
         Err(error) => Err(failed(error.to_string())),
     }
 }
@@ -125,7 +118,7 @@ struct AuthEntry {
 /// scheme, a port, `*` within parts of the host name and a path; the longest path wins. No match is anonymous.
 pub fn from_dockerconfigjson(json: &[u8], repository: &Repository) -> Result<Credentials, CredentialError> {
     let config: DockerConfigJson =
-        serde_json::from_slice(json).map_err(|_| CredentialError::Secret("it is not JSON of the expected form"))?;
+        serde_json::from_slice(json).map_err(|_| CredentialError::Secret("not JSON of the expected form"))?;
     let best = config
         .auths
         .iter()
@@ -243,7 +236,7 @@ mod tests {
         assert!(!format!("{credentials:?}").contains("word"));
         for json in ["", "1", r#"{"auths":{"h:5000":{}}}"#, r#"{"auths":{"h:5000":{"auth":"%%"}}}"#] {
             let error = from_dockerconfigjson(json.as_bytes(), &repository).unwrap_err();
-            assert_eq!(error.class(), ErrorClass::Invalid, "{json}");
+            assert_eq!(error.class(), BundleErrorClass::Invalid, "{json}");
         }
         assert_eq!(from_dockerconfigjson(b"{}", &repository).unwrap(), Credentials::Anonymous);
     }

@@ -1,11 +1,11 @@
-//! What a caller can do about an error.
+//! How a caller reacts to an error.
 
 /// Error classes by the reaction they ask for, shared by every error type of this crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
+pub enum BundleErrorClass {
     /// The input is wrong: retrying without changing it is useless.
     Invalid,
-    /// Something outside has to happen first (a push, a Secret): look again later.
+    /// Something outside has to happen first (a push, a Secret): requeue.
     Waiting,
     /// Likely to go away by itself: retry with backoff.
     Transient,

@@ -13,11 +13,10 @@ pub struct Split<'a> {
 
 /// Why there is no frontmatter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum SplitError {
-    /// The first line is not `---`.
     #[error("the file must start with a line `---` followed by the frontmatter")]
     Missing,
-    /// The closing line is missing.
     #[error("the frontmatter opened on line 1 is not closed by a line `---`")]
     Unclosed,
 }

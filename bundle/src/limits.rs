@@ -1,8 +1,8 @@
 //! Size limits of bundles, the same when packing, pulling and unpacking.
 
-/// What a bundle may weigh. All sizes are bytes.
+/// All sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct BundleLimits {
     /// Compressed archive.
     pub compressed: u64,
     /// Sum of everything in the uncompressed archive, headers included.
@@ -13,17 +13,17 @@ pub struct Limits {
     pub entries: usize,
     /// Path components.
     pub depth: usize,
-    /// Uncompressed bytes per compressed byte, judged above [`RATIO_FLOOR`] only.
+    /// Uncompressed bytes per compressed byte, checked above [`RATIO_FLOOR`] only.
     pub ratio: u64,
 }
 
-/// Uncompressed size up to which the compression ratio is not judged: small archives of repetitive text are harmless.
+/// Uncompressed size up to which the compression ratio is not checked: small archives of repetitive text are harmless.
 pub const RATIO_FLOOR: u64 = 8 << 20;
 
 /// The largest `runbook.md` that is read.
 pub const MAX_RUNBOOK_MD: u64 = 1 << 20;
 
-impl Default for Limits {
+impl Default for BundleLimits {
     fn default() -> Self {
         Self { compressed: 64 << 20, uncompressed: 256 << 20, file: 64 << 20, entries: 4096, depth: 16, ratio: 200 }
     }

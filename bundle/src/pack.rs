@@ -12,10 +12,10 @@ use thiserror::Error;
 use crate::artifact::{self, ArtifactError, BundleConfig};
 use crate::check;
 use crate::content::File;
-use crate::error::ErrorClass;
-use crate::limits::Limits;
+use crate::error::BundleErrorClass;
+use crate::finding::Finding;
+use crate::limits::BundleLimits;
 use crate::manifest::RunbookManifest;
-use crate::problem::Problem;
 use crate::reference::Digest;
 
 /// Modification time of every entry: 1980-01-01, the earliest that zip files can hold.
@@ -43,32 +43,25 @@ pub struct PackedBundle {
     /// What was packed.
     pub files: Vec<File>,
     /// Findings that do not stop the bundle from being used.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<Finding>,
 }
 
 /// Why a directory could not be packed.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum PackError {
-    /// The bundle has errors; all findings are listed.
     #[error("{}", summary(.0))]
-    Invalid(Vec<Problem>),
-    /// The artifact would be larger than supported.
+    Invalid(Vec<Finding>),
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    /// A file could not be read.
     #[error("cannot read `{path}`: {source}")]
-    Io {
-        /// Which file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    Io { path: String, source: io::Error },
 }
 
 impl PackError {
     /// What to do about it.
-    pub fn class(&self) -> ErrorClass {
-        ErrorClass::Invalid
+    pub fn class(&self) -> BundleErrorClass {
+        BundleErrorClass::Invalid
     }
 
     /// Bounded name for conditions and metrics.
@@ -82,8 +75,8 @@ impl PackError {
 }
 
 /// The first error on one line, with the number of others.
-fn summary(problems: &[Problem]) -> String {
-    let mut errors = problems.iter().filter(|problem| problem.is_error());
+fn summary(findings: &[Finding]) -> String {
+    let mut errors = findings.iter().filter(|finding| finding.is_error());
     let first = errors.next().map(ToString::to_string).unwrap_or_default();
     match errors.count() {
         0 => first,
@@ -93,16 +86,16 @@ fn summary(problems: &[Problem]) -> String {
 
 /// Checks and packs a bundle directory.
 pub fn pack(dir: &Path) -> Result<PackedBundle, PackError> {
-    pack_within(dir, &Limits::default())
+    pack_within(dir, &BundleLimits::default())
 }
 
 /// The same with other size limits.
-pub fn pack_within(dir: &Path, limits: &Limits) -> Result<PackedBundle, PackError> {
+pub fn pack_within(dir: &Path, limits: &BundleLimits) -> Result<PackedBundle, PackError> {
     let io_error = |source| PackError::Io { path: dir.display().to_string(), source };
     let report = check::check_within(dir, limits).map_err(io_error)?;
     let manifest = match report.manifest {
         Some(ref manifest) if report.is_ok() => manifest.clone(),
-        _ => return Err(PackError::Invalid(report.problems)),
+        _ => return Err(PackError::Invalid(report.findings)),
     };
     let (layer, content_digest) = archive(&report.files, limits)?;
     let config = BundleConfig::new(&manifest, content_digest);
@@ -121,14 +114,14 @@ pub fn pack_within(dir: &Path, limits: &Limits) -> Result<PackedBundle, PackErro
         layer: layer.into(),
         manifest_bytes: manifest_bytes.into(),
         files: report.files,
-        warnings: report.problems,
+        warnings: report.findings,
     })
 }
 
 /// Writes the gzipped tar; returns it with the digest of the uncompressed tar.
-fn archive(files: &[File], limits: &Limits) -> Result<(Vec<u8>, Digest), PackError> {
+fn archive(files: &[File], limits: &BundleLimits) -> Result<(Vec<u8>, Digest), PackError> {
     let gzip = GzBuilder::new().mtime(0).operating_system(GZIP_OS).write(Vec::new(), Compression::new(6));
-    let mut tar = tar::Builder::new(Hashing { inner: gzip, hash: Sha256::new() });
+    let mut tar = tar::Builder::new(HashingWriter { inner: gzip, hash: Sha256::new() });
     let archive_error = |source| PackError::Io { path: "archive".to_owned(), source };
     let mut last_directories: Vec<&str> = Vec::new();
     for file in files {
@@ -145,7 +138,7 @@ fn archive(files: &[File], limits: &Limits) -> Result<(Vec<u8>, Digest), PackErr
     Ok((hashing.inner.finish().map_err(archive_error)?, digest))
 }
 
-fn append<W: Write>(tar: &mut tar::Builder<W>, file: &File, limits: &Limits) -> io::Result<()> {
+fn append<W: Write>(tar: &mut tar::Builder<W>, file: &File, limits: &BundleLimits) -> io::Result<()> {
     let mut content = Vec::new();
     std::fs::File::open(&file.source)?.take(limits.file + 1).read_to_end(&mut content)?;
     if content.len() as u64 != file.size {
@@ -172,12 +165,12 @@ fn parents(path: &str) -> Vec<&str> {
 }
 
 /// Hashes what passes through.
-struct Hashing<W> {
+struct HashingWriter<W> {
     inner: W,
     hash: Sha256,
 }
 
-impl<W: Write> Write for Hashing<W> {
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.hash.update(&bytes[..written]);

@@ -12,26 +12,21 @@ const MAX_COMPONENT: usize = 255;
 
 /// Why a path is refused. Reads as the end of a sentence that starts with the path.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum PathError {
-    /// Empty path.
     #[error("is empty")]
     Empty,
-    /// Starts at the root or at a drive.
     #[error("is absolute")]
     Absolute,
-    /// Has `..` or `.` or an empty component.
     #[error("has a `..`, `.` or empty component")]
     Traversal,
-    /// Has a character that means something else on some system.
     #[error("has a backslash, colon or control character")]
     Character,
-    /// Longer than supported.
     #[error("is too long")]
     TooLong,
-    /// More components than supported.
     #[error("is nested deeper than {0} levels")]
     TooDeep(usize),
-    /// Same path, or same but for upper and lower case, as another.
+    /// Also if the paths differ only in upper and lower case.
     #[error("clashes with `{0}`")]
     Clash(String),
 }

@@ -9,20 +9,13 @@ use thiserror::Error;
 
 /// Why an address was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum ReferenceError {
-    /// The repository address has a wrong form.
-    #[error("repository `{input}` {problem}")]
-    Repository {
-        /// What was given.
-        input: String,
-        /// What is wrong with it, as the end of a sentence.
-        problem: &'static str,
-    },
-    /// Not a tag.
-    #[error("tag `{0}` is not valid: at most 128 of letters, digits, `_`, `.` and `-`, not starting with `.` or `-`")]
+    #[error("invalid repository `{input}`: {problem}")]
+    Repository { input: String, problem: &'static str },
+    #[error("invalid tag `{0}`: use at most 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`")]
     Tag(String),
-    /// Not a digest.
-    #[error("digest `{0}` is not `sha256:` and 64 lowercase hexadecimal digits")]
+    #[error("invalid digest `{0}`: expected `sha256:` and 64 lowercase hexadecimal digits")]
     Digest(String),
 }
 
@@ -66,21 +59,21 @@ impl FromStr for Repository {
     type Err = ReferenceError;
 
     fn from_str(input: &str) -> Result<Self, Self::Err> {
-        let refuse = |problem| ReferenceError::Repository { input: crate::problem::one_line(input), problem };
+        let refuse = |problem| ReferenceError::Repository { input: crate::finding::one_line(input), problem };
         let rest = input.strip_prefix("oci://").ok_or_else(|| refuse("must start with `oci://`"))?;
         let (host, path) = rest.split_once('/').ok_or_else(|| refuse("must have the form `oci://host[:port]/path`"))?;
         if path.contains('@') {
-            return Err(refuse("must not carry a digest"));
+            return Err(refuse("must not have a digest"));
         }
         if path.contains(':') {
-            return Err(refuse("must not carry a tag"));
+            return Err(refuse("must not have a tag"));
         }
         if !valid_host(host) {
-            return Err(refuse("has no valid registry host"));
+            return Err(refuse("invalid registry host"));
         }
         if path.is_empty() || path.len() > 255 || !path.split('/').all(valid_path_component) {
             return Err(refuse(
-                "has an invalid path: lowercase letters and digits, separated by `/`, `.`, `_`, `__` or `-`",
+                "invalid path, use lowercase letters and digits, separated by `/`, `.`, `_`, `__` or `-`",
             ));
         }
         Ok(Self { host: host.to_owned(), path: path.to_owned() })
@@ -151,7 +144,7 @@ impl FromStr for Tag {
         let valid = (1..=128).contains(&input.len())
             && !input.starts_with(['.', '-'])
             && input.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-        if valid { Ok(Self(input.to_owned())) } else { Err(ReferenceError::Tag(crate::problem::one_line(input))) }
+        if valid { Ok(Self(input.to_owned())) } else { Err(ReferenceError::Tag(crate::finding::one_line(input))) }
     }
 }
 
@@ -200,7 +193,7 @@ impl FromStr for Digest {
         let valid = input
             .strip_prefix("sha256:")
             .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
-        if valid { Ok(Self(input.to_owned())) } else { Err(ReferenceError::Digest(crate::problem::one_line(input))) }
+        if valid { Ok(Self(input.to_owned())) } else { Err(ReferenceError::Digest(crate::finding::one_line(input))) }
     }
 }
 
@@ -255,11 +248,11 @@ mod tests {
             ("https://registry.example/a", "must start with `oci://`"),
             ("oci://registry.example", "must have the form"),
             ("oci://registry.example/", "invalid path"),
-            ("oci://registry.example/a:1.0.0", "must not carry a tag"),
-            ("oci://registry.example/a@sha256:0", "must not carry a digest"),
-            ("oci://user:pw@registry.example/a", "no valid registry host"),
-            ("oci://registry.example:0/a", "no valid registry host"),
-            ("oci://registry.example:99999/a", "no valid registry host"),
+            ("oci://registry.example/a:1.0.0", "must not have a tag"),
+            ("oci://registry.example/a@sha256:0", "must not have a digest"),
+            ("oci://user:pw@registry.example/a", "invalid registry host"),
+            ("oci://registry.example:0/a", "invalid registry host"),
+            ("oci://registry.example:99999/a", "invalid registry host"),
             ("oci://registry.example/A", "invalid path"),
             ("oci://registry.example/a//b", "invalid path"),
             ("oci://registry.example/../b", "invalid path"),

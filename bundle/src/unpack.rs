@@ -1,7 +1,7 @@
 //! Unpacks a bundle's archive, trusting nothing in it.
 //!
-//! Only regular files and directories come out, below a fresh directory, and either all of them or none. Anything that
-//! is odd is refused rather than skipped: what is skipped silently is missed later.
+//! Only regular files and directories are unpacked, into a new directory, and either all of them or none. Anything else is
+//! refused rather than skipped, as a silent skip loses files.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,80 +12,44 @@ use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 use thiserror::Error;
 
-use crate::error::ErrorClass;
-use crate::limits::{Limits, RATIO_FLOOR};
+use crate::error::BundleErrorClass;
+use crate::finding::one_line;
+use crate::limits::{BundleLimits, RATIO_FLOOR};
 use crate::path_rules::{self, PathError, PathSet};
-use crate::problem::one_line;
 use crate::reference::Digest;
 
 /// Why an archive was refused. Messages name the entry.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum UnpackError {
-    /// An entry's path is not allowed.
     #[error("archive entry `{entry}` {error}")]
-    Path {
-        /// The path as far as it can be shown.
-        entry: String,
-        /// What is wrong with it.
-        error: PathError,
-    },
-    /// An entry's path is not UTF-8.
+    Path { entry: String, error: PathError },
     #[error("archive entry `{0}` has a path that is not UTF-8")]
     PathEncoding(String),
-    /// An entry is neither a regular file nor a directory.
     #[error("archive entry `{entry}` is {kind}; only files and directories are allowed")]
-    Kind {
-        /// Its path.
-        entry: String,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// An entry is larger than supported.
-    #[error("archive entry `{entry}` has {size} bytes, at most {max} are supported")]
-    FileTooLarge {
-        /// Its path.
-        entry: String,
-        /// Its size in bytes.
-        size: u64,
-        /// The limit in bytes.
-        max: u64,
-    },
-    /// The archive as a whole is larger than supported.
+    Kind { entry: String, kind: &'static str },
+    #[error("archive entry `{entry}` has {size} bytes, at most {max} are allowed")]
+    FileTooLarge { entry: String, size: u64, max: u64 },
     #[error("the archive {0}")]
     TooLarge(String),
-    /// Not a well-formed gzipped tar.
     #[error("the archive is damaged: {0}")]
     Damaged(String),
-    /// Bytes that belong to nothing.
     #[error("the archive has trailing data after its {0}")]
     TrailingData(&'static str),
-    /// The content is not what was promised.
     #[error("the archive's content has digest {found}, expected {expected}")]
-    DigestMismatch {
-        /// What the content hashes to.
-        found: Digest,
-        /// What it should.
-        expected: Digest,
-    },
-    /// The destination is already there.
+    DigestMismatch { found: Digest, expected: Digest },
     #[error("`{0}` already exists")]
     DestinationExists(String),
-    /// Writing failed.
     #[error("cannot write `{path}`: {source}")]
-    Io {
-        /// What was written.
-        path: String,
-        /// Why it failed.
-        source: io::Error,
-    },
+    Io { path: String, source: io::Error },
 }
 
 impl UnpackError {
     /// What to do about it.
-    pub fn class(&self) -> ErrorClass {
+    pub fn class(&self) -> BundleErrorClass {
         match self {
-            Self::Io { .. } => ErrorClass::Transient,
-            _ => ErrorClass::Invalid,
+            Self::Io { .. } => BundleErrorClass::Transient,
+            _ => BundleErrorClass::Invalid,
         }
     }
 
@@ -105,7 +69,7 @@ impl UnpackError {
 /// Unpacks a gzipped tar into `destination`, which must not exist. On failure nothing is left behind.
 ///
 /// `content` is the expected digest of the uncompressed tar. Blocks; run it where blocking is allowed.
-pub fn unpack(layer: &[u8], content: &Digest, destination: &Path, limits: &Limits) -> Result<(), UnpackError> {
+pub fn unpack(layer: &[u8], content: &Digest, destination: &Path, limits: &BundleLimits) -> Result<(), UnpackError> {
     if destination.symlink_metadata().is_ok() {
         return Err(UnpackError::DestinationExists(destination.display().to_string()));
     }
@@ -125,7 +89,7 @@ pub fn unpack(layer: &[u8], content: &Digest, destination: &Path, limits: &Limit
 }
 
 /// Checks an archive by the same rules without writing anything.
-pub fn verify(layer: &[u8], content: &Digest, limits: &Limits) -> Result<(), UnpackError> {
+pub fn verify(layer: &[u8], content: &Digest, limits: &BundleLimits) -> Result<(), UnpackError> {
     read(layer, content, limits, |entry| match entry.content {
         None => Ok(()),
         Some(content) => io::copy(content, &mut io::sink()).map(|_| ()).map_err(|error| damaged(&error)),
@@ -133,7 +97,12 @@ pub fn verify(layer: &[u8], content: &Digest, limits: &Limits) -> Result<(), Unp
 }
 
 /// Reads one file of an archive after checking all of it; `None` if it has no such file.
-pub fn read_file(layer: &[u8], content: &Digest, path: &str, limits: &Limits) -> Result<Option<Vec<u8>>, UnpackError> {
+pub fn read_file(
+    layer: &[u8],
+    content: &Digest,
+    path: &str,
+    limits: &BundleLimits,
+) -> Result<Option<Vec<u8>>, UnpackError> {
     let mut found = None;
     read(layer, content, limits, |entry| {
         let Some(content) = entry.content else { return Ok(()) };
@@ -148,7 +117,7 @@ pub fn read_file(layer: &[u8], content: &Digest, path: &str, limits: &Limits) ->
 }
 
 /// An entry whose path and kind passed all rules.
-struct Entry<'a> {
+struct ArchiveEntry<'a> {
     path: &'a str,
     /// `None` for a directory.
     content: Option<&'a mut dyn Read>,
@@ -157,15 +126,15 @@ struct Entry<'a> {
 fn read(
     layer: &[u8],
     content: &Digest,
-    limits: &Limits,
-    mut each: impl FnMut(Entry<'_>) -> Result<(), UnpackError>,
+    limits: &BundleLimits,
+    mut each: impl FnMut(ArchiveEntry<'_>) -> Result<(), UnpackError>,
 ) -> Result<(), UnpackError> {
     let compressed = layer.len() as u64;
     if compressed > limits.compressed {
-        let message = format!("has {compressed} compressed bytes, at most {} are supported", limits.compressed);
+        let message = format!("has {compressed} compressed bytes, at most {} are allowed", limits.compressed);
         return Err(UnpackError::TooLarge(message));
     }
-    let counting = Counting::new(GzDecoder::new(layer), compressed, limits);
+    let counting = CountingReader::new(GzDecoder::new(layer), compressed, limits);
     let mut archive = tar::Archive::new(counting);
     let outcome = read_entries(&mut archive, limits, &mut each);
     let mut counting = archive.into_inner();
@@ -184,8 +153,8 @@ fn read(
 
 fn read_entries<R: Read>(
     archive: &mut tar::Archive<R>,
-    limits: &Limits,
-    each: &mut impl FnMut(Entry<'_>) -> Result<(), UnpackError>,
+    limits: &BundleLimits,
+    each: &mut impl FnMut(ArchiveEntry<'_>) -> Result<(), UnpackError>,
 ) -> Result<(), UnpackError> {
     let mut paths = PathSet::default();
     let mut count = 0;
@@ -212,14 +181,14 @@ fn read_entries<R: Read>(
             if size > 0 {
                 return Err(UnpackError::Damaged(format!("directory `{shown}` has content")));
             }
-            each(Entry { path, content: None })?;
+            each(ArchiveEntry { path, content: None })?;
             continue;
         }
         paths.add_file(path).map_err(refuse)?;
         if size > limits.file {
             return Err(UnpackError::FileTooLarge { entry: shown, size, max: limits.file });
         }
-        each(Entry { path, content: Some(&mut entry) })?;
+        each(ArchiveEntry { path, content: Some(&mut entry) })?;
     }
     Ok(())
 }
@@ -239,7 +208,7 @@ fn finish<R: Read>(counting: &mut R) -> Result<(), UnpackError> {
     }
 }
 
-fn write_entry(root: &Path, entry: Entry<'_>) -> Result<(), UnpackError> {
+fn write_entry(root: &Path, entry: ArchiveEntry<'_>) -> Result<(), UnpackError> {
     let path = root.join(entry.path);
     let write_error = |source| UnpackError::Io { path: entry.path.to_owned(), source };
     let Some(content) = entry.content else { return fs::create_dir_all(&path).map_err(write_error) };
@@ -272,7 +241,7 @@ fn damaged(error: &io::Error) -> UnpackError {
 }
 
 /// Counts and hashes what is really decompressed; sizes in headers are only claims.
-struct Counting<R> {
+struct CountingReader<R> {
     inner: R,
     hash: Sha256,
     read: u64,
@@ -281,14 +250,14 @@ struct Counting<R> {
     exceeded: Option<String>,
 }
 
-impl<R> Counting<R> {
-    fn new(inner: R, compressed: u64, limits: &Limits) -> Self {
+impl<R> CountingReader<R> {
+    fn new(inner: R, compressed: u64, limits: &BundleLimits) -> Self {
         let ratio_max = compressed.saturating_mul(limits.ratio).max(RATIO_FLOOR);
         Self { inner, hash: Sha256::new(), read: 0, max: limits.uncompressed, ratio_max, exceeded: None }
     }
 }
 
-impl<R: Read> Read for Counting<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.hash.update(&buffer[..read]);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use semver::Version;
 use thiserror::Error;
 
-use crate::error::ErrorClass;
+use crate::error::BundleErrorClass;
 use crate::reference::Tag;
 
 /// How a version is asked for.
@@ -19,24 +19,22 @@ pub enum VersionSelector {
 
 /// Why no version was chosen.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum VersionError {
-    /// The selector is not an exact version.
-    #[error("version `{0}` is not an exact semantic version such as `1.2.3`")]
+    #[error("invalid version `{0}`: expected an exact semantic version such as `1.2.3`")]
     Selector(String),
-    /// The repository has no stable version.
-    #[error("no stable version among {0} tag(s)")]
+    #[error("no stable version among {0} tags")]
     NoStableVersion(usize),
-    /// The wanted version is not there.
-    #[error("version {0} is not among {1} tag(s)")]
+    #[error("version {0} not found among {1} tags")]
     NotFound(Version, usize),
 }
 
 impl VersionError {
     /// What to do about it.
-    pub fn class(&self) -> ErrorClass {
+    pub fn class(&self) -> BundleErrorClass {
         match self {
-            Self::Selector(_) => ErrorClass::Invalid,
-            Self::NoStableVersion(_) | Self::NotFound(..) => ErrorClass::Waiting,
+            Self::Selector(_) => BundleErrorClass::Invalid,
+            Self::NoStableVersion(_) | Self::NotFound(..) => BundleErrorClass::Waiting,
         }
     }
 
@@ -63,7 +61,7 @@ impl VersionSelector {
         }
     }
 
-    /// Chooses from a tag list. Tags that are no version are ignored.
+    /// Chooses from a list of tags; those that are not versions are ignored.
     pub fn choose(&self, tags: &[Tag]) -> Result<(Version, Tag), VersionError> {
         let mut versions = versions(tags);
         match self {
@@ -81,7 +79,7 @@ impl FromStr for VersionSelector {
     type Err = VersionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self::Exact).map_err(|_| VersionError::Selector(crate::problem::one_line(text)))
+        text.parse().map(Self::Exact).map_err(|_| VersionError::Selector(crate::finding::one_line(text)))
     }
 }
 
@@ -122,10 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_exact_version_is_refused() {
+    fn a_version_that_is_not_exact_is_refused() {
         for text in ["^1.2", "1.2", "", "newest", ">=1.0.0"] {
             let error = VersionSelector::parse(Some(text)).unwrap_err();
-            assert_eq!(error.class(), ErrorClass::Invalid, "{text}");
+            assert_eq!(error.class(), BundleErrorClass::Invalid, "{text}");
         }
     }
 }

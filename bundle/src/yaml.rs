@@ -12,12 +12,12 @@ const MAX_DEPTH: usize = 64;
 /// A YAML value and the line it starts on, counted from 1 within the YAML text.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
-    pub(crate) kind: Kind,
+    pub(crate) kind: NodeKind,
     pub(crate) line: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum NodeKind {
     Null,
     Bool(bool),
     Number(Number),
@@ -36,7 +36,7 @@ pub(crate) struct SyntaxError {
 /// Parses one document.
 pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
     if text.trim().is_empty() {
-        return Ok(Node { kind: Kind::Null, line: 1 });
+        return Ok(Node { kind: NodeKind::Null, line: 1 });
     }
     let node: Node = serde_saphyr::from_str(text).map_err(|error| syntax_error(&error))?;
     if node.depth() > MAX_DEPTH {
@@ -65,23 +65,23 @@ impl Node {
     /// What the value is, for messages.
     pub(crate) fn type_name(&self) -> &'static str {
         match self.kind {
-            Kind::Null => "empty",
-            Kind::Bool(_) => "a boolean",
-            Kind::Number(_) => "a number",
-            Kind::String(_) => "a string",
-            Kind::Sequence(_) => "a list",
-            Kind::Mapping(_) => "a mapping",
+            NodeKind::Null => "empty",
+            NodeKind::Bool(_) => "a boolean",
+            NodeKind::Number(_) => "a number",
+            NodeKind::String(_) => "a string",
+            NodeKind::Sequence(_) => "a list",
+            NodeKind::Mapping(_) => "a mapping",
         }
     }
 
     pub(crate) fn is_null(&self) -> bool {
-        self.kind == Kind::Null
+        self.kind == NodeKind::Null
     }
 
     /// The value of a key, if this is a mapping that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         match &self.kind {
-            Kind::Mapping(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, node)| node),
+            NodeKind::Mapping(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, node)| node),
             _ => None,
         }
     }
@@ -89,12 +89,12 @@ impl Node {
     /// The same value as JSON, lines dropped.
     pub(crate) fn to_json(&self) -> Value {
         match &self.kind {
-            Kind::Null => Value::Null,
-            Kind::Bool(value) => Value::Bool(*value),
-            Kind::Number(value) => Value::Number(value.clone()),
-            Kind::String(value) => Value::String(value.clone()),
-            Kind::Sequence(items) => Value::Array(items.iter().map(Node::to_json).collect()),
-            Kind::Mapping(entries) => {
+            NodeKind::Null => Value::Null,
+            NodeKind::Bool(value) => Value::Bool(*value),
+            NodeKind::Number(value) => Value::Number(value.clone()),
+            NodeKind::String(value) => Value::String(value.clone()),
+            NodeKind::Sequence(items) => Value::Array(items.iter().map(Node::to_json).collect()),
+            NodeKind::Mapping(entries) => {
                 // In key order, whatever order the map type keeps: digests are made of this.
                 let sorted: std::collections::BTreeMap<_, _> = entries.iter().map(|(k, v)| (k, v.to_json())).collect();
                 Value::Object(sorted.into_iter().map(|(k, v)| (k.clone(), v)).collect::<Map<_, _>>())
@@ -104,8 +104,8 @@ impl Node {
 
     fn depth(&self) -> usize {
         let children = match &self.kind {
-            Kind::Sequence(items) => items.iter().map(Node::depth).max(),
-            Kind::Mapping(entries) => entries.iter().map(|(_, node)| node.depth()).max(),
+            NodeKind::Sequence(items) => items.iter().map(Node::depth).max(),
+            NodeKind::Mapping(entries) => entries.iter().map(|(_, node)| node.depth()).max(),
             _ => None,
         };
         1 + children.unwrap_or(0)
@@ -114,72 +114,72 @@ impl Node {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Kind>::deserialize(deserializer)?;
+        let spanned = Spanned::<NodeKind>::deserialize(deserializer)?;
         Ok(Node { line: spanned.referenced.line(), kind: spanned.value })
     }
 }
 
-impl<'de> Deserialize<'de> for Kind {
+impl<'de> Deserialize<'de> for NodeKind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(KindVisitor)
+        deserializer.deserialize_any(NodeKindVisitor)
     }
 }
 
-struct KindVisitor;
+struct NodeKindVisitor;
 
-impl<'de> Visitor<'de> for KindVisitor {
-    type Value = Kind;
+impl<'de> Visitor<'de> for NodeKindVisitor {
+    type Value = NodeKind;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML value")
     }
 
-    fn visit_unit<E>(self) -> Result<Kind, E> {
-        Ok(Kind::Null)
+    fn visit_unit<E>(self) -> Result<NodeKind, E> {
+        Ok(NodeKind::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Kind, E> {
-        Ok(Kind::Null)
+    fn visit_none<E>(self) -> Result<NodeKind, E> {
+        Ok(NodeKind::Null)
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Kind, D::Error> {
-        Kind::deserialize(deserializer)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<NodeKind, D::Error> {
+        NodeKind::deserialize(deserializer)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Kind, E> {
-        Ok(Kind::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<NodeKind, E> {
+        Ok(NodeKind::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Kind, E> {
-        Ok(Kind::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<NodeKind, E> {
+        Ok(NodeKind::Number(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Kind, E> {
-        Ok(Kind::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<NodeKind, E> {
+        Ok(NodeKind::Number(value.into()))
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Kind, E> {
-        Number::from_f64(value).map(Kind::Number).ok_or_else(|| E::custom("numbers must be finite"))
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<NodeKind, E> {
+        Number::from_f64(value).map(NodeKind::Number).ok_or_else(|| E::custom("numbers must be finite"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Kind, E> {
-        Ok(Kind::String(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<NodeKind, E> {
+        Ok(NodeKind::String(value.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Kind, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<NodeKind, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = access.next_element()? {
             items.push(item);
         }
-        Ok(Kind::Sequence(items))
+        Ok(NodeKind::Sequence(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Kind, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<NodeKind, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = access.next_entry::<String, Node>()? {
             entries.push(entry);
         }
-        Ok(Kind::Mapping(entries))
+        Ok(NodeKind::Mapping(entries))
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
     fn every_value_knows_its_line() {
         let node = parse("a: 1\nb:\n  - x\n  - {c: true}\nd: null\ne: 0.1.0\n").unwrap();
         assert_eq!(node.get("a").unwrap().line, 1);
-        let Kind::Sequence(items) = &node.get("b").unwrap().kind else { panic!("no list") };
+        let NodeKind::Sequence(items) = &node.get("b").unwrap().kind else { panic!("no list") };
         assert_eq!((items[0].line, items[1].get("c").unwrap().line), (3, 4));
         assert!(node.get("d").unwrap().is_null());
         assert_eq!(node.to_json(), serde_json::json!({"a": 1, "b": ["x", {"c": true}], "d": null, "e": "0.1.0"}));

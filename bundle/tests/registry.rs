@@ -10,8 +10,8 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use ntro_bundle::artifact::{BundleConfig, LAYER_MEDIA_TYPE};
 use ntro_bundle::credentials;
-use ntro_bundle::error::ErrorClass;
-use ntro_bundle::limits::Limits;
+use ntro_bundle::error::BundleErrorClass;
+use ntro_bundle::limits::BundleLimits;
 use ntro_bundle::pack::{PackedBundle, pack};
 use ntro_bundle::reference::{Digest, Tag};
 use ntro_bundle::registry::{Overwrite, Registry, RegistryError, RegistrySettings};
@@ -29,7 +29,7 @@ fn tag(text: &str) -> Tag {
 }
 
 /// Class, reason and message; every message is one line.
-fn told<T>(result: Result<T, RegistryError>) -> (ErrorClass, &'static str, String) {
+fn describe<T>(result: Result<T, RegistryError>) -> (BundleErrorClass, &'static str, String) {
     let Err(error) = result else { panic!("no error") };
     let message = error.to_string();
     assert!(!message.contains('\n'), "{message}");
@@ -57,7 +57,7 @@ async fn a_pushed_bundle_is_pulled_unchanged() {
         &registry.pull(&repository, &bundle.digest).await.unwrap().layer,
         &pulled.config.content_digest,
         &target,
-        &Limits::default(),
+        &BundleLimits::default(),
     )
     .unwrap();
     assert_eq!(pack(&target).unwrap().digest, bundle.digest);
@@ -73,9 +73,9 @@ async fn versions_are_immutable_and_pushing_the_same_again_does_nothing() {
     let again = registry.push(&repository, &version, &first, Overwrite::Refuse).await.unwrap();
     assert_eq!((again.digest, again.written), (first.digest.clone(), false));
 
-    let (class, reason, message) = told(registry.push(&repository, &version, &second, Overwrite::Refuse).await);
-    assert_eq!((class, reason), (ErrorClass::Invalid, "VersionExists"));
-    assert!(message.contains("raise `version` in runbook.md"), "{message}");
+    let (class, reason, message) = describe(registry.push(&repository, &version, &second, Overwrite::Refuse).await);
+    assert_eq!((class, reason), (BundleErrorClass::Invalid, "VersionExists"));
+    assert!(message.contains("increase `version` in runbook.md"), "{message}");
     assert_eq!(registry.resolve(&repository, &version).await.unwrap(), first.digest);
 
     // The same files from another compressor are the same content.
@@ -93,8 +93,8 @@ async fn versions_are_immutable_and_pushing_the_same_again_does_nothing() {
         registry.push(&repository, &tag("latest"), bundle, Overwrite::Refuse).await.unwrap();
         assert_eq!(registry.resolve(&repository, &tag("latest")).await.unwrap(), bundle.digest);
     }
-    let (class, reason, _) = told(registry.push(&repository, &tag("2.0.0"), &first, Overwrite::Force).await);
-    assert_eq!((class, reason), (ErrorClass::Invalid, "TagMismatch"));
+    let (class, reason, _) = describe(registry.push(&repository, &tag("2.0.0"), &first, Overwrite::Force).await);
+    assert_eq!((class, reason), (BundleErrorClass::Invalid, "TagMismatch"));
 }
 
 #[tokio::test]
@@ -112,14 +112,14 @@ async fn only_the_right_password_opens_a_closed_registry() {
         (with(credentials::Credentials::Anonymous), "refused the request without credentials"),
     ] {
         for outcome in [
-            told(registry.resolve(&repository, &version).await),
-            told(registry.tags(&repository).await),
-            told(registry.inspect(&repository, &bundle.digest).await),
-            told(registry.pull(&repository, &bundle.digest).await),
-            told(registry.push(&repository, &version, &bundle, Overwrite::Refuse).await),
+            describe(registry.resolve(&repository, &version).await),
+            describe(registry.tags(&repository).await),
+            describe(registry.inspect(&repository, &bundle.digest).await),
+            describe(registry.pull(&repository, &bundle.digest).await),
+            describe(registry.push(&repository, &version, &bundle, Overwrite::Refuse).await),
         ] {
             let (class, reason, message) = outcome;
-            assert_eq!((class, reason), (ErrorClass::Waiting, "AuthenticationFailed"), "{message}");
+            assert_eq!((class, reason), (BundleErrorClass::Waiting, "AuthenticationFailed"), "{message}");
             assert!(message.contains(what) && !message.contains("secret"), "{message}");
         }
     }
@@ -132,8 +132,8 @@ async fn a_registry_that_is_down_is_unreachable() {
         listener.local_addr().unwrap()
     };
     let repository = format!("oci://{address}/demo").parse().unwrap();
-    let (class, reason, message) = told(client(settings()).resolve(&repository, &tag("1.0.0")).await);
-    assert_eq!((class, reason), (ErrorClass::Transient, "RegistryUnreachable"));
+    let (class, reason, message) = describe(client(settings()).resolve(&repository, &tag("1.0.0")).await);
+    assert_eq!((class, reason), (BundleErrorClass::Transient, "RegistryUnreachable"));
     assert!(message.starts_with(&format!("cannot reach registry {address}: ")), "{message}");
     assert!(message.to_lowercase().contains("refused"), "{message}");
 }
@@ -145,7 +145,7 @@ async fn a_registry_that_comes_back_is_found_by_the_same_client() {
     let bundle = packed("1.0.0", "", "1");
     registry.push(&repository, &tag("1.0.0"), &bundle, Overwrite::Refuse).await.unwrap();
     drop(server);
-    assert_eq!(told(registry.resolve(&repository, &tag("1.0.0")).await).1, "RegistryUnreachable");
+    assert_eq!(describe(registry.resolve(&repository, &tag("1.0.0")).await).1, "RegistryUnreachable");
     let server = DockerRegistry::start(&Options::default());
     let repository = server.repository("demo");
     registry.push(&repository, &tag("1.0.0"), &bundle, Overwrite::Refuse).await.unwrap();
@@ -160,12 +160,12 @@ async fn what_is_not_there_is_waited_for() {
     let nowhere = server.repository("nowhere");
     let unknown = Digest::of(b"unknown");
     for (outcome, shown) in [
-        (told(registry.resolve(&repository, &tag("2.0.0")).await), format!("{repository}:2.0.0 was not found")),
-        (told(registry.resolve(&nowhere, &tag("1.0.0")).await), format!("{nowhere}:1.0.0 was not found")),
-        (told(registry.tags(&nowhere).await), format!("{nowhere} was not found")),
-        (told(registry.pull(&repository, &unknown).await), format!("{repository}@{unknown} was not found")),
+        (describe(registry.resolve(&repository, &tag("2.0.0")).await), format!("{repository}:2.0.0 not found")),
+        (describe(registry.resolve(&nowhere, &tag("1.0.0")).await), format!("{nowhere}:1.0.0 not found")),
+        (describe(registry.tags(&nowhere).await), format!("{nowhere} not found")),
+        (describe(registry.pull(&repository, &unknown).await), format!("{repository}@{unknown} not found")),
     ] {
-        assert_eq!(outcome, (ErrorClass::Waiting, "NotFound", shown));
+        assert_eq!(outcome, (BundleErrorClass::Waiting, "NotFound", shown));
     }
 }
 
@@ -204,8 +204,8 @@ async fn an_archive_that_leaves_its_directory_is_not_pulled() {
     let config = BundleConfig { content_digest: Digest::of(&tar), ..good.config.clone() };
     let evil = assemble(&good, &config, &compress(&tar));
     registry.push(&repository, &tag("1.0.0"), &evil, Overwrite::Refuse).await.unwrap();
-    let (class, reason, message) = told(registry.pull(&repository, &evil.digest).await);
-    assert_eq!((class, reason), (ErrorClass::Invalid, "ArchiveUnsafe"));
+    let (class, reason, message) = describe(registry.pull(&repository, &evil.digest).await);
+    assert_eq!((class, reason), (BundleErrorClass::Invalid, "ArchiveUnsafe"));
     assert!(message.contains("archive entry `../../evil` has a `..`"), "{message}");
 }
 
@@ -222,8 +222,8 @@ async fn a_description_that_lies_about_its_content_is_refused() {
     ] {
         let lie = assemble(&good, &config, &good.layer);
         registry.push(&repository, &tag("1.0.0"), &lie, Overwrite::Force).await.unwrap();
-        let (class, found, message) = told(registry.pull(&repository, &lie.digest).await);
-        assert_eq!((class, found), (ErrorClass::Invalid, reason), "{message}");
+        let (class, found, message) = describe(registry.pull(&repository, &lie.digest).await);
+        assert_eq!((class, found), (BundleErrorClass::Invalid, reason), "{message}");
         assert!(message.contains(expected), "{message}");
     }
 }
@@ -239,12 +239,15 @@ async fn other_artifacts_are_refused_by_what_they_are() {
     other.digest = Digest::of(&other.manifest_bytes);
     registry.push(&repository, &tag("1.0.0"), &other, Overwrite::Refuse).await.unwrap();
     let digest = registry.resolve(&repository, &tag("1.0.0")).await.unwrap();
-    let (class, reason, message) = told(registry.inspect(&repository, &digest).await);
-    assert_eq!((class, reason), (ErrorClass::Invalid, "ManifestInvalid"));
+    let (class, reason, message) = describe(registry.inspect(&repository, &digest).await);
+    assert_eq!((class, reason), (BundleErrorClass::Invalid, "ManifestInvalid"));
     assert!(message.contains("layer media type is `application/vnd.oci.image.layer.v1.tar+gzip`"), "{message}");
     // A bundle does not silently replace it under the same version.
     let bundle = packed("1.0.0", "", "1");
-    assert_eq!(told(registry.push(&repository, &tag("1.0.0"), &bundle, Overwrite::Refuse).await).1, "VersionExists");
+    assert_eq!(
+        describe(registry.push(&repository, &tag("1.0.0"), &bundle, Overwrite::Refuse).await).1,
+        "VersionExists"
+    );
 }
 
 #[tokio::test]
@@ -258,8 +261,8 @@ async fn bytes_changed_in_the_registry_are_noticed() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&file, bytes).unwrap();
-    let (class, reason, message) = told(registry.pull(&repository, &bundle.digest).await);
-    assert_eq!((class, reason), (ErrorClass::Transient, "DigestMismatch"), "{message}");
+    let (class, reason, message) = describe(registry.pull(&repository, &bundle.digest).await);
+    assert_eq!((class, reason), (BundleErrorClass::Transient, "DigestMismatch"), "{message}");
 }
 
 #[tokio::test]
@@ -268,10 +271,10 @@ async fn bundles_above_the_limit_are_refused_before_they_are_fetched() {
     let repository = server.repository("demo");
     let bundle = packed("1.0.0", "", "1");
     client(settings()).push(&repository, &tag("1.0.0"), &bundle, Overwrite::Refuse).await.unwrap();
-    let small = RegistrySettings { limits: Limits { compressed: 10, ..Limits::default() }, ..settings() };
-    let (class, reason, message) = told(client(small).pull(&repository, &bundle.digest).await);
-    assert_eq!((class, reason), (ErrorClass::Invalid, "ManifestInvalid"));
-    assert!(message.contains("at most 10 are supported"), "{message}");
+    let small = RegistrySettings { limits: BundleLimits { compressed: 10, ..BundleLimits::default() }, ..settings() };
+    let (class, reason, message) = describe(client(small).pull(&repository, &bundle.digest).await);
+    assert_eq!((class, reason), (BundleErrorClass::Invalid, "ManifestInvalid"));
+    assert!(message.contains("at most 10 are allowed"), "{message}");
 }
 
 #[tokio::test]
@@ -287,11 +290,11 @@ async fn tls_needs_the_registrys_authority() {
     let trusting = with(Some(format!("# ours\n{pem}")));
     trusting.push(&repository, &version, &bundle, Overwrite::Refuse).await.unwrap();
     assert_eq!(trusting.pull(&repository, &bundle.digest).await.unwrap().digest, bundle.digest);
-    let (class, reason, message) = told(with(None).resolve(&repository, &version).await);
-    assert_eq!((class, reason), (ErrorClass::Transient, "RegistryUnreachable"));
+    let (class, reason, message) = describe(with(None).resolve(&repository, &version).await);
+    assert_eq!((class, reason), (BundleErrorClass::Transient, "RegistryUnreachable"));
     assert!(message.contains("certificate"), "{message}");
     let broken = RegistrySettings { ca_pem: Some(b"no pem".to_vec()), ..settings() };
-    assert_eq!(told(Registry::new(broken)).1, "RegistrySettingsInvalid");
+    assert_eq!(describe(Registry::new(broken)).1, "RegistrySettingsInvalid");
 }
 
 #[tokio::test]

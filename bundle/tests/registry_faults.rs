@@ -1,4 +1,4 @@
-//! What registries do on bad days, by a server that says what it is told.
+//! Registries that misbehave, played by a server that answers as scripted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod support;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ntro_bundle::error::ErrorClass;
+use ntro_bundle::error::BundleErrorClass;
 use ntro_bundle::reference::{Digest, Repository, Tag};
 use ntro_bundle::registry::RegistrySettings;
 use support::{Answer, answer, basic, client, scripted, settings};
@@ -57,8 +57,8 @@ async fn a_registry_that_stays_busy_is_given_up() {
     })
     .await;
     let error = client(settings()).resolve(&repository(&address), &tag()).await.unwrap_err();
-    assert_eq!((error.class(), error.reason()), (ErrorClass::Transient, "RegistryUnavailable"));
-    assert_eq!(error.to_string(), format!("registry {address} cannot serve the request now: HTTP status 503"));
+    assert_eq!((error.class(), error.reason()), (BundleErrorClass::Transient, "RegistryUnavailable"));
+    assert_eq!(error.to_string(), format!("registry {address} is unavailable: HTTP status 503"));
     assert_eq!(asked.load(Ordering::SeqCst), 4);
 }
 
@@ -146,11 +146,11 @@ async fn endless_answers_are_cut_off() {
 async fn another_manifest_than_asked_for_is_refused() {
     let address = scripted(|_, _, _| answer(200, "{}")).await;
     let error = client(settings()).pull(&repository(&address), &Digest::of(b"x")).await.unwrap_err();
-    assert_eq!((error.class(), error.reason()), (ErrorClass::Transient, "DigestMismatch"));
+    assert_eq!((error.class(), error.reason()), (BundleErrorClass::Transient, "DigestMismatch"));
 }
 
 #[tokio::test]
-async fn tokens_are_fetched_with_the_credentials_and_a_refusal_is_told() {
+async fn tokens_are_fetched_with_the_credentials_and_a_refusal_is_reported() {
     // The token server: `alice` with `secret` gets one.
     let tokens = scripted(|_, path, authorization| {
         assert!(path.starts_with("/token?scope=repository%3Ademo%3Apull"), "{path}");

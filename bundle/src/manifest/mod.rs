@@ -1,6 +1,6 @@
 //! What `runbook.md` says about a runbook.
 
-mod read;
+mod parse;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::problem::Problem;
+use crate::finding::Finding;
 use crate::reference::Digest;
 
 /// Longest slug: it becomes the name of a Runbook, which prefixes the names of everything that belongs to it.
@@ -54,13 +54,13 @@ pub struct RunbookManifest {
     pub jurisdictions: Vec<String>,
     /// Steps in the order people see them.
     #[serde(default)]
-    pub steps: Vec<Step>,
+    pub steps: Vec<ManifestStep>,
     /// Source files the author describes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<Template>,
     /// Policies by activity name. An activity that is not listed needs no gate and has an undeclared effect.
     #[serde(default)]
-    pub activities: BTreeMap<String, ActivityPolicy>,
+    pub activities: BTreeMap<String, ManifestActivity>,
     /// Names of the run's output files that may be shown outside the journal.
     #[serde(default)]
     pub outputs: Vec<String>,
@@ -75,7 +75,7 @@ pub struct RunbookManifest {
 /// One step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Step {
+pub struct ManifestStep {
     /// Id, unique within the runbook: letters, digits, `_` and `-`, at most 63.
     pub id: String,
     /// Title for people; the id unless given.
@@ -114,19 +114,19 @@ pub struct Template {
 /// What the runtime must know about an activity before executing it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ActivityPolicy {
+pub struct ManifestActivity {
     /// Id of the step whose gate must be approved in the same run first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<String>,
-    /// What the activity does to the outside world; undeclared is treated as [`Effect::External`].
+    /// What the activity does to the outside world; undeclared is treated as [`ManifestEffect::External`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub effect: Option<Effect>,
+    pub effect: Option<ManifestEffect>,
 }
 
 /// What an activity does to the outside world, which decides whether it may be repeated after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Effect {
+pub enum ManifestEffect {
     /// Nothing: may be repeated freely.
     None,
     /// Something that may be repeated without harm.
@@ -141,13 +141,13 @@ pub struct Parsed {
     /// The manifest, if nothing is wrong with it.
     pub manifest: Option<RunbookManifest>,
     /// Everything found, warnings included.
-    pub problems: Vec<Problem>,
+    pub findings: Vec<Finding>,
 }
 
 impl RunbookManifest {
-    /// Reads the text of a `runbook.md`, collecting every problem.
+    /// Reads the text of a `runbook.md`, collecting every finding.
     pub fn parse(text: &str) -> Parsed {
-        read::parse(text)
+        parse::parse(text)
     }
 
     /// The class `templates/workflow.py` must define: each part of the slug capitalised, then `Workflow`.

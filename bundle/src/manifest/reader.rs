@@ -1,21 +1,20 @@
-//! Reads typed values out of a YAML tree, noting what does not fit and where.
+//! Reads typed values from a YAML tree and collects findings with their lines.
 
-use crate::problem::{Problem, one_line};
-use crate::yaml::{Kind, Node};
+use crate::finding::{Finding, one_line};
+use crate::yaml::{Node, NodeKind};
 
 /// Longest text shown outside the journal, in characters.
 const MAX_TITLE: usize = 200;
 
-/// Collects problems while values are read.
-pub(super) struct Reader {
+pub(super) struct ManifestReader {
     /// Path of the file inside the bundle.
     pub(super) file: &'static str,
-    pub(super) problems: Vec<Problem>,
+    pub(super) findings: Vec<Finding>,
     /// Line of the file that the YAML starts on.
     pub(super) first_line: u64,
 }
 
-impl Reader {
+impl ManifestReader {
     pub(super) fn required(&mut self, top: &Node, key: &str) -> Option<String> {
         if let Some(node) = top.get(key).filter(|node| !node.is_null()) {
             let text = self.text(top, key, key);
@@ -44,8 +43,8 @@ impl Reader {
     pub(super) fn long_text(&mut self, node: &Node, key: &str, place: &str) -> Option<String> {
         let node = node.get(key)?;
         match &node.kind {
-            Kind::String(text) => Some(text.clone()),
-            Kind::Null => None,
+            NodeKind::String(text) => Some(text.clone()),
+            NodeKind::Null => None,
             _ => {
                 self.invalid(place, "a string", node);
                 None
@@ -58,7 +57,7 @@ impl Reader {
         let mut texts = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
             match &node.kind {
-                Kind::String(text) => texts.push(text.clone()),
+                NodeKind::String(text) => texts.push(text.clone()),
                 _ => self.invalid(&format!("{key}[{index}]"), "a string", node),
             }
         }
@@ -68,8 +67,8 @@ impl Reader {
     pub(super) fn list<'n>(&mut self, top: &'n Node, key: &str) -> Option<&'n [Node]> {
         let node = top.get(key)?;
         match &node.kind {
-            Kind::Sequence(items) => Some(items),
-            Kind::Null => None,
+            NodeKind::Sequence(items) => Some(items),
+            NodeKind::Null => None,
             _ => {
                 self.invalid(key, "a list", node);
                 None
@@ -78,9 +77,9 @@ impl Reader {
     }
 
     pub(super) fn unknown_keys(&mut self, node: &Node, known: &[&str], prefix: &str) {
-        let Kind::Mapping(entries) = &node.kind else { return };
+        let NodeKind::Mapping(entries) = &node.kind else { return };
         for (key, value) in entries.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
-            let message = format!("field `{prefix}{}` is not known and has no effect", one_line(key));
+            let message = format!("unknown field `{prefix}{}` has no effect", one_line(key));
             self.warning("FRONTMATTER_FIELD_UNKNOWN", &message, value);
         }
     }
@@ -96,12 +95,12 @@ impl Reader {
 
     pub(super) fn error_at(&mut self, code: &str, message: &str, yaml_line: u64) {
         let line = self.file_line(yaml_line);
-        self.problems.push(Problem::error(code, message).at(self.file, Some(line)));
+        self.findings.push(Finding::error(code, message).at(self.file, Some(line)));
     }
 
     pub(super) fn warning(&mut self, code: &str, message: &str, node: &Node) {
         let line = self.file_line(node.line);
-        self.problems.push(Problem::warning(code, message).at(self.file, Some(line)));
+        self.findings.push(Finding::warning(code, message).at(self.file, Some(line)));
     }
 
     pub(super) fn file_line(&self, yaml_line: u64) -> u64 {

@@ -8,15 +8,15 @@ fn parse(yaml: &str) -> Parsed {
 
 fn good(yaml: &str) -> RunbookManifest {
     let parsed = parse(yaml);
-    assert_eq!(parsed.problems, []);
+    assert_eq!(parsed.findings, []);
     parsed.manifest.unwrap()
 }
 
-/// The problems of the minimal frontmatter with more lines after it.
+/// The findings of the minimal frontmatter with more lines after it.
 fn lines(more: &str) -> String {
     let parsed = parse(&format!("{MINIMAL}{more}"));
-    assert_eq!(parsed.manifest.is_none(), parsed.problems.iter().any(Problem::is_error));
-    parsed.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    assert_eq!(parsed.manifest.is_none(), parsed.findings.iter().any(Finding::is_error));
+    parsed.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -42,12 +42,12 @@ fn everything_is_read_in_either_spelling() {
     assert_eq!(titles, ["Load files", "Review", "post"]);
     assert_eq!(manifest.steps[0].timeout_minutes, Some(5));
     assert_eq!(manifest.steps[1].config, Some(serde_json::json!({"rows": 3})));
-    let policy = |requires: Option<&str>, effect| ActivityPolicy { requires: requires.map(str::to_owned), effect };
+    let policy = |requires: Option<&str>, effect| ManifestActivity { requires: requires.map(str::to_owned), effect };
     assert_eq!(
         manifest.activities,
         BTreeMap::from([
-            ("nav.load".to_owned(), policy(None, Some(Effect::None))),
-            ("nav.post".to_owned(), policy(Some("review"), Some(Effect::External))),
+            ("nav.load".to_owned(), policy(None, Some(ManifestEffect::None))),
+            ("nav.post".to_owned(), policy(Some("review"), Some(ManifestEffect::External))),
         ])
     );
     assert_eq!(manifest.outputs, ["nav-pack.xlsx", "out/summary.json"]);
@@ -61,32 +61,32 @@ fn everything_is_read_in_either_spelling() {
 }
 
 #[test]
-fn problems_name_the_line_of_the_file() {
+fn findings_name_the_line_of_the_file() {
     insta::assert_snapshot!(parse("slug: Nav Monthly\nversion: 1.0\nstate: ''\nsteps: {}\n")
-        .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @r#"
+        .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @r#"
 runbook.md:2: FRONTMATTER_FIELD_MISSING: field `name` is required
 runbook.md:2: FRONTMATTER_FIELD_MISSING: field `author` is required
-runbook.md:2: SLUG_INVALID: slug `Nav Monthly` must be at most 30 lowercase letters, digits and inner hyphens
+runbook.md:2: SLUG_INVALID: invalid slug `Nav Monthly`: use at most 30 lowercase letters, digits and inner hyphens
 runbook.md:3: VERSION_INVALID: version must be a semantic version such as `1.0.0`, not a number
 runbook.md:4: FRONTMATTER_FIELD_MISSING: field `state` must not be empty
 runbook.md:5: FRONTMATTER_FIELD_INVALID: field `steps` must be a list, not a mapping
 "#);
     insta::assert_snapshot!(lines("version2: x\nsteps:\n- {id: a, colour: red}\n"), @r#"
-runbook.md:7: FRONTMATTER_FIELD_UNKNOWN: field `version2` is not known and has no effect
-runbook.md:9: FRONTMATTER_FIELD_UNKNOWN: field `steps[0].colour` is not known and has no effect
+runbook.md:7: FRONTMATTER_FIELD_UNKNOWN: unknown field `version2` has no effect
+runbook.md:9: FRONTMATTER_FIELD_UNKNOWN: unknown field `steps[0].colour` has no effect
 "#);
     insta::assert_snapshot!(lines("steps:\n- id: a\n- id: a\n- label: No id\n- id: 'a b'\n- plain\n"), @r#"
 runbook.md:9: STEP_ID_DUPLICATE: step id `a` is used twice
 runbook.md:10: FRONTMATTER_FIELD_MISSING: field `steps[2].id` is required
-runbook.md:11: STEP_ID_INVALID: step id `a b` must be at most 63 letters, digits, `_` and `-`, starting with a letter or digit
+runbook.md:11: STEP_ID_INVALID: invalid step id `a b`: use at most 63 letters, digits, `_` and `-`, starting with a letter or digit
 runbook.md:12: FRONTMATTER_FIELD_INVALID: field `steps[4]` must be a mapping, not a string
 "#);
     insta::assert_snapshot!(
         lines("steps:\n- {id: a, requires: a}\nactivities:\n  post: {requires: b}\n  pay: {effect: some}\n  x: {require: a}\n"), @r#"
 runbook.md:8: ACTIVITY_MISSING: steps[0] has `requires` or `effect` but names no `activity`
 runbook.md:10: REQUIRES_UNKNOWN_STEP: activity `post` requires step `b`, which is not declared under `steps`
-runbook.md:11: EFFECT_INVALID: activities.pay.effect `some` must be none, idempotent or external
-runbook.md:12: ACTIVITY_FIELD_UNKNOWN: field `activities.x.require` is not known here
+runbook.md:11: EFFECT_INVALID: invalid activities.pay.effect `some`: use none, idempotent or external
+runbook.md:12: ACTIVITY_FIELD_UNKNOWN: unknown field `activities.x.require`
 "#);
     insta::assert_snapshot!(
         lines("steps:\n- {id: a, activity: post, effect: none}\nactivities: {post: {effect: external}}\n"), @r#"runbook.md:9: ACTIVITY_CONFLICT: activity `post` is declared twice with different policies"#);
@@ -108,7 +108,7 @@ fn broken_files_say_where() {
     let text = |text: &str| {
         let parsed = RunbookManifest::parse(text);
         assert_eq!(parsed.manifest, None);
-        parsed.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        parsed.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
     insta::assert_snapshot!(text("# Title\n"), @r#"runbook.md:1: FRONTMATTER_MISSING: the file must start with a line `---` followed by the frontmatter"#);
     insta::assert_snapshot!(text("---\nslug: x\n"), @r#"runbook.md:1: FRONTMATTER_MISSING: the frontmatter opened on line 1 is not closed by a line `---`"#);

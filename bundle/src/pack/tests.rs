@@ -106,7 +106,7 @@ fn what_was_packed_unpacks_to_the_same_files() {
     fs::write(dir.path().join(&long), "long").unwrap();
     let packed = pack(dir.path()).unwrap();
     let target = out.path().join("bundle");
-    unpack::unpack(&packed.layer, &packed.config.content_digest, &target, &Limits::default()).unwrap();
+    unpack::unpack(&packed.layer, &packed.config.content_digest, &target, &BundleLimits::default()).unwrap();
     for file in &packed.files {
         assert_eq!(fs::read(target.join(&file.path)).unwrap(), fs::read(&file.source).unwrap(), "{}", file.path);
     }

@@ -6,129 +6,61 @@ use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
 use thiserror::Error;
 
 use crate::artifact::ArtifactError;
-use crate::error::ErrorClass;
-use crate::problem::one_line;
+use crate::error::BundleErrorClass;
+use crate::finding::one_line;
 use crate::reference::{Digest, Repository, Tag};
 use crate::unpack::UnpackError;
 
 /// A failed registry operation. Every message is one line.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum RegistryError {
-    /// The client's settings cannot be used.
-    #[error("the registry client cannot be set up: {0}")]
+    #[error("invalid registry settings: {0}")]
     SettingsInvalid(String),
-    /// No answer from the registry.
     #[error("cannot reach registry {host}: {problem}")]
-    Unreachable {
-        /// Which registry.
-        host: String,
-        /// What happened.
-        problem: String,
-    },
-    /// The registry is too busy or has trouble of its own.
-    #[error("registry {host} cannot serve the request now: {problem}")]
-    Unavailable {
-        /// Which registry.
-        host: String,
-        /// What it answered.
-        problem: String,
-        /// When it asks to be tried again.
-        retry_after: Option<Duration>,
-    },
-    /// The credentials are wrong, missing or lack the right.
+    Unreachable { host: String, problem: String },
+    #[error("registry {host} is unavailable: {problem}")]
+    Unavailable { host: String, problem: String, retry_after: Option<Duration> },
     #[error("registry {host} refused the {what}")]
-    AuthenticationFailed {
-        /// Which registry.
-        host: String,
-        /// What was refused: credentials or anonymous access.
-        what: &'static str,
-    },
-    /// The repository, tag or digest is not there.
-    #[error("{0} was not found")]
+    AuthenticationFailed { host: String, what: &'static str },
+    #[error("{0} not found")]
     NotFound(String),
-    /// What the reference points at is no usable bundle.
     #[error("{reference}: {source}")]
-    ManifestInvalid {
-        /// Which artifact.
-        reference: String,
-        /// What is wrong with it.
-        source: ArtifactError,
-    },
-    /// What came is not what was asked for.
+    ManifestInvalid { reference: String, source: ArtifactError },
     #[error("{reference}: received content with digest {found}, expected {expected}")]
-    DigestMismatch {
-        /// Which artifact.
-        reference: String,
-        /// What came.
-        found: Digest,
-        /// What was asked for.
-        expected: Digest,
-    },
-    /// The archive of a pulled bundle breaks the rules.
+    DigestMismatch { reference: String, found: Digest, expected: Digest },
     #[error("{reference}: {source}")]
-    ContentInvalid {
-        /// Which artifact.
-        reference: String,
-        /// What is wrong with it.
-        source: UnpackError,
-    },
-    /// A version is never overwritten with other content.
+    ContentInvalid { reference: String, source: UnpackError },
     #[error(
-        "{repository} already has version {tag} with other content ({existing}); raise `version` in runbook.md and push again"
+        "{repository} already has version {tag} with different content ({existing}); increase `version` in runbook.md and try again"
     )]
-    VersionExists {
-        /// Where.
-        repository: Repository,
-        /// Which version.
-        tag: Tag,
-        /// What is there.
-        existing: Digest,
-    },
-    /// The tag to push to is not the bundle's version.
+    VersionExists { repository: Repository, tag: Tag, existing: Digest },
     #[error("tag {tag} does not belong to version {version} of the bundle")]
-    TagMismatch {
-        /// The tag asked for.
-        tag: Tag,
-        /// The bundle's version.
-        version: semver::Version,
-    },
-    /// A value the registry sent is malformed.
-    #[error("registry {host} answered against the protocol: {problem}")]
-    Protocol {
-        /// Which registry.
-        host: String,
-        /// What was wrong.
-        problem: String,
-    },
-    /// The registry refuses the request for good.
+    TagMismatch { tag: Tag, version: semver::Version },
+    #[error("registry {host} violated the protocol: {problem}")]
+    Protocol { host: String, problem: String },
     #[error("registry {host} refused the request: {problem}")]
-    Refused {
-        /// Which registry.
-        host: String,
-        /// What it answered.
-        problem: String,
-    },
-    /// A part of this program failed.
+    Refused { host: String, problem: String },
     #[error("internal error: {0}")]
     Internal(String),
 }
 
 impl RegistryError {
     /// What to do about it.
-    pub fn class(&self) -> ErrorClass {
+    pub fn class(&self) -> BundleErrorClass {
         match self {
             Self::SettingsInvalid(_)
             | Self::ManifestInvalid { .. }
             | Self::ContentInvalid { .. }
             | Self::VersionExists { .. }
             | Self::TagMismatch { .. }
-            | Self::Refused { .. } => ErrorClass::Invalid,
-            Self::AuthenticationFailed { .. } | Self::NotFound(_) => ErrorClass::Waiting,
+            | Self::Refused { .. } => BundleErrorClass::Invalid,
+            Self::AuthenticationFailed { .. } | Self::NotFound(_) => BundleErrorClass::Waiting,
             Self::Unreachable { .. }
             | Self::Unavailable { .. }
             | Self::DigestMismatch { .. }
-            | Self::Protocol { .. } => ErrorClass::Transient,
-            Self::Internal(_) => ErrorClass::Bug,
+            | Self::Protocol { .. } => BundleErrorClass::Transient,
+            Self::Internal(_) => BundleErrorClass::Bug,
         }
     }
 
@@ -165,14 +97,14 @@ impl RegistryError {
 }
 
 /// Where an error happened, to say so in its message.
-pub(super) struct Place<'a> {
+pub(super) struct ErrorContext<'a> {
     pub(super) repository: &'a Repository,
     /// What was asked for, for "was not found".
     pub(super) reference: &'a str,
     pub(super) anonymous: bool,
 }
 
-impl Place<'_> {
+impl ErrorContext<'_> {
     fn host(&self) -> String {
         self.repository.host().to_owned()
     }
@@ -194,12 +126,11 @@ impl Place<'_> {
         RegistryError::Unreachable { host: self.host(), problem: one_line(problem) }
     }
 
-    /// An answer that is no success.
     pub(super) fn status(&self, status: u16, body: &str, retry_after: Option<Duration>) -> RegistryError {
         let envelope = serde_json::from_str::<OciEnvelope>(body).ok();
-        let told = envelope.as_ref().and_then(|e| e.errors.first()).map(|error| one_line(&error.message));
-        let told = told.filter(|message| !message.is_empty()).map(|message| format!(" ({})", cut(&message)));
-        let problem = format!("HTTP status {status}{}", told.unwrap_or_default());
+        let detail = envelope.as_ref().and_then(|e| e.errors.first()).map(|error| one_line(&error.message));
+        let detail = detail.filter(|message| !message.is_empty()).map(|message| format!(" ({})", cut(&message)));
+        let problem = format!("HTTP status {status}{}", detail.unwrap_or_default());
         match status {
             401 | 403 => self.authentication_failed(),
             404 => RegistryError::NotFound(self.reference.to_owned()),
@@ -209,11 +140,7 @@ impl Place<'_> {
     }
 
     pub(super) fn request(&self, error: &reqwest::Error) -> RegistryError {
-        if error.is_timeout() {
-            self.unreachable("it did not answer in time")
-        } else {
-            self.unreachable(&root_cause(error))
-        }
+        if error.is_timeout() { self.unreachable("request timed out") } else { self.unreachable(&root_cause(error)) }
     }
 
     pub(super) fn client(&self, error: OciDistributionError) -> RegistryError {
@@ -233,7 +160,7 @@ impl Place<'_> {
     }
 
     fn envelope(&self, envelope: &OciEnvelope) -> RegistryError {
-        let Some(error) = envelope.errors.first() else { return self.protocol("an error without a code") };
+        let Some(error) = envelope.errors.first() else { return self.protocol("error without a code") };
         match error.code {
             OciErrorCode::Unauthorized | OciErrorCode::Denied => self.authentication_failed(),
             OciErrorCode::BlobUnknown

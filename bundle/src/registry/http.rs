@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, HeaderMap, LINK, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, Url};
 
-use super::error::{Place, RegistryError};
+use super::error::{ErrorContext, RegistryError};
 use crate::credentials::Credentials;
 
 /// Largest error answer that is read.
@@ -38,27 +38,31 @@ pub(super) async fn send(
     url: Url,
     accept: &str,
     authorization: &Authorization,
-    place: &Place<'_>,
+    context: &ErrorContext<'_>,
 ) -> Result<Response, RegistryError> {
     let request = authorization.apply(client.request(method, url).header(ACCEPT, accept));
-    let response = request.send().await.map_err(|error| place.request(&error))?;
+    let response = request.send().await.map_err(|error| context.request(&error))?;
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
     let retry_after = retry_after(response.headers());
-    let body = read(response, MAX_ERROR_BODY, place).await.unwrap_or_default();
-    Err(place.status(status.as_u16(), &String::from_utf8_lossy(&body), retry_after))
+    let body = read(response, MAX_ERROR_BODY, context).await.unwrap_or_default();
+    Err(context.status(status.as_u16(), &String::from_utf8_lossy(&body), retry_after))
 }
 
 /// Reads an answer of at most `max` bytes.
-pub(super) async fn read(mut response: Response, max: u64, place: &Place<'_>) -> Result<Vec<u8>, RegistryError> {
-    let too_large = || place.protocol(&format!("its answer has more than {max} bytes"));
+pub(super) async fn read(
+    mut response: Response,
+    max: u64,
+    context: &ErrorContext<'_>,
+) -> Result<Vec<u8>, RegistryError> {
+    let too_large = || context.protocol(&format!("its answer has more than {max} bytes"));
     if response.content_length().is_some_and(|length| length > max) {
         return Err(too_large());
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| place.request(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| context.request(&error))? {
         if body.len() as u64 + chunk.len() as u64 > max {
             return Err(too_large());
         }
@@ -74,17 +78,20 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The next page of a list. It must be on the same registry, or credentials would follow it elsewhere.
-pub(super) fn next_page(current: &Url, headers: &HeaderMap, place: &Place<'_>) -> Result<Option<Url>, RegistryError> {
+pub(super) fn next_page(
+    current: &Url,
+    headers: &HeaderMap,
+    context: &ErrorContext<'_>,
+) -> Result<Option<Url>, RegistryError> {
     for value in headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()) {
         for link in value.split(',') {
             let mut parts = link.split(';').map(str::trim);
             let target = parts.next().and_then(|target| target.strip_prefix('<')?.strip_suffix('>'));
             let is_next = parts.any(|part| matches!(part.replace(' ', "").as_str(), "rel=\"next\"" | "rel=next"));
             if let (Some(target), true) = (target, is_next) {
-                let next =
-                    current.join(target).map_err(|_| place.protocol("the link to the next page is not valid"))?;
+                let next = current.join(target).map_err(|_| context.protocol("invalid link to the next page"))?;
                 if next.origin() != current.origin() {
-                    return Err(place.protocol("the link to the next page leads to another host"));
+                    return Err(context.protocol("the link to the next page leads to another host"));
                 }
                 return Ok(Some(next));
             }
@@ -100,11 +107,11 @@ mod tests {
     #[test]
     fn links_are_followed_on_the_same_registry_only() {
         let repository = "oci://r.example/a".parse().unwrap();
-        let place = Place { repository: &repository, reference: "a", anonymous: true };
+        let context = ErrorContext { repository: &repository, reference: "a", anonymous: true };
         let current: Url = "https://r.example/v2/a/tags/list?n=2".parse().unwrap();
         let next = |link: &str| {
             let headers = HeaderMap::from_iter([(LINK, link.parse().unwrap())]);
-            next_page(&current, &headers, &place).map(|url| url.map(String::from))
+            next_page(&current, &headers, &context).map(|url| url.map(String::from))
         };
         let expected = Some("https://r.example/v2/a/tags/list?n=2&last=b".to_owned());
         assert_eq!(next("</v2/a/tags/list?n=2&last=b>; rel=\"next\"").unwrap(), expected);
@@ -112,6 +119,6 @@ mod tests {
         assert_eq!(next("</x>; rel=\"prev\"").unwrap(), None);
         assert!(next("<https://evil.example/v2>; rel=\"next\"").is_err());
         assert!(next("<http://r.example/v2>; rel=\"next\"").is_err());
-        assert_eq!(next_page(&current, &HeaderMap::new(), &place).unwrap(), None);
+        assert_eq!(next_page(&current, &HeaderMap::new(), &context).unwrap(), None);
     }
 }

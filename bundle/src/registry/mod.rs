@@ -17,7 +17,7 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use self::error::Place;
+use self::error::ErrorContext;
 pub use self::error::RegistryError;
 use self::http::Authorization;
 pub use self::settings::RegistrySettings;
@@ -97,7 +97,7 @@ impl Registry {
     /// Sets up a client. A TLS provider must have been installed; see the crate documentation.
     pub fn new(settings: RegistrySettings) -> Result<Self, RegistryError> {
         let roots = settings.roots()?;
-        let invalid = |error: String| RegistryError::SettingsInvalid(crate::problem::one_line(&error));
+        let invalid = |error: String| RegistryError::SettingsInvalid(crate::finding::one_line(&error));
         let certificates = roots.iter().map(reqwest::Certificate::try_from).collect::<Result<Vec<_>, _>>();
         let http = reqwest::Client::builder()
             .tls_certs_merge(certificates.map_err(|error| invalid(error.to_string()))?)
@@ -121,57 +121,56 @@ impl Registry {
     /// The digest a tag points at now.
     pub async fn resolve(&self, repository: &Repository, tag: &Tag) -> Result<Digest, RegistryError> {
         let shown = format!("{repository}:{tag}");
-        let place = self.place(repository, &shown);
-        self.retry(&place, || self.resolve_once(repository, tag, &place)).await
+        let context = self.context(repository, &shown);
+        self.retry(&context, || self.resolve_once(repository, tag, &context)).await
     }
 
     async fn resolve_once(
         &self,
         repository: &Repository,
         tag: &Tag,
-        place: &Place<'_>,
+        context: &ErrorContext<'_>,
     ) -> Result<Digest, RegistryError> {
-        let authorization = self.authorize(repository, RegistryOperation::Pull, place).await?;
-        let url = self.url(repository, &format!("manifests/{tag}"), place)?;
+        let authorization = self.authorize(repository, RegistryOperation::Pull, context).await?;
+        let url = self.url(repository, &format!("manifests/{tag}"), context)?;
         let accept = manifest_types();
-        let head = http::send(&self.http, Method::HEAD, url.clone(), &accept, &authorization, place).await?;
+        let head = http::send(&self.http, Method::HEAD, url.clone(), &accept, &authorization, context).await?;
         if let Some(digest) = head.headers().get(DIGEST_HEADER) {
             return digest
                 .to_str()
                 .ok()
                 .and_then(|digest| digest.parse().ok())
-                .ok_or_else(|| place.protocol("the digest of the manifest is not valid"));
+                .ok_or_else(|| context.protocol("invalid digest of the manifest"));
         }
-        let response = http::send(&self.http, Method::GET, url, &accept, &authorization, place).await?;
-        Ok(Digest::of(&http::read(response, MAX_MANIFEST, place).await?))
+        let response = http::send(&self.http, Method::GET, url, &accept, &authorization, context).await?;
+        Ok(Digest::of(&http::read(response, MAX_MANIFEST, context).await?))
     }
 
     /// All tags of a repository, in the registry's order.
     pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, RegistryError> {
         let shown = repository.to_string();
-        let place = self.place(repository, &shown);
-        self.retry(&place, || self.tags_once(repository, &place)).await
+        let context = self.context(repository, &shown);
+        self.retry(&context, || self.tags_once(repository, &context)).await
     }
 
-    async fn tags_once(&self, repository: &Repository, place: &Place<'_>) -> Result<Vec<Tag>, RegistryError> {
-        let authorization = self.authorize(repository, RegistryOperation::Pull, place).await?;
-        let first = self.url(repository, &format!("tags/list?n={PAGE}"), place)?;
+    async fn tags_once(&self, repository: &Repository, context: &ErrorContext<'_>) -> Result<Vec<Tag>, RegistryError> {
+        let authorization = self.authorize(repository, RegistryOperation::Pull, context).await?;
+        let first = self.url(repository, &format!("tags/list?n={PAGE}"), context)?;
         let mut tags: Vec<String> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         let mut next = Some(first.clone());
         for _ in 0..MAX_PAGES {
             let Some(url) = next else { break };
             let response =
-                http::send(&self.http, Method::GET, url.clone(), "application/json", &authorization, place).await?;
+                http::send(&self.http, Method::GET, url.clone(), "application/json", &authorization, context).await?;
             let headers = response.headers().clone();
-            let body = http::read(response, MAX_PAGE, place).await?;
-            let page: TagPage =
-                serde_json::from_slice(&body).map_err(|_| place.protocol("its list of tags is not valid"))?;
+            let body = http::read(response, MAX_PAGE, context).await?;
+            let page: TagPage = serde_json::from_slice(&body).map_err(|_| context.protocol("invalid list of tags"))?;
             let page = page.tags.unwrap_or_default();
             let (length, last) = (page.len(), page.last().cloned());
             let before = tags.len();
             tags.extend(page.into_iter().filter(|tag| seen.insert(tag.clone())));
-            next = http::next_page(&url, &headers, place)?;
+            next = http::next_page(&url, &headers, context)?;
             // A registry that ends a page at our limit without a link may still have more.
             if next.is_none() && length == PAGE {
                 next = last.map(|last| {
@@ -180,7 +179,7 @@ impl Registry {
                     url
                 });
             }
-            // A registry that serves the same page again has no more to tell.
+            // A registry that serves the same page again has no more tags.
             if tags.len() == before {
                 next = None;
             }
@@ -192,18 +191,18 @@ impl Registry {
     /// The description of a bundle, without its files.
     pub async fn inspect(&self, repository: &Repository, digest: &Digest) -> Result<BundleConfig, RegistryError> {
         let shown = format!("{repository}@{digest}");
-        let place = self.place(repository, &shown);
-        let manifest = self.manifest(repository, digest, &place).await?;
-        self.config(repository, &manifest, &place).await
+        let context = self.context(repository, &shown);
+        let manifest = self.manifest(repository, digest, &context).await?;
+        self.config(repository, &manifest, &context).await
     }
 
     /// Fetches a bundle and verifies all of it.
     pub async fn pull(&self, repository: &Repository, digest: &Digest) -> Result<PulledBundle, RegistryError> {
         let shown = format!("{repository}@{digest}");
-        let place = self.place(repository, &shown);
-        let manifest = self.manifest(repository, digest, &place).await?;
-        let config = self.config(repository, &manifest, &place).await?;
-        let layer = self.blob(repository, &manifest.layer, &place).await?;
+        let context = self.context(repository, &shown);
+        let manifest = self.manifest(repository, digest, &context).await?;
+        let config = self.config(repository, &manifest, &context).await?;
+        let layer = self.blob(repository, &manifest.layer, &context).await?;
         let verified = (layer.clone(), config.clone(), self.settings.limits, shown.clone());
         tokio::task::spawn_blocking(move || {
             let (layer, config, limits, shown) = verified;
@@ -254,13 +253,13 @@ impl Registry {
 
     async fn write(&self, repository: &Repository, tag: &Tag, bundle: &PackedBundle) -> Result<(), RegistryError> {
         let shown = format!("{repository}:{tag}");
-        let place = self.place(repository, &shown);
+        let context = self.context(repository, &shown);
         let reference = self::reference(repository, tag);
         for blob in [&bundle.layer, &bundle.config_bytes] {
             let digest = Digest::of(blob);
-            self.retry(&place, || async {
-                self.authorize(repository, RegistryOperation::Push, &place).await?;
-                let client_error = |error| place.client(error);
+            self.retry(&context, || async {
+                self.authorize(repository, RegistryOperation::Push, &context).await?;
+                let client_error = |error| context.client(error);
                 if !self.client.blob_exists(&reference, digest.as_str()).await.map_err(client_error)? {
                     self.client.push_blob(&reference, blob.clone(), digest.as_str()).await.map_err(client_error)?;
                 }
@@ -268,11 +267,11 @@ impl Registry {
             })
             .await?;
         }
-        self.retry(&place, || async {
-            self.authorize(repository, RegistryOperation::Push, &place).await?;
+        self.retry(&context, || async {
+            self.authorize(repository, RegistryOperation::Push, &context).await?;
             let media_type = HeaderValue::from_static(MANIFEST_MEDIA_TYPE);
             let pushed = self.client.push_manifest_raw(&reference, bundle.manifest_bytes.clone(), media_type).await;
-            pushed.map(|_| ()).map_err(|error| place.client(error))
+            pushed.map(|_| ()).map_err(|error| context.client(error))
         })
         .await
     }
@@ -281,93 +280,93 @@ impl Registry {
         &self,
         repository: &Repository,
         digest: &Digest,
-        place: &Place<'_>,
+        context: &ErrorContext<'_>,
     ) -> Result<BundleManifest, RegistryError> {
         let bytes = self
-            .retry(place, || async {
-                let authorization = self.authorize(repository, RegistryOperation::Pull, place).await?;
-                let url = self.url(repository, &format!("manifests/{digest}"), place)?;
+            .retry(context, || async {
+                let authorization = self.authorize(repository, RegistryOperation::Pull, context).await?;
+                let url = self.url(repository, &format!("manifests/{digest}"), context)?;
                 let response =
-                    http::send(&self.http, Method::GET, url, &manifest_types(), &authorization, place).await?;
-                http::read(response, MAX_MANIFEST, place).await
+                    http::send(&self.http, Method::GET, url, &manifest_types(), &authorization, context).await?;
+                http::read(response, MAX_MANIFEST, context).await
             })
             .await?;
-        verify_digest(&bytes, digest, place)?;
-        artifact::parse_manifest(&bytes, &self.settings.limits).map_err(|error| place.manifest_invalid(error))
+        verify_digest(&bytes, digest, context)?;
+        artifact::parse_manifest(&bytes, &self.settings.limits).map_err(|error| context.manifest_invalid(error))
     }
 
     async fn config(
         &self,
         repository: &Repository,
         manifest: &BundleManifest,
-        place: &Place<'_>,
+        context: &ErrorContext<'_>,
     ) -> Result<BundleConfig, RegistryError> {
-        let bytes = self.blob(repository, &manifest.config, place).await?;
-        artifact::parse_config(&bytes).map_err(|error| place.manifest_invalid(error))
+        let bytes = self.blob(repository, &manifest.config, context).await?;
+        artifact::parse_config(&bytes).map_err(|error| context.manifest_invalid(error))
     }
 
     async fn blob(
         &self,
         repository: &Repository,
         descriptor: &Descriptor,
-        place: &Place<'_>,
+        context: &ErrorContext<'_>,
     ) -> Result<Bytes, RegistryError> {
         let reference = self::reference(repository, &descriptor.digest);
-        self.retry(place, || async {
-            self.authorize(repository, RegistryOperation::Pull, place).await?;
+        self.retry(context, || async {
+            self.authorize(repository, RegistryOperation::Pull, context).await?;
             // By digest alone: a descriptor may list other addresses, which are not followed.
             let stream = self.client.pull_blob_stream(&reference, descriptor.digest.as_str()).await;
-            let mut stream = stream.map_err(|error| place.client(error))?.stream;
+            let mut stream = stream.map_err(|error| context.client(error))?.stream;
             let mut bytes = Vec::new();
             while let Some(chunk) = stream.next().await {
                 match chunk {
                     Ok(chunk) if bytes.len() as u64 + chunk.len() as u64 > descriptor.size => {
-                        return Err(place.protocol("a blob is larger than the manifest says"));
+                        return Err(context.protocol("blob larger than declared in the manifest"));
                     }
                     Ok(chunk) => bytes.extend_from_slice(&chunk),
-                    // The stream verifies too, at its end; a complete blob that fails is told from a broken connection.
+                    // The stream verifies too, at its end; a complete blob that fails is not a broken connection.
                     Err(_) if bytes.len() as u64 == descriptor.size => break,
-                    Err(error) => return Err(place.client(error.into())),
+                    Err(error) => return Err(context.client(error.into())),
                 }
             }
-            verify_digest(&bytes, &descriptor.digest, place)?;
+            verify_digest(&bytes, &descriptor.digest, context)?;
             Ok(bytes.into())
         })
         .await
     }
 
-    /// Proves who asks before the first request: the OCI client on its own goes on anonymously when that fails.
+    /// Authenticates before the first request: on its own, the OCI client continues anonymously if that fails.
     async fn authorize(
         &self,
         repository: &Repository,
         operation: RegistryOperation,
-        place: &Place<'_>,
+        context: &ErrorContext<'_>,
     ) -> Result<Authorization, RegistryError> {
         let auth = match &self.settings.credentials {
             Credentials::Anonymous => RegistryAuth::Anonymous,
             Credentials::Basic { username, password } => RegistryAuth::Basic(username.clone(), password.clone()),
         };
         let reference = Reference::with_tag(repository.host().to_owned(), repository.path().to_owned(), String::new());
-        let token = self.client.auth(&reference, &auth, operation).await.map_err(|error| place.client(error))?;
+        let token = self.client.auth(&reference, &auth, operation).await.map_err(|error| context.client(error))?;
         Ok(token.map_or_else(|| Authorization::Credentials(self.settings.credentials.clone()), Authorization::Token))
     }
 
-    fn url(&self, repository: &Repository, rest: &str, place: &Place<'_>) -> Result<Url, RegistryError> {
+    fn url(&self, repository: &Repository, rest: &str, context: &ErrorContext<'_>) -> Result<Url, RegistryError> {
         let reference = Reference::with_tag(repository.host().to_owned(), repository.path().to_owned(), String::new());
         let scheme = if self.settings.plain_http { "http" } else { "https" };
         let url = format!("{scheme}://{}/v2/{}/{rest}", reference.resolve_registry(), reference.repository());
-        url.parse().map_err(|_| place.protocol("its address is not a URL"))
+        url.parse().map_err(|_| context.protocol("invalid URL"))
     }
 
-    fn place<'a>(&self, repository: &'a Repository, reference: &'a str) -> Place<'a> {
-        Place { repository, reference, anonymous: self.settings.credentials == Credentials::Anonymous }
+    fn context<'a>(&self, repository: &'a Repository, reference: &'a str) -> ErrorContext<'a> {
+        ErrorContext { repository, reference, anonymous: self.settings.credentials == Credentials::Anonymous }
     }
 
-    async fn retry<T, Fut>(&self, place: &Place<'_>, operation: impl Fn() -> Fut) -> Result<T, RegistryError>
+    async fn retry<T, Fut>(&self, context: &ErrorContext<'_>, operation: impl Fn() -> Fut) -> Result<T, RegistryError>
     where
         Fut: Future<Output = Result<T, RegistryError>>,
     {
-        retry::retry(self.settings.timeout, place, operation).await
+        retry::retry(self.settings.timeout, context, operation).await
     }
 }
 
@@ -380,10 +379,10 @@ fn manifest_types() -> String {
     format!("{MANIFEST_MEDIA_TYPE}, {INDEX_MEDIA_TYPE}, {DOCKER_TYPES}")
 }
 
-fn verify_digest(bytes: &[u8], expected: &Digest, place: &Place<'_>) -> Result<(), RegistryError> {
+fn verify_digest(bytes: &[u8], expected: &Digest, context: &ErrorContext<'_>) -> Result<(), RegistryError> {
     let found = Digest::of(bytes);
     if found == *expected {
         return Ok(());
     }
-    Err(RegistryError::DigestMismatch { reference: place.reference.to_owned(), found, expected: expected.clone() })
+    Err(RegistryError::DigestMismatch { reference: context.reference.to_owned(), found, expected: expected.clone() })
 }

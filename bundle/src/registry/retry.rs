@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::error::{Place, RegistryError};
+use super::error::{ErrorContext, RegistryError};
 
 const ATTEMPTS: u32 = 4;
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -21,7 +21,7 @@ fn delay(attempt: u32, error: &RegistryError, left: Duration) -> Option<Duration
 /// Runs an operation until it succeeds, fails for good, or `timeout` is over.
 pub(super) async fn retry<T, Fut>(
     timeout: Duration,
-    place: &Place<'_>,
+    context: &ErrorContext<'_>,
     operation: impl Fn() -> Fut,
 ) -> Result<T, RegistryError>
 where
@@ -31,7 +31,7 @@ where
     let mut attempt = 1;
     loop {
         let Ok(outcome) = timeout_at(deadline, operation()).await else {
-            return Err(place.unreachable(&format!("it did not answer within {} s", timeout.as_secs_f32())));
+            return Err(context.unreachable(&format!("it did not answer within {} s", timeout.as_secs_f32())));
         };
         let error = match outcome {
             Ok(value) => return Ok(value),

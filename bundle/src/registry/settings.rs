@@ -6,7 +6,7 @@ use oci_client::client::{Certificate, CertificateEncoding};
 
 use super::error::RegistryError;
 use crate::credentials::Credentials;
-use crate::limits::Limits;
+use crate::limits::BundleLimits;
 
 /// How to talk to a registry.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct RegistrySettings {
     /// Limit for each request, its retries included.
     pub timeout: Duration,
     /// Largest bundles that are pulled.
-    pub limits: Limits,
+    pub limits: BundleLimits,
 }
 
 impl Default for RegistrySettings {
@@ -30,7 +30,7 @@ impl Default for RegistrySettings {
             ca_pem: None,
             credentials: Credentials::Anonymous,
             timeout: Duration::from_mins(1),
-            limits: Limits::default(),
+            limits: BundleLimits::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::error::RegistryError;
 use crate::artifact::{ArtifactError, BundleConfig};
-use crate::limits::Limits;
+use crate::limits::BundleLimits;
 use crate::manifest::RunbookManifest;
 use crate::unpack;
 
@@ -10,7 +10,7 @@ use crate::unpack;
 pub(super) fn content(
     layer: &[u8],
     config: &BundleConfig,
-    limits: &Limits,
+    limits: &BundleLimits,
     reference: &str,
 ) -> Result<(), RegistryError> {
     let unusable = |source| RegistryError::ContentInvalid { reference: reference.to_owned(), source };
@@ -22,7 +22,7 @@ pub(super) fn content(
     let runbook = runbook.ok_or_else(|| invalid("the bundle has no runbook.md".to_owned()))?;
     let parsed = RunbookManifest::parse(&String::from_utf8_lossy(&runbook));
     let Some(manifest) = parsed.manifest else {
-        let first = parsed.problems.iter().find(|problem| problem.is_error()).map(ToString::to_string);
+        let first = parsed.findings.iter().find(|finding| finding.is_error()).map(ToString::to_string);
         return Err(invalid(first.unwrap_or_default()));
     };
     match config.contradiction(&manifest) {

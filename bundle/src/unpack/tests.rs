@@ -58,7 +58,7 @@ impl Place {
         self.dir.path().join("cache/bundle")
     }
 
-    fn unpack(&self, tar: &[u8], limits: &Limits) -> Result<(), UnpackError> {
+    fn unpack(&self, tar: &[u8], limits: &BundleLimits) -> Result<(), UnpackError> {
         unpack(&gzip(tar), &Digest::of(tar), &self.destination(), limits)
     }
 
@@ -104,7 +104,7 @@ fn unsafe_entries_are_refused_by_name_and_leave_nothing() {
         (vec![entry(b"x", EntryType::XHeader, b"19 path=../witness\n"), file("ok")], "`../witness` has a `..`"),
     ] {
         let place = Place::new();
-        let message = place.unpack(&tar(&entries), &Limits::default()).unwrap_err().to_string();
+        let message = place.unpack(&tar(&entries), &BundleLimits::default()).unwrap_err().to_string();
         assert!(message.contains(expected) && !message.contains('\n'), "{message}");
         place.assert_nothing_left();
     }
@@ -113,7 +113,7 @@ fn unsafe_entries_are_refused_by_name_and_leave_nothing() {
 #[test]
 fn names_end_at_nul_so_nothing_hides_behind_it() {
     let place = Place::new();
-    place.unpack(&tar(&[file("b\0/../../witness")]), &Limits::default()).unwrap();
+    place.unpack(&tar(&[file("b\0/../../witness")]), &BundleLimits::default()).unwrap();
     assert_eq!(fs::read(place.destination().join("b")).unwrap(), b"x");
     place.assert_nothing_outside();
 }
@@ -121,8 +121,8 @@ fn names_end_at_nul_so_nothing_hides_behind_it() {
 #[test]
 fn sizes_are_bounded_by_what_is_read() {
     let big = entry(b"big", EntryType::Regular, &vec![0; 4096]);
-    let limits = |change: fn(&mut Limits)| {
-        let mut limits = Limits::default();
+    let limits = |change: fn(&mut BundleLimits)| {
+        let mut limits = BundleLimits::default();
         change(&mut limits);
         limits
     };
@@ -143,7 +143,7 @@ fn sizes_are_bounded_by_what_is_read() {
 fn compression_bombs_are_refused() {
     let place = Place::new();
     let bomb = tar(&[entry(b"zeros", EntryType::Regular, &vec![0; 32 << 20])]);
-    let error = place.unpack(&bomb, &Limits::default()).unwrap_err();
+    let error = place.unpack(&bomb, &BundleLimits::default()).unwrap_err();
     assert!(error.to_string().contains("suspiciously"), "{error}");
     assert_eq!(error.reason(), "ArchiveTooLarge");
     place.assert_nothing_left();
@@ -171,7 +171,7 @@ fn damage_and_trailing_data_are_refused() {
         (compressed.clone(), &Digest::of(b"other"), "has digest"),
     ] {
         let place = Place::new();
-        let error = unpack(&layer, digest, &place.destination(), &Limits::default()).unwrap_err();
+        let error = unpack(&layer, digest, &place.destination(), &BundleLimits::default()).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}, expected {expected}");
         place.assert_nothing_left();
     }
@@ -181,7 +181,7 @@ fn damage_and_trailing_data_are_refused() {
 fn an_existing_destination_is_left_alone() {
     let place = Place::new();
     fs::create_dir(place.destination()).unwrap();
-    let error = place.unpack(&tar(&[file("a")]), &Limits::default()).unwrap_err();
+    let error = place.unpack(&tar(&[file("a")]), &BundleLimits::default()).unwrap_err();
     assert_eq!(error.reason(), "DestinationExists");
     assert_eq!(fs::read_dir(place.destination()).unwrap().count(), 0);
     assert_eq!(fs::read_dir(place.dir.path().join("cache")).unwrap().count(), 1);
@@ -191,7 +191,7 @@ fn an_existing_destination_is_left_alone() {
 fn one_file_can_be_read_without_unpacking() {
     let bytes = tar(&[file("a"), entry(b"runbook.md", EntryType::Regular, b"text"), file("z")]);
     let (layer, digest) = (gzip(&bytes), Digest::of(&bytes));
-    let limits = Limits::default();
+    let limits = BundleLimits::default();
     assert_eq!(read_file(&layer, &digest, "runbook.md", &limits).unwrap(), Some(b"text".to_vec()));
     assert_eq!(read_file(&layer, &digest, "none", &limits).unwrap(), None);
     verify(&layer, &digest, &limits).unwrap();
@@ -233,7 +233,7 @@ proptest! {
         let files: BTreeMap<_, _> = files.into_iter().filter(|(path, _)| set.add_file(path).is_ok()).collect();
         let entries: Vec<_> = files.iter().map(|(path, content)| entry(path.as_bytes(), EntryType::Regular, content)).collect();
         let place = Place::new();
-        place.unpack(&tar(&entries), &Limits::default()).unwrap();
+        place.unpack(&tar(&entries), &BundleLimits::default()).unwrap();
         for (path, content) in &files {
             prop_assert_eq!(&fs::read(place.destination().join(path)).unwrap(), content);
         }
@@ -245,7 +245,7 @@ proptest! {
     ) {
         let entries: Vec<_> = entries.iter().map(|(path, kind, content)| entry(path, *kind, content)).collect();
         let place = Place::new();
-        match place.unpack(&tar(&entries), &Limits::default()) {
+        match place.unpack(&tar(&entries), &BundleLimits::default()) {
             Ok(()) => place.assert_nothing_outside(),
             Err(_) => place.assert_nothing_left(),
         }
@@ -258,13 +258,13 @@ proptest! {
         let result = if in_tar {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
-            place.unpack(&bytes, &Limits::default())
+            place.unpack(&bytes, &BundleLimits::default())
         } else {
             let digest = Digest::of(&bytes);
             let mut layer = gzip(&bytes);
             let at = at.index(layer.len());
             layer[at] ^= 1 << bit;
-            unpack(&layer, &digest, &place.destination(), &Limits::default())
+            unpack(&layer, &digest, &place.destination(), &BundleLimits::default())
         };
         match result {
             Ok(()) => place.assert_nothing_outside(),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use ntro_bundle::credentials::{self, CredentialError, Credentials};
-use ntro_bundle::error::ErrorClass;
+use ntro_bundle::error::BundleErrorClass;
 use ntro_bundle::reference::{Digest, Repository, Tag};
 use ntro_bundle::registry::{Registry, RegistryError, RegistrySettings};
 use ntro_crds::Runbook;
@@ -86,12 +86,12 @@ pub enum BundleError {
 }
 
 /// The reaction to an error of the bundle library.
-pub fn class(class: ErrorClass) -> Class {
+pub fn class(class: BundleErrorClass) -> Class {
     match class {
-        ErrorClass::Invalid => Class::Invalid,
-        ErrorClass::Waiting => Class::Waiting { after: RETRY },
-        ErrorClass::Transient => Class::Transient,
-        ErrorClass::Bug => Class::Bug,
+        BundleErrorClass::Invalid => Class::Invalid,
+        BundleErrorClass::Waiting => Class::Waiting { after: RETRY },
+        BundleErrorClass::Transient => Class::Transient,
+        BundleErrorClass::Bug => Class::Bug,
     }
 }
 
@@ -255,10 +255,10 @@ impl Bundles {
     fn counted<T>(&self, op: RegistryOp, result: Result<T, RegistryError>) -> Result<T, BundleError> {
         let outcome = match result.as_ref().map_err(RegistryError::class) {
             Ok(_) => Outcome::Success,
-            Err(ErrorClass::Invalid) => Outcome::Invalid,
-            Err(ErrorClass::Waiting) => Outcome::Waiting,
-            Err(ErrorClass::Transient) => Outcome::Transient,
-            Err(ErrorClass::Bug) => Outcome::Bug,
+            Err(BundleErrorClass::Invalid) => Outcome::Invalid,
+            Err(BundleErrorClass::Waiting) => Outcome::Waiting,
+            Err(BundleErrorClass::Transient) => Outcome::Transient,
+            Err(BundleErrorClass::Bug) => Outcome::Bug,
         };
         self.metrics.registry_request(op, outcome);
         Ok(result?)

@@ -29,7 +29,7 @@ pub fn read(path: &Path) -> Result<Report> {
 
 /// Prints what was found, one line each.
 pub fn print(report: &Report, printer: Printer) {
-    for problem in &report.problems {
-        printer.warn(problem.to_string());
+    for finding in &report.findings {
+        printer.warn(finding.to_string());
     }
 }

@@ -1,7 +1,7 @@
 //! What the status tells of a verified bundle. Pure.
 
 use ntro_bundle::artifact::{BundleConfig, BundleStep};
-use ntro_bundle::manifest::Effect as DeclaredEffect;
+use ntro_bundle::manifest::{ManifestActivity, ManifestEffect};
 use ntro_bundle::reference::Digest;
 use ntro_crds::runbook::{DeclaredActivity, DeclaredStep, Effect, VerifiedVersion};
 use serde_json::Value;
@@ -50,12 +50,12 @@ fn steps(config: &BundleConfig) -> Vec<DeclaredStep> {
 }
 
 fn activities(config: &BundleConfig) -> Vec<DeclaredActivity> {
-    let activity = |(name, policy): (&String, &ntro_bundle::manifest::ActivityPolicy)| DeclaredActivity {
+    let activity = |(name, policy): (&String, &ManifestActivity)| DeclaredActivity {
         name: name.clone(),
         effect: match policy.effect {
-            Some(DeclaredEffect::None) => Effect::None,
-            Some(DeclaredEffect::Idempotent) => Effect::Idempotent,
-            Some(DeclaredEffect::External) => Effect::External,
+            Some(ManifestEffect::None) => Effect::None,
+            Some(ManifestEffect::Idempotent) => Effect::Idempotent,
+            Some(ManifestEffect::External) => Effect::External,
             None => Effect::Undeclared,
         },
         requires: policy.requires.clone(),

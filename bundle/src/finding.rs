@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How much a finding weighs.
+/// Whether a finding makes the bundle unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -16,7 +16,7 @@ pub enum Severity {
 
 /// One finding. Prints as one line: `runbook.md:12: FRONTMATTER_FIELD_MISSING: field "slug" is required`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct Finding {
     /// Stable code in upper snake case.
     pub code: String,
     /// Whether it makes the bundle unusable.
@@ -31,7 +31,7 @@ pub struct Problem {
     pub line: Option<u64>,
 }
 
-impl Problem {
+impl Finding {
     /// A finding that makes the bundle unusable.
     pub fn error(code: &str, message: impl AsRef<str>) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.path, self.line) {
             (Some(path), Some(line)) => write!(f, "{path}:{line}: ")?,

@@ -1,19 +1,19 @@
-//! Reads the frontmatter. Every problem is collected; unknown keys are warnings, since published bundles carry some.
+//! Reads the frontmatter. Every finding is collected; unknown keys are warnings, since published bundles carry some.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::reader::Reader;
+use super::reader::ManifestReader;
 use super::{
-    ActivityPolicy, Effect, MAX_ACTIVITIES, MAX_OUTPUTS, MAX_SLUG, MAX_STEPS, Parsed, RunbookManifest, Step, Template,
-    is_valid_slug, is_valid_step_id,
+    MAX_ACTIVITIES, MAX_OUTPUTS, MAX_SLUG, MAX_STEPS, ManifestActivity, ManifestEffect, ManifestStep, Parsed,
+    RunbookManifest, Template, is_valid_slug, is_valid_step_id,
 };
 use crate::config_schema::ConfigSchema;
+use crate::finding::{Finding, one_line};
 use crate::frontmatter;
 use crate::path_rules;
-use crate::problem::{Problem, one_line};
-use crate::yaml::{self, Kind, Node};
+use crate::yaml::{self, Node, NodeKind};
 
 const TOP_KEYS: &[&str] = &[
     "id",
@@ -53,19 +53,19 @@ const STEP_KEYS: &[&str] = &[
 ];
 
 pub(super) fn parse(text: &str) -> Parsed {
-    let mut reader = Reader { file: "runbook.md", problems: Vec::new(), first_line: 1 };
+    let mut reader = ManifestReader { file: "runbook.md", findings: Vec::new(), first_line: 1 };
     let manifest = reader.document(text);
-    let failed = reader.problems.iter().any(Problem::is_error);
-    reader.problems.sort_by_key(|problem| problem.line);
-    Parsed { manifest: manifest.filter(|_| !failed), problems: reader.problems }
+    let failed = reader.findings.iter().any(Finding::is_error);
+    reader.findings.sort_by_key(|finding| finding.line);
+    Parsed { manifest: manifest.filter(|_| !failed), findings: reader.findings }
 }
 
-impl Reader {
+impl ManifestReader {
     fn document(&mut self, text: &str) -> Option<RunbookManifest> {
         let split = match frontmatter::split(text) {
             Ok(split) => split,
             Err(error) => {
-                self.problems.push(Problem::error("FRONTMATTER_MISSING", error.to_string()).at(self.file, Some(1)));
+                self.findings.push(Finding::error("FRONTMATTER_MISSING", error.to_string()).at(self.file, Some(1)));
                 return None;
             }
         };
@@ -74,11 +74,11 @@ impl Reader {
             Ok(top) => top,
             Err(error) => {
                 let line = error.line.map(|line| self.file_line(line));
-                self.problems.push(Problem::error("FRONTMATTER_PARSE_ERROR", error.message).at(self.file, line));
+                self.findings.push(Finding::error("FRONTMATTER_PARSE_ERROR", error.message).at(self.file, line));
                 return None;
             }
         };
-        if !matches!(top.kind, Kind::Mapping(_)) {
+        if !matches!(top.kind, NodeKind::Mapping(_)) {
             let message = format!("the frontmatter must be a mapping, not {}", top.type_name());
             self.error("FRONTMATTER_NOT_MAPPING", &message, &top);
             return None;
@@ -97,7 +97,7 @@ impl Reader {
             && !is_valid_slug(slug)
         {
             let message = format!(
-                "slug `{}` must be at most {MAX_SLUG} lowercase letters, digits and inner hyphens",
+                "invalid slug `{}`: use at most {MAX_SLUG} lowercase letters, digits and inner hyphens",
                 one_line(slug)
             );
             self.error("SLUG_INVALID", &message, node);
@@ -140,7 +140,7 @@ impl Reader {
     fn version(&mut self, top: &Node) -> Option<semver::Version> {
         let node = top.get("version");
         if let Some(node) = node
-            && matches!(node.kind, Kind::Number(_))
+            && matches!(node.kind, NodeKind::Number(_))
         {
             self.error("VERSION_INVALID", "version must be a semantic version such as `1.0.0`, not a number", node);
             return None;
@@ -149,24 +149,24 @@ impl Reader {
         match text.parse() {
             Ok(version) => Some(version),
             Err(error) => {
-                let message = format!("version `{}` is not a semantic version: {error}", one_line(&text));
+                let message = format!("invalid version `{}`: not a semantic version: {error}", one_line(&text));
                 self.error("VERSION_INVALID", &message, node?);
                 None
             }
         }
     }
 
-    fn steps(&mut self, top: &Node) -> (Vec<Step>, Policies) {
-        let mut steps: Vec<Step> = Vec::new();
+    fn steps(&mut self, top: &Node) -> (Vec<ManifestStep>, Policies) {
+        let mut steps: Vec<ManifestStep> = Vec::new();
         let mut policies = Policies::new();
         let Some(nodes) = self.list(top, "steps") else { return (steps, policies) };
         if nodes.len() > MAX_STEPS {
-            self.error("STEPS_TOO_MANY", &format!("{} steps, at most {MAX_STEPS} are supported", nodes.len()), top);
+            self.error("STEPS_TOO_MANY", &format!("{} steps, at most {MAX_STEPS} are allowed", nodes.len()), top);
             return (steps, policies);
         }
         for (index, node) in nodes.iter().enumerate() {
             let place = format!("steps[{index}]");
-            if !matches!(node.kind, Kind::Mapping(_)) {
+            if !matches!(node.kind, NodeKind::Mapping(_)) {
                 self.invalid(&place, "a mapping", node);
                 continue;
             }
@@ -182,7 +182,7 @@ impl Reader {
         (steps, policies)
     }
 
-    fn step(&mut self, node: &Node, place: &str) -> Option<Step> {
+    fn step(&mut self, node: &Node, place: &str) -> Option<ManifestStep> {
         let Some(id_node) = node.get("id").filter(|id| !id.is_null()) else {
             self.error("FRONTMATTER_FIELD_MISSING", &format!("field `{place}.id` is required"), node);
             return None;
@@ -190,7 +190,7 @@ impl Reader {
         let id = self.text(node, "id", &format!("{place}.id"))?;
         if !is_valid_step_id(&id) {
             let message = format!(
-                "step id `{}` must be at most 63 letters, digits, `_` and `-`, starting with a letter or digit",
+                "invalid step id `{}`: use at most 63 letters, digits, `_` and `-`, starting with a letter or digit",
                 one_line(&id)
             );
             self.error("STEP_ID_INVALID", &message, id_node);
@@ -200,15 +200,15 @@ impl Reader {
         let label = self.text(node, "label", &format!("{place}.label"));
         let timeout_minutes = node.get("timeout_minutes").or_else(|| node.get("timeoutMinutes")).and_then(|timeout| {
             match &timeout.kind {
-                Kind::Number(number) if number.as_u64().is_some_and(|n| n > 0) => number.as_u64(),
-                Kind::Null => None,
+                NodeKind::Number(number) if number.as_u64().is_some_and(|n| n > 0) => number.as_u64(),
+                NodeKind::Null => None,
                 _ => {
                     self.invalid(&format!("{place}.timeout_minutes"), "a positive whole number", timeout);
                     None
                 }
             }
         });
-        Some(Step {
+        Some(ManifestStep {
             title: title.or(label).unwrap_or_else(|| id.clone()),
             component: self.text(node, "component", &format!("{place}.component")),
             responsibility: self.text(node, "responsibility", &format!("{place}.responsibility")),
@@ -221,9 +221,9 @@ impl Reader {
     }
 
     /// A policy written inside the step that runs the activity.
-    fn step_policy(&mut self, node: &Node, place: &str, step: &Step, policies: &mut Policies) {
+    fn step_policy(&mut self, node: &Node, place: &str, step: &ManifestStep, policies: &mut Policies) {
         let policy = self.policy(node, place);
-        if policy == ActivityPolicy::default() {
+        if policy == ManifestActivity::default() {
             return;
         }
         match &step.activity {
@@ -238,25 +238,25 @@ impl Reader {
 
     fn activities(&mut self, top: &Node, policies: &mut Policies) {
         let Some(node) = top.get("activities").filter(|node| !node.is_null()) else { return };
-        let Kind::Mapping(entries) = &node.kind else {
+        let NodeKind::Mapping(entries) = &node.kind else {
             self.invalid("activities", "a mapping of activity names", node);
             return;
         };
         if entries.len() > MAX_ACTIVITIES {
-            let message = format!("{} activities, at most {MAX_ACTIVITIES} are supported", entries.len());
+            let message = format!("{} activities, at most {MAX_ACTIVITIES} are allowed", entries.len());
             self.error("ACTIVITIES_TOO_MANY", &message, node);
             return;
         }
         for (name, entry) in entries {
             let place = format!("activities.{}", one_line(name));
-            if !matches!(entry.kind, Kind::Mapping(_)) {
+            if !matches!(entry.kind, NodeKind::Mapping(_)) {
                 self.invalid(&place, "a mapping with `requires` and `effect`", entry);
                 continue;
             }
-            if let Kind::Mapping(keys) = &entry.kind {
+            if let NodeKind::Mapping(keys) = &entry.kind {
                 for (key, value) in keys.iter().filter(|(key, _)| !matches!(key.as_str(), "requires" | "effect")) {
-                    // A misspelt `requires` would silently drop a protection, so here unknown keys are errors.
-                    let message = format!("field `{place}.{}` is not known here", one_line(key));
+                    // An error, unlike elsewhere: a misspelt `requires` would silently drop a protection.
+                    let message = format!("unknown field `{place}.{}`", one_line(key));
                     self.error("ACTIVITY_FIELD_UNKNOWN", &message, value);
                 }
             }
@@ -265,24 +265,24 @@ impl Reader {
         }
     }
 
-    fn policy(&mut self, node: &Node, place: &str) -> ActivityPolicy {
+    fn policy(&mut self, node: &Node, place: &str) -> ManifestActivity {
         let requires = self.text(node, "requires", &format!("{place}.requires"));
         let effect = self.text(node, "effect", &format!("{place}.effect")).and_then(|effect| match effect.as_str() {
-            "none" => Some(Effect::None),
-            "idempotent" => Some(Effect::Idempotent),
-            "external" => Some(Effect::External),
+            "none" => Some(ManifestEffect::None),
+            "idempotent" => Some(ManifestEffect::Idempotent),
+            "external" => Some(ManifestEffect::External),
             other => {
-                let message = format!("{place}.effect `{}` must be none, idempotent or external", one_line(other));
+                let message = format!("invalid {place}.effect `{}`: use none, idempotent or external", one_line(other));
                 self.error("EFFECT_INVALID", &message, node.get("effect").unwrap_or(node));
                 None
             }
         });
-        ActivityPolicy { requires, effect }
+        ManifestActivity { requires, effect }
     }
 
-    fn add_policy(&mut self, activity: &str, policy: ActivityPolicy, node: &Node, policies: &mut Policies) {
+    fn add_policy(&mut self, activity: &str, policy: ManifestActivity, node: &Node, policies: &mut Policies) {
         let line = node.get("requires").unwrap_or(node).line;
-        let (known, _) = policies.entry(activity.to_owned()).or_insert_with(|| (ActivityPolicy::default(), line));
+        let (known, _) = policies.entry(activity.to_owned()).or_insert_with(|| (ManifestActivity::default(), line));
         let conflict = (known.requires.is_some() && policy.requires.is_some() && known.requires != policy.requires)
             || (known.effect.is_some() && policy.effect.is_some() && known.effect != policy.effect);
         known.requires = known.requires.take().or(policy.requires);
@@ -293,7 +293,7 @@ impl Reader {
         }
     }
 
-    fn check_requires(&mut self, steps: &[Step], policies: &Policies) {
+    fn check_requires(&mut self, steps: &[ManifestStep], policies: &Policies) {
         let ids: BTreeSet<&str> = steps.iter().map(|step| step.id.as_str()).collect();
         for (activity, (policy, line)) in policies {
             if let Some(requires) = policy.requires.as_deref().filter(|requires| !ids.contains(requires)) {
@@ -307,13 +307,13 @@ impl Reader {
         }
     }
 
-    fn config_schema(&mut self, top: &Node, steps: &[Step]) -> Option<Value> {
+    fn config_schema(&mut self, top: &Node, steps: &[ManifestStep]) -> Option<Value> {
         let node = ["config_schema", "configSchema"].iter().find_map(|key| top.get(key)).filter(|n| !n.is_null())?;
         let raw = node.to_json();
         match ConfigSchema::parse(&raw) {
             Ok(schema) => {
                 for step in schema.step_ids().filter(|id| !steps.iter().any(|step| step.id == *id)) {
-                    let message = format!("config_schema.steps.{step} is no declared step");
+                    let message = format!("config_schema.steps.{step} is not a declared step");
                     self.warning("CONFIG_SCHEMA_UNKNOWN_STEP", &message, node);
                 }
                 if !schema.is_mapped() {
@@ -321,14 +321,14 @@ impl Reader {
                     self.warning("CONFIG_SCHEMA_EMPTY", message, node);
                 }
             }
-            Err(problems) => {
-                for problem in problems {
+            Err(errors) => {
+                for error in errors {
                     // The closest ancestor that exists in the file gives the line.
                     let mut at = node;
-                    for key in &problem.path {
+                    for key in &error.path {
                         at = at.get(key).unwrap_or(at);
                     }
-                    self.error("CONFIG_SCHEMA_INVALID", &problem.to_string(), at);
+                    self.error("CONFIG_SCHEMA_INVALID", &error.to_string(), at);
                 }
             }
         }
@@ -339,7 +339,7 @@ impl Reader {
         let outputs = self.texts(top, "outputs");
         let Some(node) = top.get("outputs") else { return outputs };
         if outputs.len() > MAX_OUTPUTS {
-            let message = format!("{} outputs, at most {MAX_OUTPUTS} are supported", outputs.len());
+            let message = format!("{} outputs, at most {MAX_OUTPUTS} are allowed", outputs.len());
             self.error("OUTPUTS_TOO_MANY", &message, node);
         }
         let mut seen = BTreeSet::new();
@@ -359,8 +359,8 @@ impl Reader {
         for (index, node) in nodes.iter().enumerate() {
             let place = format!("templates[{index}]");
             match &node.kind {
-                Kind::String(path) => templates.push(Template { path: path.clone(), description: None }),
-                Kind::Mapping(_) => {
+                NodeKind::String(path) => templates.push(Template { path: path.clone(), description: None }),
+                NodeKind::Mapping(_) => {
                     let description = self.long_text(node, "description", &format!("{place}.description"));
                     match self.text(node, "path", &format!("{place}.path")) {
                         Some(path) => templates.push(Template { path, description }),
@@ -375,4 +375,4 @@ impl Reader {
 }
 
 /// Policies by activity name, each with the YAML line that declared it.
-type Policies = BTreeMap<String, (ActivityPolicy, u64)>;
+type Policies = BTreeMap<String, (ManifestActivity, u64)>;
