@@ -2,71 +2,65 @@
 
 use serde::Serialize;
 
-use crate::args::{Global, Output};
+use crate::args::{GlobalArgs, OutputFormat};
 use crate::error::{Failure, Result};
 
-/// Writes results to standard output and progress to standard error, as the flags ask.
 #[derive(Debug, Clone, Copy)]
-pub struct Printer {
-    output: Output,
+pub(crate) struct Printer {
+    output: OutputFormat,
     headers: bool,
     quiet: bool,
 }
 
-/// A table: a header, or none if the first row is one, and rows of cells. Columns from `wide_from` on appear with `-o wide` only.
 #[derive(Debug, Default)]
-pub struct Table {
-    /// Column titles, upper case.
-    pub header: Vec<&'static str>,
-    /// Cells, one vector a row.
-    pub rows: Vec<Vec<String>>,
+pub(crate) struct Table {
+    /// Empty if the first row is a header that `--no-headers` keeps.
+    pub(crate) header: Vec<&'static str>,
+    pub(crate) rows: Vec<Vec<String>>,
     /// Index of the first column that only `-o wide` shows.
-    pub wide_from: Option<usize>,
+    pub(crate) wide_from: Option<usize>,
 }
 
-#[allow(clippy::unused_self, reason = "every way out goes through a printer, so that one place knows them all")]
+#[allow(clippy::unused_self, reason = "all output goes through a printer, so that one place knows the flags")]
 impl Printer {
-    /// A printer for the global flags.
-    pub fn new(global: &Global) -> Self {
+    pub(crate) fn new(global: &GlobalArgs) -> Self {
         Self { output: global.output, headers: !global.no_headers, quiet: global.quiet }
     }
 
-    /// The format asked for.
-    pub fn output(self) -> Output {
+    pub(crate) fn output(self) -> OutputFormat {
         self.output
     }
 
-    /// Whether a person reads the result.
-    pub fn for_people(self) -> bool {
-        matches!(self.output, Output::Table | Output::Wide)
+    pub(crate) fn is_human_readable(self) -> bool {
+        matches!(self.output, OutputFormat::Table | OutputFormat::Wide)
     }
 
-    /// A line of the result.
-    pub fn line(self, text: impl AsRef<str>) {
+    /// A line of the result, on standard output.
+    pub(crate) fn line(self, text: impl AsRef<str>) {
         write_all(&mut std::io::stdout().lock(), &[text.as_ref().as_bytes(), b"\n"]);
     }
 
-    /// Bytes of the result, as they are.
-    pub fn bytes(self, bytes: &[u8]) {
+    /// Bytes of the result, unchanged.
+    pub(crate) fn bytes(self, bytes: &[u8]) {
         write_all(&mut std::io::stdout().lock(), &[bytes]);
     }
 
-    /// A line of progress, on standard error.
-    pub fn progress(self, text: impl AsRef<str>) {
+    /// A line on standard error, unless `--quiet`.
+    pub(crate) fn progress(self, text: impl AsRef<str>) {
         if !self.quiet {
             write_all(&mut std::io::stderr().lock(), &[text.as_ref().as_bytes(), b"\n"]);
         }
     }
 
-    /// A warning or an error, on standard error, whatever the flags.
-    pub fn warn(self, text: impl AsRef<str>) {
+    /// A warning or an error, on standard error, even with `--quiet`.
+    pub(crate) fn warn(self, text: impl AsRef<str>) {
         write_all(&mut std::io::stderr().lock(), &[text.as_ref().as_bytes(), b"\n"]);
     }
 
-    /// Objects: as JSON or YAML documents, as `kind/name` lines, or as the table.
-    pub fn objects<T: Serialize>(self, objects: &[T], table: impl FnOnce() -> Table) -> Result<()> {
+    /// Objects in the format of `--output`; more than one as a List in JSON. The table is only built if it is printed.
+    pub(crate) fn objects<T: Serialize>(self, objects: &[T], table: impl FnOnce() -> Table) -> Result<()> {
         match self.output {
-            Output::Json => {
+            OutputFormat::Json => {
                 let text = if let [one] = objects {
                     serde_json::to_string_pretty(one)
                 } else {
@@ -76,7 +70,7 @@ impl Printer {
                 };
                 self.line(text.map_err(|e| Failure::Other(format!("cannot print JSON: {e}")))?);
             }
-            Output::Yaml => {
+            OutputFormat::Yaml => {
                 for (i, object) in objects.iter().enumerate() {
                     if i > 0 {
                         self.line("---");
@@ -84,22 +78,22 @@ impl Printer {
                     self.bytes(yaml(object)?.as_bytes());
                 }
             }
-            Output::Name => {
+            OutputFormat::Name => {
                 for object in objects {
                     let value = serde_json::to_value(object).map_err(|e| Failure::Other(e.to_string()))?;
                     let kind = value["kind"].as_str().unwrap_or("object").to_lowercase();
                     self.line(format!("{kind}/{}", value["metadata"]["name"].as_str().unwrap_or_default()));
                 }
             }
-            Output::Table | Output::Wide => self.table(&table()),
+            OutputFormat::Table | OutputFormat::Wide => self.table(&table()),
         }
         Ok(())
     }
 
-    /// A table, columns aligned, three spaces apart.
-    pub fn table(self, table: &Table) {
+    /// Columns are aligned, three spaces apart.
+    pub(crate) fn table(self, table: &Table) {
         let columns = match (self.output, table.wide_from) {
-            (Output::Wide, _) | (_, None) => table.rows.first().map_or(0, Vec::len),
+            (OutputFormat::Wide, _) | (_, None) => table.rows.first().map_or(0, Vec::len),
             (_, Some(n)) => n,
         };
         let width = |i: usize| {
@@ -125,8 +119,8 @@ impl Printer {
     }
 }
 
-/// A value as YAML, safe for YAML 1.1 readers.
-pub fn yaml<T: Serialize>(value: &T) -> Result<String> {
+/// Safe for readers of YAML 1.1, which take `no` for a boolean.
+pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<String> {
     let mut text = serde_saphyr::to_string(value).map_err(|e| Failure::Other(format!("cannot print YAML: {e}")))?;
     if !text.ends_with('\n') {
         text.push('\n');
@@ -134,7 +128,7 @@ pub fn yaml<T: Serialize>(value: &T) -> Result<String> {
     Ok(text)
 }
 
-/// A reader that closed the pipe (`| head`) is no error of ours.
+/// A reader that closed the pipe (`| head`) is not our error.
 fn write_all(to: &mut impl std::io::Write, parts: &[&[u8]]) {
     for part in parts {
         if to.write_all(part).is_err() {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// Why a text is no duration.
+/// A text that is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadDuration(pub String);
 
 impl std::fmt::Display for BadDuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` is no duration: write for example 90s, 5m, 1h30m or 14d", self.0)
+        write!(f, "invalid duration `{}`: use for example 90s, 5m, 1h30m or 14d", self.0)
     }
 }
 

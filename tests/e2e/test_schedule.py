@@ -216,7 +216,7 @@ def test_backfill_gives_each_slot_one_run_however_often_it_is_asked_for(tenant: 
     done = tenant.ntro(*args, "--max-parallel", "2", person=tenant.runner).ok()
     assert "3 slots: 3 runs started" in done.out and "3 succeeded" in done.out
     again = tenant.ntro(*args, person=tenant.runner).ok()
-    assert "3 slots: 0 runs started, 3 there before" in again.out
+    assert "3 slots: 0 runs started, 3 already existed" in again.out
     found = runs(tenant, name)
     assert [r["spec"]["request"]["context"]["period"] for r in found] == ["2026-04", "2026-05", "2026-06"]
     assert {r["spec"]["request"]["trigger"]["initiator"] for r in found} == {tenant.runner.name}

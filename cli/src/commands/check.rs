@@ -1,21 +1,20 @@
-//! `ntro check`: is the cluster ready, is the tenant ready.
+//! `ntro check`.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
 
-use crate::args;
+use crate::args::CheckArgs;
 use crate::cluster::Cluster;
-use crate::error::{Failure, Outcome, Result};
-use crate::operator_api::Contact;
+use crate::error::{ExitStatus, Failure, Result};
+use crate::operator_api::OperatorContact;
 use crate::printer::Printer;
 
-/// Oldest Kubernetes with everything used: ValidatingAdmissionPolicy, selectable fields, CEL ratcheting.
-const OLDEST: (u32, u32) = (1, 33);
+/// The first with all that is needed: ValidatingAdmissionPolicy, selectable fields, CEL ratcheting.
+const MIN_VERSION: (u32, u32) = (1, 33);
 
-/// Runs `ntro check`.
-pub async fn run(args: &args::Check, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
+pub(super) async fn run(args: &CheckArgs, cluster: &Cluster, printer: Printer) -> Result<ExitStatus> {
     let mut ok = version(cluster, printer).await?;
     if args.pre {
         for (group, resource) in [
@@ -26,10 +25,10 @@ pub async fn run(args: &args::Check, cluster: &Cluster, printer: Printer) -> Res
             ok &= may_create(cluster, group, resource, printer).await?;
         }
     } else {
-        ok &= kinds(cluster, printer).await?;
+        ok &= resource_types(cluster, printer).await?;
         ok &= tenant(cluster, printer).await;
     }
-    Ok(if ok { Outcome::Done } else { Outcome::Invalid })
+    Ok(if ok { ExitStatus::Success } else { ExitStatus::Invalid })
 }
 
 fn report(printer: Printer, ok: bool, text: &str) -> bool {
@@ -42,12 +41,12 @@ async fn version(cluster: &Cluster, printer: Printer) -> Result<bool> {
         .client
         .apiserver_version()
         .await
-        .map_err(|e| Failure::from_kube("ask the API server for its version", e))?;
+        .map_err(|e| Failure::from_kube("get the version of the API server", e))?;
     let number =
         |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().unwrap_or(0);
     let found = (number(&info.major), number(&info.minor));
-    let text = format!("Kubernetes {} (1.{} or later is needed)", info.git_version, OLDEST.1);
-    Ok(report(printer, found >= OLDEST, &text))
+    let text = format!("Kubernetes {} (1.{} or later required)", info.git_version, MIN_VERSION.1);
+    Ok(report(printer, found >= MIN_VERSION, &text))
 }
 
 async fn may_create(cluster: &Cluster, group: &str, resource: &str, printer: Printer) -> Result<bool> {
@@ -66,12 +65,12 @@ async fn may_create(cluster: &Cluster, group: &str, resource: &str, printer: Pri
     let answer: SelfSubjectAccessReview = Api::all(cluster.client.clone())
         .create(&PostParams::default(), &review)
         .await
-        .map_err(|e| Failure::from_kube("ask the API server for your rights", e))?;
+        .map_err(|e| Failure::from_kube("check your permissions", e))?;
     let allowed = answer.status.is_some_and(|s| s.allowed);
-    Ok(report(printer, allowed, &format!("you may create {resource}.{group}")))
+    Ok(report(printer, allowed, &format!("permission to create {resource}.{group}")))
 }
 
-async fn kinds(cluster: &Cluster, printer: Printer) -> Result<bool> {
+async fn resource_types(cluster: &Cluster, printer: Printer) -> Result<bool> {
     let known = cluster
         .client
         .list_api_group_resources(ntro_crds::API_VERSION)
@@ -81,25 +80,30 @@ async fn kinds(cluster: &Cluster, printer: Printer) -> Result<bool> {
     let mut ok = true;
     for definition in ntro_crds::all() {
         let kind = definition.spec.names.kind;
-        let hint = if known.contains(&kind) { "" } else { ": install the chart `ntro-crds`" };
-        ok &= report(printer, known.contains(&kind), &format!("kind {kind} of {}{hint}", ntro_crds::API_VERSION));
+        let hint = if known.contains(&kind) { "" } else { ": not found; install the chart `ntro-crds`" };
+        ok &= report(
+            printer,
+            known.contains(&kind),
+            &format!("resource type {kind} of {}{hint}", ntro_crds::API_VERSION),
+        );
     }
     Ok(ok)
 }
 
 async fn tenant(cluster: &Cluster, printer: Printer) -> bool {
     let namespace = cluster.namespace();
-    match Contact::read(cluster).await {
+    match OperatorContact::read(cluster).await {
         Err(failure) => report(printer, false, &failure.to_string()),
         Ok(contact) => {
             let sets: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), contact.namespace());
-            let ready = sets.get(contact.workload()).await.ok().and_then(|s| s.status).and_then(|s| s.ready_replicas);
-            let operator = format!("operator {}/{}", contact.namespace(), contact.workload());
-            report(printer, true, &format!("tenant namespace {namespace} is prepared"))
+            let ready =
+                sets.get(contact.stateful_set()).await.ok().and_then(|s| s.status).and_then(|s| s.ready_replicas);
+            let operator = format!("operator {}/{}", contact.namespace(), contact.stateful_set());
+            report(printer, true, &format!("tenant namespace {namespace} prepared"))
                 & match ready {
-                    Some(n) => report(printer, n > 0, &format!("{operator} has {n} ready")),
-                    // Most people may not read the operator's namespace.
-                    None => report(printer, true, &format!("{operator} (you may not see its status)")),
+                    Some(n) => report(printer, n > 0, &format!("{operator}: {n} replicas ready")),
+                    // Most people cannot read the operator's namespace.
+                    None => report(printer, true, &format!("{operator}: no permission to read its status")),
                 }
         }
     }

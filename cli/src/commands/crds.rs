@@ -1,13 +1,12 @@
 //! `ntro crds`.
 
-use crate::error::{Outcome, Result};
+use crate::error::{ExitStatus, Result};
 use crate::printer::{Printer, yaml};
 
-/// Prints the custom resource definitions.
-pub fn run(printer: Printer) -> Result<Outcome> {
+pub(super) fn run(printer: Printer) -> Result<ExitStatus> {
     for definition in ntro_crds::all() {
         printer.line("---");
         printer.bytes(yaml(&definition)?.as_bytes());
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Success)
 }

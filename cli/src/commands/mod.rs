@@ -1,4 +1,4 @@
-//! A folder per command group, a file per verb; each verb is a function of its arguments, the cluster and the printer.
+//! A folder per command group, a file per verb.
 
 mod check;
 mod crds;
@@ -9,21 +9,20 @@ mod shared;
 mod tenant;
 mod workflow;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Commands};
 use crate::cluster::Cluster;
-use crate::error::{Outcome, Result};
+use crate::error::{ExitStatus, Result};
 use crate::printer::Printer;
 
-/// Runs the command of `cli`.
-pub async fn run(cli: &Cli, printer: Printer) -> Result<Outcome> {
+pub(crate) async fn run(cli: &Cli, printer: Printer) -> Result<ExitStatus> {
     let cluster = || Cluster::connect(&cli.global);
     match &cli.command {
-        Command::Check(args) => check::run(args, &cluster().await?, printer).await,
-        Command::Crds => crds::run(printer),
-        Command::Gate(args) => gate::run(args, &cluster().await?, printer).await,
-        Command::Run(args) => run::run(args, &cluster().await?, printer).await,
-        Command::Runbook(args) => runbook::run(args, printer),
-        Command::Tenant(args) => tenant::run(args, &cli.global, printer).await,
-        Command::Workflow(args) => workflow::run(args, &cli.global, printer).await,
+        Commands::Check(args) => check::run(args, &cluster().await?, printer).await,
+        Commands::Crds => crds::run(printer),
+        Commands::Gate(command) => gate::run(command, &cluster().await?, printer).await,
+        Commands::Run(command) => run::run(command, &cluster().await?, printer).await,
+        Commands::Runbook(command) => runbook::run(command, printer),
+        Commands::Tenant(command) => tenant::run(command, &cli.global, printer).await,
+        Commands::Workflow(command) => workflow::run(command, &cli.global, printer).await,
     }
 }

@@ -7,14 +7,14 @@ use ntro_crds::Gate;
 use ntro_crds::gate::GateState;
 
 use super::api;
-use crate::args::GateList;
+use crate::args::GateListArgs;
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
-use crate::error::{Failure, Outcome, Result};
+use crate::error::{ExitStatus, Failure, Result};
 use crate::printer::{Printer, Table};
 
-pub(super) async fn list(args: &GateList, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let what = format!("list gates in {}", cluster.namespace());
+pub(super) async fn run(args: &GateListArgs, cluster: &Cluster, printer: Printer) -> Result<ExitStatus> {
+    let what = format!("list Gates in namespace {}", cluster.namespace());
     let mut gates = api(cluster).list(&ListParams::default()).await.map_err(|e| Failure::from_kube(&what, e))?.items;
     gates.retain(|g| args.all || state(g) == Some(GateState::Open));
     gates.retain(|g| args.run.as_ref().is_none_or(|run| &g.spec.run == run));
@@ -32,7 +32,7 @@ pub(super) async fn list(args: &GateList, cluster: &Cluster, printer: Printer) -
                     g.spec.run.clone(),
                     g.spec.step.clone(),
                     g.spec.title.clone(),
-                    columns::word(status.state),
+                    columns::variant(status.state),
                     columns::time(g.spec.due.as_ref()),
                     columns::age(g.creation_timestamp().as_ref(), now),
                     columns::text(status.revision.map(|r| r.n)),
@@ -42,10 +42,10 @@ pub(super) async fn list(args: &GateList, cluster: &Cluster, printer: Printer) -
             .collect(),
         wide_from: Some(7),
     })?;
-    if gates.is_empty() && printer.for_people() {
-        printer.progress(format!("no gate waits in {}", cluster.namespace()));
+    if gates.is_empty() && printer.is_human_readable() {
+        printer.progress(format!("no open gates in namespace {}", cluster.namespace()));
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn state(gate: &Gate) -> Option<GateState> {

@@ -1,4 +1,4 @@
-//! A gate's content for a person at a terminal: title, reason, summary, tables, checks.
+//! A gate's content on a terminal: title, reason, summary, tables, checks.
 
 use ntro_crds::Gate;
 use serde_json::Value;
@@ -6,15 +6,15 @@ use serde_json::Value;
 use crate::commands::shared::columns;
 use crate::printer::{Printer, Table};
 
-/// Rows of one table that are printed before the rest is summed up in a line.
-const ROWS: usize = 200;
+/// Rows of a table beyond these are only counted.
+const MAX_ROWS: usize = 200;
 
-/// Prints what the gate asks. `answer` is the operator's: `{revision, digest, content{reason, display_hint, payload, checks}}`.
-pub fn print(gate: &Gate, answer: &Value, printer: Printer) {
+/// `answer` is the operator's: `{revision, digest, content{reason, display_hint, payload, checks}}`.
+pub(super) fn print(gate: &Gate, answer: &Value, printer: Printer) {
     let content = &answer["content"];
     printer.line(format!("{}  ({})", gate.spec.title, gate.spec.class));
     printer.line(format!("run       {}", gate.spec.run));
-    printer.line(format!("state     {}", columns::word(gate.status.as_ref().and_then(|s| s.state))));
+    printer.line(format!("state     {}", columns::variant(gate.status.as_ref().and_then(|s| s.state))));
     printer.line(format!("revision  {}  {}", answer["revision"], plain(&answer["digest"])));
     if let Some(due) = &gate.spec.due {
         printer.line(format!("due       {}", columns::time(Some(due))));
@@ -73,10 +73,10 @@ fn rows_table(rows: &[Value], columns: Option<&Vec<Value>>, printer: Printer) {
             .unwrap_or_default(),
     };
     let mut lines = vec![keys.iter().map(|(_, label)| label.to_uppercase()).collect::<Vec<_>>()];
-    lines.extend(rows.iter().take(ROWS).map(|row| keys.iter().map(|(key, _)| plain(&row[key.as_str()])).collect()));
+    lines.extend(rows.iter().take(MAX_ROWS).map(|row| keys.iter().map(|(key, _)| plain(&row[key.as_str()])).collect()));
     printer.table(&Table { rows: lines, ..Table::default() });
-    if rows.len() > ROWS {
-        printer.line(format!("… and {} more rows; all of them with -o json", rows.len() - ROWS));
+    if rows.len() > MAX_ROWS {
+        printer.line(format!("… and {} more rows; use `-o json` to print all", rows.len() - MAX_ROWS));
     }
 }
 

@@ -2,17 +2,17 @@
 
 use ntro_crds::user_action::Verb;
 
-use super::{read, run_id};
+use super::{get, run_id};
 use crate::cluster::Cluster;
 use crate::commands::shared::user_action::{self, NewUserAction};
-use crate::error::{Outcome, Result};
+use crate::error::{ExitStatus, Result};
 use crate::printer::Printer;
 
-pub(super) async fn cancel(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let run = read(cluster, name).await?;
+pub(super) async fn run(name: &str, cluster: &Cluster, printer: Printer) -> Result<ExitStatus> {
+    let run = get(cluster, name).await?;
     let person = cluster.whoami().await?;
     let action = NewUserAction::on_run(Verb::Cancel, &run.spec.request.workflow_ref.name, name, run_id(&run)?);
-    user_action::perform(cluster, &person, action).await?;
-    printer.line(format!("workflowrun/{name} cancel requested by {}", person.name));
-    Ok(Outcome::Done)
+    user_action::submit(cluster, &person, action).await?;
+    printer.line(format!("workflowrun/{name} cancellation requested by {}", person.name));
+    Ok(ExitStatus::Success)
 }

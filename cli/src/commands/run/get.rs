@@ -1,16 +1,18 @@
 //! `ntro run get`.
 
-use super::{phase, read};
+use ntro_crds::conditions;
+
+use super::{get, phase};
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
-use crate::error::{Outcome, Result};
+use crate::error::{ExitStatus, Result};
 use crate::printer::{Printer, Table};
 
-pub(super) async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let run = read(cluster, name).await?;
-    if !printer.for_people() {
+pub(super) async fn run(name: &str, cluster: &Cluster, printer: Printer) -> Result<ExitStatus> {
+    let run = get(cluster, name).await?;
+    if !printer.is_human_readable() {
         printer.objects(&[run], Table::default)?;
-        return Ok(Outcome::Done);
+        return Ok(ExitStatus::Success);
     }
     let request = &run.spec.request;
     let status = run.status.clone().unwrap_or_default();
@@ -18,7 +20,7 @@ pub(super) async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Res
     field("run", format!("{}/{name}", cluster.namespace()));
     field("workflow", request.workflow_ref.name.clone());
     field("period", columns::text(request.context.as_ref().and_then(|c| c.period.clone())));
-    field("trigger", format!("{} by {}", columns::word(Some(request.trigger.kind)), request.trigger.initiator));
+    field("trigger", format!("{} by {}", columns::variant(Some(request.trigger.kind)), request.trigger.initiator));
     if let Some(pin) = &status.pin {
         field("runbook", format!("{} {} {}", pin.runbook.name, pin.runbook.version, pin.runbook.digest));
         field("entity", pin.entity.clone());
@@ -31,21 +33,23 @@ pub(super) async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Res
         let site = blocked.site.as_ref().map(|s| format!(" at {s}")).unwrap_or_default();
         let activity = blocked.activity.as_ref().map(|a| format!(", activity {a}")).unwrap_or_default();
         field("blocked", format!("{}{site}{activity}", blocked.code));
-        printer.line(format!("           `ntro run logs {name}` says more; `ntro run retry {name}` lets it go on"));
+        printer.line(format!("           see `ntro run logs {name}` for details; `ntro run retry {name}` resumes it"));
     }
-    if let Some(ready) = columns::condition(status.conditions.as_ref(), "Ready").filter(|c| c.status != "True") {
+    if let Some(ready) =
+        columns::condition(status.conditions.as_ref(), conditions::READY).filter(|c| c.status != "True")
+    {
         field("ready", format!("{} {}: {}", ready.status, ready.reason, ready.message));
     }
-    lists(&status, printer);
-    Ok(Outcome::Done)
+    print_lists(&status, printer);
+    Ok(ExitStatus::Success)
 }
 
-fn lists(status: &ntro_crds::WorkflowRunStatus, printer: Printer) {
+fn print_lists(status: &ntro_crds::WorkflowRunStatus, printer: Printer) {
     let steps: Vec<_> = status
         .steps
         .iter()
         .flatten()
-        .map(|s| vec![s.id.clone(), columns::word(Some(s.status)), s.title.clone().unwrap_or_default()])
+        .map(|s| vec![s.id.clone(), columns::variant(Some(s.status)), s.title.clone().unwrap_or_default()])
         .collect();
     let waiting: Vec<_> = status
         .waiting_for
@@ -53,14 +57,14 @@ fn lists(status: &ntro_crds::WorkflowRunStatus, printer: Printer) {
         .flatten()
         .map(|w| {
             let what = w.step.clone().or(w.name.clone()).unwrap_or_default();
-            vec![columns::word(Some(w.kind)), what, columns::time(w.until.as_ref())]
+            vec![columns::variant(Some(w.kind)), what, columns::time(w.until.as_ref())]
         })
         .collect();
     let outputs: Vec<_> =
         status.outputs.iter().flatten().map(|o| vec![o.name.clone(), o.size.to_string(), o.digest.clone()]).collect();
     for (header, rows) in [
         (vec!["STEP", "STATUS", "TITLE"], steps),
-        (vec!["WAITS FOR", "WHAT", "UNTIL"], waiting),
+        (vec!["WAITING FOR", "NAME", "UNTIL"], waiting),
         (vec!["OUTPUT", "BYTES", "DIGEST"], outputs),
     ] {
         if !rows.is_empty() {

@@ -6,14 +6,14 @@ use kube::api::ListParams;
 use ntro_crds::WorkflowRun;
 
 use super::{api, phase};
-use crate::args::RunList;
+use crate::args::RunListArgs;
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
-use crate::error::{Failure, Outcome, Result};
+use crate::error::{ExitStatus, Failure, Result};
 use crate::printer::{Printer, Table};
 
-pub(super) async fn list(args: &RunList, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let what = format!("list runs in {}", cluster.namespace());
+pub(super) async fn run(args: &RunListArgs, cluster: &Cluster, printer: Printer) -> Result<ExitStatus> {
+    let what = format!("list WorkflowRuns in namespace {}", cluster.namespace());
     let mut runs = api(cluster).list(&ListParams::default()).await.map_err(|e| Failure::from_kube(&what, e))?.items;
     runs.retain(|r| args.workflow.as_ref().is_none_or(|w| &r.spec.request.workflow_ref.name == w));
     runs.sort_by_key(|r| std::cmp::Reverse(r.creation_timestamp()));
@@ -25,7 +25,7 @@ pub(super) async fn list(args: &RunList, cluster: &Cluster, printer: Printer) ->
         rows: runs.iter().map(|r| row(r, now)).collect(),
         wide_from: Some(7),
     })?;
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn row(run: &WorkflowRun, now: Timestamp) -> Vec<String> {
@@ -41,7 +41,7 @@ fn row(run: &WorkflowRun, now: Timestamp) -> Vec<String> {
         if waiting.is_empty() { "-".into() } else { waiting.join(",") },
         columns::text(status.segment),
         columns::age(run.creation_timestamp().as_ref(), now),
-        columns::word(Some(request.trigger.kind)),
+        columns::variant(Some(request.trigger.kind)),
         columns::text(status.pin.map(|p| p.runbook.version)),
         columns::text(status.run_id),
     ]

@@ -2,20 +2,20 @@
 
 use ntro_crds::user_action::Verb;
 
-use super::{read, run_id};
+use super::{get, run_id};
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
 use crate::commands::shared::user_action::{self, NewUserAction};
-use crate::error::{Failure, Outcome, Result};
+use crate::error::{ExitStatus, Failure, Result};
 use crate::printer::Printer;
 
-pub(super) async fn retry(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let run = read(cluster, name).await?;
+pub(super) async fn run(name: &str, cluster: &Cluster, printer: Printer) -> Result<ExitStatus> {
+    let run = get(cluster, name).await?;
     let status = run.status.clone().unwrap_or_default();
     let Some(blocked) = status.blocked else {
         return Err(Failure::Invalid(format!(
-            "run {name} is not blocked but {}: there is nothing to retry",
-            columns::word(status.phase)
+            "cannot retry run `{name}`: it is not blocked but {}",
+            columns::variant(status.phase)
         )));
     };
     let person = cluster.whoami().await?;
@@ -23,7 +23,7 @@ pub(super) async fn retry(name: &str, cluster: &Cluster, printer: Printer) -> Re
     // One retry for each time the run was blocked: the journal has grown in between.
     action.nonce = status.journal.map(|j| j.length.to_string());
     action.repeat_effects = blocked.repeat_effects;
-    user_action::perform(cluster, &person, action).await?;
-    printer.line(format!("workflowrun/{name} goes on after {} by {}", blocked.code, person.name));
-    Ok(Outcome::Done)
+    user_action::submit(cluster, &person, action).await?;
+    printer.line(format!("workflowrun/{name} resumed after {} by {}", blocked.code, person.name));
+    Ok(ExitStatus::Success)
 }

@@ -1,40 +1,45 @@
-//! Waiting for a run.
+//! Waits for a run, for `ntro workflow run --wait`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ntro_crds::workflow_run::Phase;
 
-use super::read;
+use super::get;
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
-use crate::error::{Failure, Outcome, Result};
+use crate::error::{ExitStatus, Failure, Result};
 use crate::printer::Printer;
 
-/// Waits until the run has ended or needs a person, printing each change of its phase.
-pub async fn wait(cluster: &Cluster, name: &str, timeout: Duration, printer: Printer) -> Result<Outcome> {
-    let until = std::time::Instant::now() + timeout;
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Waits until the run ends or needs a person; prints each change of its phase.
+pub(in crate::commands) async fn wait(
+    cluster: &Cluster,
+    name: &str,
+    timeout: Duration,
+    printer: Printer,
+) -> Result<ExitStatus> {
+    let deadline = Instant::now() + timeout;
     let mut last = None;
     loop {
-        let run = read(cluster, name).await?;
-        let status = run.status.unwrap_or_default();
-        let phase = status.phase;
+        let phase = get(cluster, name).await?.status.unwrap_or_default().phase;
         if phase != last {
-            printer.progress(format!("{name}: {}", columns::word(phase)));
+            printer.progress(format!("{name}: {}", columns::variant(phase)));
             last = phase;
         }
         match phase {
-            Some(Phase::Succeeded) => return Ok(Outcome::Done),
-            Some(Phase::Failed) => return Ok(Outcome::RunFailed),
-            Some(Phase::Cancelled) => return Ok(Outcome::RunCancelled),
-            Some(Phase::Waiting | Phase::Blocked) => return Ok(Outcome::RunWaits),
-            _ if std::time::Instant::now() > until => {
+            Some(Phase::Succeeded) => return Ok(ExitStatus::Success),
+            Some(Phase::Failed) => return Ok(ExitStatus::RunFailed),
+            Some(Phase::Cancelled) => return Ok(ExitStatus::RunCancelled),
+            Some(Phase::Waiting | Phase::Blocked) => return Ok(ExitStatus::RunWaiting),
+            _ if Instant::now() > deadline => {
                 return Err(Failure::Timeout(format!(
-                    "run {name} is still {} after {} s; it goes on, see `ntro run get {name}`",
-                    columns::word(phase),
+                    "run `{name}` is still {} after {}s; it continues, see `ntro run get {name}`",
+                    columns::variant(phase),
                     timeout.as_secs()
                 )));
             }
-            _ => tokio::time::sleep(Duration::from_millis(300)).await,
+            _ => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }

@@ -1,14 +1,13 @@
 //! `ntro runbook`.
 
-pub mod validate;
+pub(super) mod validate;
 
-use crate::args;
-use crate::error::{Outcome, Result};
+use crate::args::RunbookCommand;
+use crate::error::{ExitStatus, Result};
 use crate::printer::Printer;
 
-/// Runs `ntro runbook …`.
-pub fn run(args: &args::Runbook, printer: Printer) -> Result<Outcome> {
-    match args {
-        args::Runbook::Validate(args) => validate::run(args, printer),
+pub(super) fn run(command: &RunbookCommand, printer: Printer) -> Result<ExitStatus> {
+    match command {
+        RunbookCommand::Validate(args) => validate::run(args, printer),
     }
 }

@@ -1,34 +1,32 @@
-//! `ntro runbook validate`: a bundle directory, without a cluster.
+//! `ntro runbook validate`.
 
 use std::path::Path;
 
 use ntro_bundle::check::{self, Report};
 
-use crate::args;
-use crate::error::{Failure, Outcome, Result};
+use crate::args::RunbookValidateArgs;
+use crate::error::{ExitStatus, Failure, Result};
 use crate::printer::Printer;
 
-/// Runs `ntro runbook validate`.
-pub fn run(args: &args::RunbookValidate, printer: Printer) -> Result<Outcome> {
-    let report = read(&args.path)?;
+pub(super) fn run(args: &RunbookValidateArgs, printer: Printer) -> Result<ExitStatus> {
+    let report = check_bundle(&args.path)?;
     print(&report, printer);
     if report.errors().next().is_some() {
-        return Ok(Outcome::Invalid);
+        return Ok(ExitStatus::Invalid);
     }
     printer.line(format!("{} is valid", args.path.display()));
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Success)
 }
 
-/// Checks the bundle in `path`; a missing directory is a usage error.
-pub fn read(path: &Path) -> Result<Report> {
+pub(in crate::commands) fn check_bundle(path: &Path) -> Result<Report> {
+    let name = path.display();
     if !path.is_dir() {
-        return Err(Failure::Usage(format!("{} is no directory; name the one that holds runbook.md", path.display())));
+        return Err(Failure::Usage(format!("`{name}` is not a directory: pass the one that contains `runbook.md`")));
     }
-    check::check(path).map_err(|e| Failure::Usage(format!("cannot read {}: {e}", path.display())))
+    check::check(path).map_err(|e| Failure::Usage(format!("cannot read `{name}`: {e}")))
 }
 
-/// Prints what was found, one line each.
-pub fn print(report: &Report, printer: Printer) {
+pub(in crate::commands) fn print(report: &Report, printer: Printer) {
     for finding in &report.findings {
         printer.warn(finding.to_string());
     }

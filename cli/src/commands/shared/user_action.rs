@@ -1,48 +1,41 @@
-//! Acts of people: create the `UserAction`, wait until the operator has judged it.
+//! Creates a `UserAction` and waits until the operator has accepted or refused it.
 
 use std::time::{Duration, Instant};
 
 use kube::Api;
 use kube::api::PostParams;
 use ntro_crds::names::{self, ActIdentity};
-use ntro_crds::user_action::{GateSeen, Outcome as Judged, Verb};
-use ntro_crds::{UserAction, UserActionSpec};
+use ntro_crds::user_action::{GateSeen, Outcome, Verb};
+use ntro_crds::{UserAction, UserActionSpec, UserActionStatus};
 
 use crate::cluster::{Cluster, Person};
 use crate::error::{Failure, Result};
 
-/// How long the operator may take to judge an act.
-const PATIENCE: Duration = Duration::from_mins(1);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(150);
+/// The schema's bound on `spec.groups`.
+const MAX_GROUPS: usize = 64;
 
-/// What to do, on which run.
-pub struct NewUserAction<'a> {
-    /// The verb.
-    pub verb: Verb,
-    /// Name of the Workflow.
-    pub workflow: &'a str,
-    /// Name of the run.
-    pub run: &'a str,
-    /// Identity of the run.
-    pub run_id: &'a str,
-    /// The gate and what was seen of it.
-    pub gate: Option<GateSeen>,
+pub(crate) struct NewUserAction<'a> {
+    pub(crate) verb: Verb,
+    pub(crate) workflow: &'a str,
+    pub(crate) run: &'a str,
+    pub(crate) run_id: &'a str,
+    pub(crate) gate: Option<GateSeen>,
     /// Keyed digest of uploaded corrections.
-    pub draft_digest: Option<String>,
+    pub(crate) draft_digest: Option<String>,
     /// Keyed digest of an uploaded comment.
-    pub comment_digest: Option<String>,
+    pub(crate) comment_digest: Option<String>,
     /// Hash of a one-time key.
-    pub key_hash: Option<String>,
-    /// Effects that may be repeated.
-    pub repeat_effects: Option<Vec<i64>>,
-    /// Tells apart what may be done again, e.g. a second cancel after a retry.
-    pub nonce: Option<String>,
-    /// How long to wait for the operator's judgement.
-    pub patience: Duration,
+    pub(crate) key_hash: Option<String>,
+    pub(crate) repeat_effects: Option<Vec<i64>>,
+    /// Distinguishes actions that may be repeated, e.g. a second cancel after a retry.
+    pub(crate) nonce: Option<String>,
+    pub(crate) timeout: Duration,
 }
 
 impl<'a> NewUserAction<'a> {
-    /// An act without a gate.
-    pub fn on_run(verb: Verb, workflow: &'a str, run: &'a str, run_id: &'a str) -> Self {
+    pub(crate) fn on_run(verb: Verb, workflow: &'a str, run: &'a str, run_id: &'a str) -> Self {
         Self {
             verb,
             workflow,
@@ -54,11 +47,17 @@ impl<'a> NewUserAction<'a> {
             key_hash: None,
             repeat_effects: None,
             nonce: None,
-            patience: PATIENCE,
+            timeout: DEFAULT_TIMEOUT,
         }
     }
 
-    fn name(&self, person: &Person, again: Option<&str>) -> String {
+    fn target(&self) -> &str {
+        self.gate.as_ref().map_or(self.run, |gate| gate.name.as_str())
+    }
+
+    /// The same action of the same person has the same name, so that a repeated command acts once. `refused` is the UID of
+    /// a refused one that it replaces.
+    fn object_name(&self, person: &Person, refused: Option<&str>) -> String {
         let identity = ActIdentity {
             actor: &person.name,
             verb: self.verb.as_str(),
@@ -69,95 +68,139 @@ impl<'a> NewUserAction<'a> {
             draft_digest: self.draft_digest.as_deref(),
             comment_digest: self.comment_digest.as_deref(),
             key_hash: self.key_hash.as_deref(),
-            other: again.or(self.nonce.as_deref()),
+            other: refused.or(self.nonce.as_deref()),
         };
-        names::act(self.gate.as_ref().map_or(self.run, |g| g.name.as_str()), &identity)
+        names::act(self.target(), &identity)
+    }
+
+    fn into_spec(self, person: &Person) -> UserActionSpec {
+        UserActionSpec {
+            actor: person.name.clone(),
+            groups: (!person.groups.is_empty()).then(|| person.groups.iter().take(MAX_GROUPS).cloned().collect()),
+            verb: self.verb,
+            workflow: self.workflow.to_owned(),
+            run: self.run.to_owned(),
+            run_id: self.run_id.to_owned(),
+            gate: self.gate,
+            draft_digest: self.draft_digest,
+            comment_digest: self.comment_digest,
+            key_hash: self.key_hash,
+            signal: None,
+            repeat_effects: self.repeat_effects,
+        }
     }
 }
 
-/// Creates the act and waits for the operator's judgement. The same act twice is one object, so repeating is safe.
-pub async fn perform(cluster: &Cluster, person: &Person, action: NewUserAction<'_>) -> Result<()> {
-    let namespace = cluster.namespace();
-    let acts: Api<UserAction> = Api::namespaced(cluster.client.clone(), namespace);
-    let what = format!(
-        "{} {namespace}/{}",
-        action.verb.as_str(),
-        action.gate.as_ref().map_or(action.run, |g| g.name.as_str())
-    );
-    let mut name = action.name(person, None);
-    // An act that did not count for a reason that passes may be made again, under another name.
-    while let Some(uid) = refused_for_now(&acts, &name, &what).await? {
-        name = action.name(person, Some(&uid));
+/// Creates the action and waits for its outcome.
+pub(crate) async fn submit(cluster: &Cluster, person: &Person, action: NewUserAction<'_>) -> Result<()> {
+    let actions: Api<UserAction> = Api::namespaced(cluster.client.clone(), cluster.namespace());
+    let what = format!("{} {}/{}", action.verb.as_str(), cluster.namespace(), action.target());
+    let mut name = action.object_name(person, None);
+    while let Some(uid) = temporarily_refused(&actions, &name, &what).await? {
+        name = action.object_name(person, Some(&uid));
     }
-    let spec = UserActionSpec {
-        actor: person.name.clone(),
-        groups: (!person.groups.is_empty()).then(|| person.groups.iter().take(64).cloned().collect()),
-        verb: action.verb,
-        workflow: action.workflow.to_owned(),
-        run: action.run.to_owned(),
-        run_id: action.run_id.to_owned(),
-        gate: action.gate,
-        draft_digest: action.draft_digest,
-        comment_digest: action.comment_digest,
-        key_hash: action.key_hash,
-        signal: None,
-        repeat_effects: action.repeat_effects,
-    };
-    match acts.create(&PostParams::default(), &UserAction::new(&name, spec)).await {
+    let timeout = action.timeout;
+    match actions.create(&PostParams::default(), &UserAction::new(&name, action.into_spec(person))).await {
         Ok(_) => {}
         Err(kube::Error::Api(s)) if s.code == 409 => {}
         Err(e) => return Err(Failure::from_kube(&what, e)),
     }
-    let until = Instant::now() + action.patience;
+    wait(&actions, &name, &what, timeout).await
+}
+
+async fn wait(actions: &Api<UserAction>, name: &str, what: &str, timeout: Duration) -> Result<()> {
+    let deadline = Instant::now() + timeout;
     loop {
-        let status = acts.get(&name).await.map_err(|e| Failure::from_kube(&what, e))?.status.unwrap_or_default();
+        let action = actions.get(name).await.map_err(|e| Failure::from_kube(what, e))?;
+        let status = action.status.unwrap_or_default();
         match status.outcome {
-            Some(Judged::Accepted) => return Ok(()),
-            Some(Judged::Refused) => {
-                return Err(Failure::Refused(format!(
-                    "cannot {what}: {}",
-                    explain(status.reason.as_deref().unwrap_or("Refused"))
-                )));
-            }
-            None if Instant::now() > until => {
+            Some(Outcome::Accepted) => return Ok(()),
+            Some(Outcome::Refused) => return Err(Failure::Refused(format!("cannot {what}: {}", explain(&status)))),
+            None if Instant::now() > deadline => {
                 return Err(Failure::Timeout(format!(
-                    "cannot {what}: the operator has not judged UserAction {name} within {} s; it will when it is back, \
-                     `kubectl -n {namespace} get act {name}` shows it",
-                    action.patience.as_secs()
+                    "cannot {what}: the operator did not process UserAction `{name}` within {}s; it will once it is back, \
+                     see `kubectl get -n {} act {name}`",
+                    timeout.as_secs(),
+                    action.metadata.namespace.unwrap_or_default(),
                 )));
             }
-            None => tokio::time::sleep(Duration::from_millis(150)).await,
+            None => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-/// Reasons for which an act does not count that do not lie in what was decided.
-const PASSING: [&str; 4] = ["ApprovalPolicyMissing", "DraftMissing", "NotInPolicy", "RunMissing"];
-
-/// The UID of the act of that name, if it was refused for a reason that passes.
-async fn refused_for_now(acts: &Api<UserAction>, name: &str, what: &str) -> Result<Option<String>> {
-    let found = acts.get_opt(name).await.map_err(|e| Failure::from_kube(what, e))?;
-    let passing = |act: &UserAction| {
-        let reason = act.status.as_ref().and_then(|s| s.reason.as_deref());
-        reason.is_some_and(|reason| PASSING.contains(&reason))
-    };
-    Ok(found.filter(passing).and_then(|act| act.metadata.uid))
+/// The UID of the action of that name if it was refused for a reason outside what it decides. It may be submitted again
+/// under another name, as the outcome of an object is final.
+async fn temporarily_refused(actions: &Api<UserAction>, name: &str, what: &str) -> Result<Option<String>> {
+    let found = actions.get_opt(name).await.map_err(|e| Failure::from_kube(what, e))?;
+    let temporary = found.filter(|action| {
+        let reason = action.status.as_ref().and_then(|s| s.reason.as_deref());
+        reason.and_then(Refusal::from_reason).is_some_and(Refusal::is_temporary)
+    });
+    Ok(temporary.and_then(|action| action.metadata.uid))
 }
 
-/// What a reason means for the person, and what to do next.
-fn explain(reason: &str) -> String {
-    let text = match reason {
-        "Superseded" => "what the gate shows has changed since; look at it again with `ntro gate show`",
-        "AlreadyDecided" => "the gate has been answered already; see `ntro gate list --all`",
-        "Expired" => "the gate has expired",
-        "NotInPolicy" => "the workflow's gatePolicy does not name you or one of your groups for this gate",
-        "NotDistinct" => "the workflow's gatePolicy wants another person for this gate",
-        "ApprovalPolicyMissing" => {
-            "the admission policy that proves who acts was missing or altered, or is not verified yet because the tenant is seconds old; repeat the command, and if it is refused again, an administrator has to restore the chart `ntro`"
-        }
-        "DraftMissing" | "DraftMismatch" => "what was uploaded with it is not there any more; repeat the command",
-        "RunTerminal" | "Sealed" => "the run has ended",
-        _ => return reason.to_owned(),
-    };
-    format!("{text} ({reason})")
+/// Reasons in a status that this command line knows how to go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    AlreadyDecided,
+    ApprovalPolicyMissing,
+    DraftMismatch,
+    DraftMissing,
+    Expired,
+    NotDistinct,
+    NotInPolicy,
+    RunMissing,
+    RunTerminal,
+    Sealed,
+    Superseded,
+}
+
+impl Refusal {
+    fn from_reason(reason: &str) -> Option<Self> {
+        Some(match reason {
+            "AlreadyDecided" => Self::AlreadyDecided,
+            "ApprovalPolicyMissing" => Self::ApprovalPolicyMissing,
+            "DraftMismatch" => Self::DraftMismatch,
+            "DraftMissing" => Self::DraftMissing,
+            "Expired" => Self::Expired,
+            "NotDistinct" => Self::NotDistinct,
+            "NotInPolicy" => Self::NotInPolicy,
+            "RunMissing" => Self::RunMissing,
+            "RunTerminal" => Self::RunTerminal,
+            "Sealed" => Self::Sealed,
+            "Superseded" => Self::Superseded,
+            _ => return None,
+        })
+    }
+
+    fn is_temporary(self) -> bool {
+        matches!(self, Self::ApprovalPolicyMissing | Self::DraftMissing | Self::NotInPolicy | Self::RunMissing)
+    }
+
+    /// What it means for the person, and what to do next.
+    fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Superseded => "the gate's content has changed since; review it with `ntro gate show`",
+            Self::AlreadyDecided => "the gate has already been answered; see `ntro gate list --all`",
+            Self::Expired => "the gate has expired",
+            Self::NotInPolicy => "the workflow's gatePolicy names neither you nor one of your groups for this gate",
+            Self::NotDistinct => "the workflow's gatePolicy requires a different person for this gate",
+            Self::ApprovalPolicyMissing => {
+                "the admission policy that proves who acts is missing or altered, or not verified yet in a new tenant; \
+                 try again, and if it is refused again, ask an administrator to restore the chart `ntro`"
+            }
+            Self::DraftMissing | Self::DraftMismatch => "its uploaded content is no longer available; try again",
+            Self::RunTerminal | Self::Sealed => "the run has ended",
+            Self::RunMissing => return None,
+        })
+    }
+}
+
+fn explain(status: &UserActionStatus) -> String {
+    let reason = status.reason.as_deref().unwrap_or("Refused");
+    match Refusal::from_reason(reason).and_then(Refusal::advice) {
+        Some(advice) => format!("{advice} ({reason})"),
+        None => reason.to_owned(),
+    }
 }

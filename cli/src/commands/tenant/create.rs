@@ -6,21 +6,18 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::{Api, Client};
-use ntro_crds::labels;
+use ntro_crds::labels::{CA_CONFIG_MAP, CLI_FIELD_MANAGER};
 use ntro_manifests::tenant::{People, TenantSpec, manifests};
 use serde_json::Value;
 
-use crate::args::{Global, TenantCreate};
+use crate::args::{GlobalArgs, TenantCreateArgs};
 use crate::cluster::Cluster;
-use crate::error::{Failure, Outcome, Result};
-use crate::operator_api::CONTACT;
+use crate::error::{ExitStatus, Failure, Result};
 use crate::printer::{Printer, Table};
 
-/// How long the operator may take to serve a new tenant.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs `ntro tenant create`.
-pub async fn run(args: &TenantCreate, global: &Global, printer: Printer) -> Result<Outcome> {
+pub(super) async fn run(args: &TenantCreateArgs, global: &GlobalArgs, printer: Printer) -> Result<ExitStatus> {
     let spec = spec(args, global)?;
     let objects = manifests(&spec);
     if args.dry_run {
@@ -29,36 +26,36 @@ pub async fn run(args: &TenantCreate, global: &Global, printer: Printer) -> Resu
             ..Table::default()
         };
         printer.objects(&objects, rows)?;
-        return Ok(Outcome::Done);
+        return Ok(ExitStatus::Success);
     }
     let cluster = Cluster::connect(global).await?;
     for object in &objects {
         let changed = apply(&cluster.client, object).await?;
-        if printer.for_people() {
+        if printer.is_human_readable() {
             printer.line(format!("{} {}", label(object), if changed { "applied" } else { "unchanged" }));
         }
     }
-    if !printer.for_people() {
+    if !printer.is_human_readable() {
         printer.objects(&objects, Table::default)?;
     }
     wait_served(&cluster, spec.namespace(), printer).await?;
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Success)
 }
 
-/// Waits until the operator serves the tenant; a missing operator is a warning, it may be installed later.
+/// A missing operator is only a warning, as it may be installed later.
 async fn wait_served(cluster: &Cluster, namespace: &str, printer: Printer) -> Result<()> {
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
-    let until = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     printer.progress("waiting for the operator to serve the tenant");
     loop {
-        let what = format!("read ConfigMap {namespace}/{CONTACT}");
-        if maps.get_opt(CONTACT).await.map_err(|e| Failure::from_kube(&what, e))?.is_some() {
+        let what = format!("get ConfigMap {namespace}/{CA_CONFIG_MAP}");
+        if maps.get_opt(CA_CONFIG_MAP).await.map_err(|e| Failure::from_kube(&what, e))?.is_some() {
             return Ok(());
         }
-        if Instant::now() > until {
+        if Instant::now() > deadline {
             printer.warn(format!(
-                "warning: no operator serves the tenant yet: after {} s there is no ConfigMap {namespace}/{CONTACT}; is the chart `ntro` installed?",
-                PATIENCE.as_secs()
+                "warning: no operator serves the tenant yet: no ConfigMap {namespace}/{CA_CONFIG_MAP} after {}s; check that the chart `ntro` is installed",
+                TIMEOUT.as_secs()
             ));
             return Ok(());
         }
@@ -66,7 +63,7 @@ async fn wait_served(cluster: &Cluster, namespace: &str, printer: Printer) -> Re
     }
 }
 
-fn spec(args: &TenantCreate, global: &Global) -> Result<TenantSpec> {
+fn spec(args: &TenantCreateArgs, global: &GlobalArgs) -> Result<TenantSpec> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let slug = &args.slug;
     if slug.len() > 63
@@ -75,7 +72,7 @@ fn spec(args: &TenantCreate, global: &Global) -> Result<TenantSpec> {
         || !slug.ends_with(plain)
     {
         return Err(Failure::Usage(format!(
-            "`{slug}` is no slug: at most 63 lower-case letters, digits and hyphens, a letter or digit at both ends"
+            "invalid slug `{slug}`: use at most 63 lower-case letters, digits and hyphens, starting and ending with a letter or digit"
         )));
     }
     let people = |users: &[String], groups: &[String]| People { users: users.to_vec(), groups: groups.to_vec() };
@@ -92,12 +89,12 @@ fn spec(args: &TenantCreate, global: &Global) -> Result<TenantSpec> {
     })
 }
 
-/// Applies one manifest; says whether anything changed.
+/// Gives whether anything changed.
 async fn apply(client: &Client, object: &Value) -> Result<bool> {
     let what = format!("apply {}", label(object));
-    let bad = |e: String| Failure::Other(format!("cannot {what}: {e}"));
-    let types: TypeMeta = serde_json::from_value(object.clone()).map_err(|e| bad(e.to_string()))?;
-    let kind = GroupVersionKind::try_from(&types).map_err(|e| bad(e.to_string()))?;
+    let invalid = |e: String| Failure::Other(format!("cannot {what}: {e}"));
+    let types: TypeMeta = serde_json::from_value(object.clone()).map_err(|e| invalid(e.to_string()))?;
+    let kind = GroupVersionKind::try_from(&types).map_err(|e| invalid(e.to_string()))?;
     let resource = ApiResource::from_gvk(&kind);
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
@@ -105,12 +102,11 @@ async fn apply(client: &Client, object: &Value) -> Result<bool> {
         None => Api::all_with(client.clone(), &resource),
     };
     let before = api.get_opt(name).await.map_err(|e| Failure::from_kube(&what, e))?;
-    let params = PatchParams::apply(labels::CLI_FIELD_MANAGER).force();
+    let params = PatchParams::apply(CLI_FIELD_MANAGER).force();
     let after = api.patch(name, &params, &Patch::Apply(object)).await.map_err(|e| Failure::from_kube(&what, e))?;
     Ok(before.is_none_or(|b| b.metadata.resource_version != after.metadata.resource_version))
 }
 
-/// `kind/name`, with the namespace if it has one.
 fn label(object: &Value) -> String {
     let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
     let kind = text(&object["kind"]).to_lowercase();

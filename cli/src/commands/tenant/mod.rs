@@ -2,13 +2,12 @@
 
 mod create;
 
-use crate::args::{self, Global};
-use crate::error::{Outcome, Result};
+use crate::args::{GlobalArgs, TenantCommand};
+use crate::error::{ExitStatus, Result};
 use crate::printer::Printer;
 
-/// Runs `ntro tenant …`.
-pub async fn run(args: &args::Tenant, global: &Global, printer: Printer) -> Result<Outcome> {
-    match args {
-        args::Tenant::Create(args) => create::run(args, global, printer).await,
+pub(super) async fn run(command: &TenantCommand, global: &GlobalArgs, printer: Printer) -> Result<ExitStatus> {
+    match command {
+        TenantCommand::Create(args) => create::run(args, global, printer).await,
     }
 }

@@ -2,17 +2,17 @@
 
 use jiff::Timestamp;
 
-use super::{next, read, schedules};
+use super::{get, next, schedules};
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
-use crate::error::{Outcome, Result};
+use crate::error::{ExitStatus, Result};
 use crate::printer::{Printer, Table};
 
-pub(super) async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let workflow = read(cluster, name).await?;
-    if !printer.for_people() {
+pub(super) async fn run(name: &str, cluster: &Cluster, printer: Printer) -> Result<ExitStatus> {
+    let workflow = get(cluster, name).await?;
+    if !printer.is_human_readable() {
         printer.objects(&[workflow], Table::default)?;
-        return Ok(Outcome::Done);
+        return Ok(ExitStatus::Success);
     }
     let spec = &workflow.spec;
     let status = workflow.status.clone().unwrap_or_default();
@@ -29,7 +29,7 @@ pub(super) async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Res
     field("entity", spec.entity.clone());
     field("schedule", format!("{} ({})", schedules(spec), spec.time_zone.as_deref().unwrap_or("UTC")));
     field("suspended", spec.suspend.unwrap_or(false).to_string());
-    let next = next::in_words(&workflow, cluster.namespace(), Timestamp::now());
+    let next = next::describe(&workflow, cluster.namespace(), Timestamp::now());
     field("next", if next.is_empty() { "-".to_owned() } else { next.join(&format!("\n{:11}", "")) });
     field("last", columns::time(status.last_schedule_time.as_ref()));
     if let Some(missed) = status.missed {
@@ -49,5 +49,5 @@ pub(super) async fn show(name: &str, cluster: &Cluster, printer: Printer) -> Res
         printer.line("");
         printer.table(&Table { header: vec!["ACTIVE RUN", "PERIOD"], rows: active, wide_from: None });
     }
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Success)
 }

@@ -3,16 +3,16 @@
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
-use ntro_crds::Workflow;
+use ntro_crds::{Workflow, conditions};
 
 use super::{api, schedules};
 use crate::cluster::Cluster;
 use crate::commands::shared::columns;
-use crate::error::{Failure, Outcome, Result};
+use crate::error::{ExitStatus, Failure, Result};
 use crate::printer::{Printer, Table};
 
-pub(super) async fn list(cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    let what = format!("list workflows in {}", cluster.namespace());
+pub(super) async fn run(cluster: &Cluster, printer: Printer) -> Result<ExitStatus> {
+    let what = format!("list Workflows in namespace {}", cluster.namespace());
     let items = api(cluster).list(&ListParams::default()).await.map_err(|e| Failure::from_kube(&what, e))?.items;
     let now = Timestamp::now();
     printer.objects(&items, || Table {
@@ -32,13 +32,13 @@ pub(super) async fn list(cluster: &Cluster, printer: Printer) -> Result<Outcome>
         rows: items.iter().map(|w| row(w, now)).collect(),
         wide_from: Some(9),
     })?;
-    Ok(Outcome::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn row(workflow: &Workflow, now: Timestamp) -> Vec<String> {
     let spec = &workflow.spec;
     let status = workflow.status.clone().unwrap_or_default();
-    let ready = columns::condition(status.conditions.as_ref(), "Ready");
+    let ready = columns::condition(status.conditions.as_ref(), conditions::READY);
     vec![
         workflow.name_any(),
         spec.runbook_ref.name.clone(),

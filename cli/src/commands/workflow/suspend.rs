@@ -6,15 +6,16 @@ use serde_json::json;
 
 use super::api;
 use crate::cluster::Cluster;
-use crate::error::{Failure, Outcome, Result};
+use crate::error::{ExitStatus, Failure, Result};
 use crate::printer::Printer;
 
-pub(super) async fn suspend(name: &str, suspend: bool, cluster: &Cluster, printer: Printer) -> Result<Outcome> {
-    // Resuming removes the field instead of setting it to false, so that it does not fight a manifest without it.
+pub(super) async fn run(name: &str, suspend: bool, cluster: &Cluster, printer: Printer) -> Result<ExitStatus> {
+    // Resuming removes the field, as `false` would conflict with a manifest that does not have it.
     let patch = json!({"spec": {"suspend": suspend.then_some(true)}});
-    let what = format!("{} Workflow {}/{name}", if suspend { "suspend" } else { "resume" }, cluster.namespace());
+    let (verb, past_tense) = if suspend { ("suspend", "suspended") } else { ("resume", "resumed") };
+    let what = format!("{verb} Workflow {}/{name}", cluster.namespace());
     let params = PatchParams { field_manager: Some(labels::CLI_FIELD_MANAGER.into()), ..PatchParams::default() };
     api(cluster).patch(name, &params, &Patch::Merge(patch)).await.map_err(|e| Failure::from_kube(&what, e))?;
-    printer.line(format!("workflow/{name} {}", if suspend { "suspended" } else { "resumed" }));
-    Ok(Outcome::Done)
+    printer.line(format!("workflow/{name} {past_tense}"));
+    Ok(ExitStatus::Success)
 }

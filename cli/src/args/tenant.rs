@@ -1,0 +1,44 @@
+//! Arguments of `ntro tenant`.
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// Prepare a namespace for a tenant: service accounts, roles, quota and network policy. Equivalent to the chart `ntro-tenant`.
+    ///
+    /// Example: ntro tenant create acme-fund-admin --viewer anna@example.com --approver bob@example.com
+    Create(TenantCreateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TenantCreateArgs {
+    /// Slug of the tenant: lower-case letters, digits and hyphens.
+    pub(crate) slug: String,
+    /// Repository prefix that bundles of this tenant are pushed to, e.g. `registry.example.com/acme`.
+    #[arg(long, env = "NTRO_REGISTRY", value_name = "PREFIX")]
+    pub(crate) registry: Option<String>,
+    /// Namespace of the operator.
+    #[arg(long, default_value = "ntro-system", value_name = "NAME")]
+    pub(crate) operator_namespace: String,
+    /// User allowed to read gates, outputs and logs; can be repeated.
+    #[arg(long = "viewer", value_name = "USER")]
+    pub(crate) viewers: Vec<String>,
+    /// Group allowed to read gates, outputs and logs; can be repeated.
+    #[arg(long = "viewer-group", value_name = "GROUP")]
+    pub(crate) viewer_groups: Vec<String>,
+    /// User allowed to answer gates; can be repeated.
+    #[arg(long = "approver", value_name = "USER")]
+    pub(crate) approvers: Vec<String>,
+    /// Group allowed to answer gates; can be repeated.
+    #[arg(long = "approver-group", value_name = "GROUP")]
+    pub(crate) approver_groups: Vec<String>,
+    /// User allowed to create workflows, and to start, cancel and retry runs; can be repeated.
+    #[arg(long = "runner", value_name = "USER")]
+    pub(crate) runners: Vec<String>,
+    /// Group allowed to create workflows, and to start, cancel and retry runs; can be repeated.
+    #[arg(long = "runner-group", value_name = "GROUP")]
+    pub(crate) runner_groups: Vec<String>,
+    /// Print what would be applied without changing anything; with `-o yaml`, ready for `kubectl apply -f -`.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
