@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use kube::Api;
 use kube::api::PostParams;
 use ntro_crds::names::{self, ActIdentity};
+use ntro_crds::reasons::UserActionReason;
 use ntro_crds::user_action::{GateSeen, Outcome, Verb};
 use ntro_crds::{UserAction, UserActionSpec, UserActionStatus};
 
@@ -135,72 +136,49 @@ async fn temporarily_refused(actions: &Api<UserAction>, name: &str, what: &str) 
     let found = actions.get_opt(name).await.map_err(|e| Failure::from_kube(what, e))?;
     let temporary = found.filter(|action| {
         let reason = action.status.as_ref().and_then(|s| s.reason.as_deref());
-        reason.and_then(Refusal::from_reason).is_some_and(Refusal::is_temporary)
+        reason.and_then(|word| UserActionReason::try_from(word).ok()).is_some_and(UserActionReason::is_passing)
     });
     Ok(temporary.and_then(|action| action.metadata.uid))
 }
 
-/// Reasons in a status that this command line knows how to go on from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
-    AlreadyDecided,
-    ApprovalPolicyMissing,
-    DraftMismatch,
-    DraftMissing,
-    Expired,
-    NotDistinct,
-    NotInPolicy,
-    RunMissing,
-    RunTerminal,
-    Sealed,
-    Superseded,
-}
-
-impl Refusal {
-    fn from_reason(reason: &str) -> Option<Self> {
-        Some(match reason {
-            "AlreadyDecided" => Self::AlreadyDecided,
-            "ApprovalPolicyMissing" => Self::ApprovalPolicyMissing,
-            "DraftMismatch" => Self::DraftMismatch,
-            "DraftMissing" => Self::DraftMissing,
-            "Expired" => Self::Expired,
-            "NotDistinct" => Self::NotDistinct,
-            "NotInPolicy" => Self::NotInPolicy,
-            "RunMissing" => Self::RunMissing,
-            "RunTerminal" => Self::RunTerminal,
-            "Sealed" => Self::Sealed,
-            "Superseded" => Self::Superseded,
-            _ => return None,
-        })
-    }
-
-    fn is_temporary(self) -> bool {
-        matches!(self, Self::ApprovalPolicyMissing | Self::DraftMissing | Self::NotInPolicy | Self::RunMissing)
-    }
-
-    /// What it means for the person, and what to do next.
-    fn advice(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Superseded => "the gate's content has changed since; review it with `ntro gate show`",
-            Self::AlreadyDecided => "the gate has already been answered; see `ntro gate list --all`",
-            Self::Expired => "the gate has expired",
-            Self::NotInPolicy => "the workflow's gatePolicy names neither you nor one of your groups for this gate",
-            Self::NotDistinct => "the workflow's gatePolicy requires a different person for this gate",
-            Self::ApprovalPolicyMissing => {
-                "the admission policy that proves who acts is missing or altered, or not verified yet in a new tenant; \
-                 try again, and if it is refused again, ask an administrator to restore the chart `ntro`"
-            }
-            Self::DraftMissing | Self::DraftMismatch => "its uploaded content is no longer available; try again",
-            Self::RunTerminal | Self::Sealed => "the run has ended",
-            Self::RunMissing => return None,
-        })
-    }
-}
-
 fn explain(status: &UserActionStatus) -> String {
     let reason = status.reason.as_deref().unwrap_or("Refused");
-    match Refusal::from_reason(reason).and_then(Refusal::advice) {
+    match UserActionReason::try_from(reason).ok().and_then(advice) {
         Some(advice) => format!("{advice} ({reason})"),
         None => reason.to_owned(),
     }
+}
+
+/// What a refusal means for the person, and what to do next. The other reasons speak for themselves.
+fn advice(reason: UserActionReason) -> Option<&'static str> {
+    use UserActionReason as R;
+    Some(match reason {
+        R::Superseded => "the gate's content has changed since; review it with `ntro gate show`",
+        R::AlreadyDecided => "the gate has already been answered; see `ntro gate list --all`",
+        R::Closed => "the runbook's code has closed the gate",
+        R::Expired => "the gate has expired",
+        R::NotInPolicy => "the workflow's gatePolicy names neither you nor one of your groups for this gate",
+        R::NotDistinct => "the workflow's gatePolicy requires a different person for this gate",
+        R::ApprovalPolicyMissing => {
+            "the admission policy that proves who acts is missing or altered, or not verified yet in a new tenant; \
+             try again, and if it is refused again, ask an administrator to restore the chart `ntro`"
+        }
+        R::DraftMissing => "its uploaded content is no longer available; try again",
+        R::RunEnded => "the run has ended",
+        R::RunCancelled => "the run is being cancelled",
+        R::RunMismatch
+        | R::WorkflowMismatch
+        | R::GateMismatch
+        | R::ClassMismatch
+        | R::Incomplete
+        | R::RunMissing
+        | R::JournalBehind
+        | R::AlreadyRan
+        | R::UnknownGate
+        | R::NotOffered
+        | R::NotBlocked
+        | R::EffectUnknown
+        | R::NothingToRepeat
+        | R::Reserved => return None,
+    })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt as _;
 use kube::api::ListParams;
+use ntro_crds::reasons::Reason;
 use ntro_crds::workflow_run::Phase;
 use ntro_crds::{WorkflowRun, conditions};
 
@@ -11,9 +12,6 @@ use crate::cluster::Cluster;
 use crate::commands::run as runs;
 use crate::commands::shared::columns;
 use crate::error::{Failure, Result};
-
-/// Code of a blocked run whose name or slot was executed before.
-const ALREADY_RAN: &str = "AlreadyRan";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SlotState {
@@ -44,7 +42,9 @@ impl SlotState {
         match status.phase.unwrap_or(Phase::Pending) {
             Phase::Succeeded => Self::Succeeded,
             Phase::Waiting => Self::Waiting,
-            Phase::Blocked if status.blocked.is_some_and(|blocked| blocked.code == ALREADY_RAN) => Self::RanBefore,
+            Phase::Blocked if status.blocked.is_some_and(|blocked| Reason::AlreadyRan == *blocked.code) => {
+                Self::RanBefore
+            }
             phase @ (Phase::Failed | Phase::Cancelled | Phase::Blocked) => Self::Failed(columns::variant(Some(phase))),
             phase @ (Phase::Pending | Phase::Queued | Phase::Running) => match stalled.filter(|c| c.status == "True") {
                 // It stays pending until somebody changes something.
