@@ -33,7 +33,7 @@ def runs(tenant: Tenant, workflow: str) -> list[dict[str, Any]]:
 
 
 BAD = [
-    ({"schedule": "61 8 5 * *"}, "character 1, minute: 61 is not from 0 to 59"),
+    ({"schedule": "61 8 5 * *"}, "character 1, minute: 61 is out of range 0-59"),
     ({"schedule": "0 8 5 * *", "timeZone": "Europe/Lunnon"}, "`Europe/Lunnon` is not a time zone"),
     ({"schedule": "0 0 31 2 *"}, "never fires"),
     ({"schedule": "0 8 1 * *", "calendar": {"businessDays": [23]}}, "never fires"),
