@@ -152,6 +152,14 @@ impl Rule {
         Self { expression: expression.into(), message: Message::Cel(message.into()) }
     }
 
+    /// The rule where `condition` (CEL) holds, and nothing elsewhere.
+    fn only_when(self, condition: &str) -> Self {
+        if condition == "true" {
+            return self;
+        }
+        Self { expression: format!("!({condition}) || ({})", self.expression), ..self }
+    }
+
     fn render(self) -> Value {
         // Forbidden, not Invalid: these rules are about who, and clients tell the two apart.
         let mut rule = json!({ "expression": self.expression, "reason": "Forbidden" });
