@@ -1,10 +1,12 @@
 //! What the pods that execute runbooks may be, and who may make them. The rules stand on the Job, so that the operator is
 //! told at once, and on the pod, whoever made it.
 
-use super::{PolicyBuilder, Rule, TemplateValues, resources};
 use ntro_crds::labels::{CA_CONFIG_MAP, RUNNER_SERVICE_ACCOUNT};
 
-pub(super) fn jobs(values: &TemplateValues) -> PolicyBuilder {
+use super::PolicyValues;
+use super::policy_builder::{PolicyBuilder, Rule, resources};
+
+pub(super) fn jobs(values: &PolicyValues) -> PolicyBuilder {
     let operator = values.operator();
     let mut rules = vec![
         Rule::text(
@@ -45,7 +47,7 @@ pub(super) fn jobs(values: &TemplateValues) -> PolicyBuilder {
     }
 }
 
-pub(super) fn pods(values: &TemplateValues) -> PolicyBuilder {
+pub(super) fn pods(values: &PolicyValues) -> PolicyBuilder {
     // An update is judged by what it can change, so that a pod made under older rules can still end in order.
     let created = "request.operation == 'CREATE'";
     let mut rules = vec![

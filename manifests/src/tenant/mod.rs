@@ -8,12 +8,11 @@ mod roles;
 
 use std::collections::BTreeMap;
 
+use ntro_crds::labels::{REGISTRY, RUNNER_SERVICE_ACCOUNT, TENANT};
+use ntro_crds::schema::SLUG;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-use ntro_crds::labels::{REGISTRY, RUNNER_SERVICE_ACCOUNT, TENANT};
-use ntro_crds::schema::SLUG;
 
 /// Everything a tenant is made from; the values of the chart `ntro-tenant` have the same shape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -127,7 +126,7 @@ impl TenantSpec {
 pub fn manifests(spec: &TenantSpec) -> Vec<Value> {
     let namespace = spec.namespace();
     let everyone = [&spec.viewers, &spec.approvers, &spec.runners];
-    let values = TemplateValues {
+    let values = TenantValues {
         tenant: spec.tenant.clone(),
         namespace: namespace.to_owned(),
         operator_namespace: spec.operator_namespace.clone(),
@@ -163,7 +162,7 @@ fn subjects(people: &[&People]) -> Value {
 
 /// What a tenant puts into the manifests. With Helm expressions in their place, what comes out is a template.
 #[derive(Clone, Debug)]
-pub struct TemplateValues {
+pub struct TenantValues {
     /// Slug of the tenant.
     pub tenant: String,
     /// Its namespace.
@@ -204,7 +203,7 @@ impl Part {
 }
 
 /// All objects of a tenant with the given values.
-pub fn build(values: &TemplateValues) -> Vec<Part> {
+pub fn build(values: &TenantValues) -> Vec<Part> {
     let mut parts = vec![namespace(values), account(values)];
     parts.extend(roles::roles(values));
     parts.extend(limits::limits(values));
@@ -227,7 +226,7 @@ fn object(api_version: &str, kind: &str, namespace: &str, name: &str, rest: Valu
     object
 }
 
-fn namespace(values: &TemplateValues) -> Value {
+fn namespace(values: &TenantValues) -> Value {
     let mut namespace = object("v1", "Namespace", "", &values.namespace, json!({}));
     let labels = &mut namespace["metadata"]["labels"];
     labels[TENANT] = json!(values.tenant);
@@ -238,7 +237,7 @@ fn namespace(values: &TemplateValues) -> Value {
     namespace
 }
 
-fn account(values: &TemplateValues) -> Value {
+fn account(values: &TenantValues) -> Value {
     object(
         "v1",
         "ServiceAccount",
