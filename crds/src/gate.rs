@@ -143,7 +143,7 @@ pub struct GateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub decisions: Option<Vec<Decision>>,
+    pub decisions: Option<Vec<CountedDecision>>,
     /// When the gate was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Time>,
@@ -168,7 +168,7 @@ pub struct Revision {
 /// A decision that counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Decision {
+pub struct CountedDecision {
     /// Who.
     #[schemars(length(max = 253))]
     pub actor: String,

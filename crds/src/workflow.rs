@@ -354,7 +354,7 @@ pub struct WorkflowStatus {
     pub schedule_observed: Option<ScheduleObserved>,
     /// Slots that gave no run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missed: Option<Missed>,
+    pub missed: Option<MissedSlots>,
     /// Slots that wait until runs of their period have ended, oldest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
@@ -390,7 +390,7 @@ pub struct ScheduleObserved {
 /// Slots that gave no run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Missed {
+pub struct MissedSlots {
     /// How many, over the life of the workflow. Of those found missed at once, as after a long outage, at most a thousand are counted.
     pub count: i64,
     /// The latest of them.

@@ -53,7 +53,7 @@ pub struct Request {
     pub workflow_ref: WorkflowRef,
     /// What the run is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context: Option<Context>,
+    pub context: Option<RunContext>,
     /// What started the run.
     pub trigger: Trigger,
 }
@@ -70,7 +70,7 @@ pub struct WorkflowRef {
 /// What the run is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Context {
+pub struct RunContext {
     /// The accounting period, for example `2026-10`, `2026-Q4`, `2026`: of the length that `period` of the Workflow says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -156,7 +156,7 @@ pub struct ParentRun {
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Phase {
+pub enum RunPhase {
     /// No Job yet.
     Pending,
     /// The Job exists, its pod has not reported yet.
@@ -175,7 +175,7 @@ pub enum Phase {
     Cancelled,
 }
 
-impl Phase {
+impl RunPhase {
     /// Whether the run is over for ever.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
@@ -203,10 +203,10 @@ pub struct WorkflowRunStatus {
     pub run_id: Option<String>,
     /// What the run was bound to when it started. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pin: Option<Pin>,
+    pub pin: Option<RunPin>,
     /// `Pending`, `Queued`, `Running`, `Waiting`, `Blocked`, `Succeeded`, `Failed` or `Cancelled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<Phase>,
+    pub phase: Option<RunPhase>,
     /// Number of Jobs so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -226,7 +226,7 @@ pub struct WorkflowRunStatus {
     pub waiting_for: Option<Vec<WaitingFor>>,
     /// Why the run is blocked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blocked: Option<Blocked>,
+    pub blocked: Option<BlockedRun>,
     /// Why the run failed: the class of the error, never its text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -258,7 +258,7 @@ pub struct WorkflowRunStatus {
 /// What a run was bound to when it started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Pin {
+pub struct RunPin {
     /// The runbook's code.
     pub runbook: PinnedRunbook,
     /// UID of the Workflow.
@@ -393,7 +393,7 @@ pub struct WaitingFor {
 /// Why a run is blocked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Blocked {
+pub struct BlockedRun {
     /// One word, for example `CodeError`, `Divergence`, `EffectUnknown`, `AlreadyRan`, `JournalBehind`.
     #[schemars(length(max = 63))]
     pub code: String,

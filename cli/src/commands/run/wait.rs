@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ntro_crds::workflow_run::Phase;
+use ntro_crds::workflow_run::RunPhase;
 
 use super::read;
 use crate::cluster::Cluster;
@@ -23,10 +23,10 @@ pub async fn wait(cluster: &Cluster, name: &str, timeout: Duration, printer: Pri
             last = phase;
         }
         match phase {
-            Some(Phase::Succeeded) => return Ok(Outcome::Done),
-            Some(Phase::Failed) => return Ok(Outcome::RunFailed),
-            Some(Phase::Cancelled) => return Ok(Outcome::RunCancelled),
-            Some(Phase::Waiting | Phase::Blocked) => return Ok(Outcome::RunWaits),
+            Some(RunPhase::Succeeded) => return Ok(Outcome::Done),
+            Some(RunPhase::Failed) => return Ok(Outcome::RunFailed),
+            Some(RunPhase::Cancelled) => return Ok(Outcome::RunCancelled),
+            Some(RunPhase::Waiting | RunPhase::Blocked) => return Ok(Outcome::RunWaits),
             _ if std::time::Instant::now() > until => {
                 return Err(Failure::Timeout(format!(
                     "run {name} is still {} after {} s; it goes on, see `ntro run get {name}`",

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::api::{ListParams, ObjectMeta, PostParams};
-use ntro_crds::workflow_run::{Context, Phase, Request, Trigger, TriggerKind, WorkflowRef};
+use ntro_crds::workflow_run::{Request, RunContext, RunPhase, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{WorkflowRun, WorkflowRunSpec, conditions, duration, labels, names};
 use serde::Serialize;
 
@@ -66,7 +66,7 @@ pub async fn run(args: &args::WorkflowBackfill, cluster: &Cluster, printer: Prin
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
     /// It is on the way.
-    Busy(Phase),
+    Busy(RunPhase),
     /// It waits for a person.
     Waiting,
     /// It succeeded.
@@ -84,24 +84,28 @@ impl Standing {
     fn of(run: &WorkflowRun) -> Self {
         let status = run.status.clone().unwrap_or_default();
         let stalled = columns::condition(status.conditions.as_ref(), conditions::STALLED);
-        match status.phase.unwrap_or(Phase::Pending) {
-            Phase::Succeeded => Self::Succeeded,
-            Phase::Waiting => Self::Waiting,
-            Phase::Blocked if status.blocked.is_some_and(|blocked| blocked.code == "AlreadyRan") => Self::RanBefore,
-            phase @ (Phase::Failed | Phase::Cancelled | Phase::Blocked) => Self::Failed(columns::word(Some(phase))),
-            phase @ (Phase::Pending | Phase::Queued | Phase::Running) => match stalled.filter(|c| c.status == "True") {
-                // Nothing comes of it until somebody changes something.
-                Some(why) => Self::Failed(format!("refused ({}: {})", why.reason, why.message)),
-                None => Self::Busy(phase),
-            },
+        match status.phase.unwrap_or(RunPhase::Pending) {
+            RunPhase::Succeeded => Self::Succeeded,
+            RunPhase::Waiting => Self::Waiting,
+            RunPhase::Blocked if status.blocked.is_some_and(|blocked| blocked.code == "AlreadyRan") => Self::RanBefore,
+            phase @ (RunPhase::Failed | RunPhase::Cancelled | RunPhase::Blocked) => {
+                Self::Failed(columns::word(Some(phase)))
+            }
+            phase @ (RunPhase::Pending | RunPhase::Queued | RunPhase::Running) => {
+                match stalled.filter(|c| c.status == "True") {
+                    // Nothing comes of it until somebody changes something.
+                    Some(why) => Self::Failed(format!("refused ({}: {})", why.reason, why.message)),
+                    None => Self::Busy(phase),
+                }
+            }
         }
     }
 
     fn word(&self) -> String {
         match self {
             Self::Busy(phase) => columns::word(Some(phase)),
-            Self::Waiting => columns::word(Some(Phase::Waiting)),
-            Self::Succeeded => columns::word(Some(Phase::Succeeded)),
+            Self::Waiting => columns::word(Some(RunPhase::Waiting)),
+            Self::Succeeded => columns::word(Some(RunPhase::Succeeded)),
             Self::RanBefore => "ran before".to_owned(),
             Self::Failed(how) => how.clone(),
         }
@@ -187,7 +191,7 @@ impl Planned {
             spec: WorkflowRunSpec {
                 request: Request {
                     workflow_ref: WorkflowRef { name: workflow },
-                    context: Some(Context { period: Some(self.period.clone()) }),
+                    context: Some(RunContext { period: Some(self.period.clone()) }),
                     trigger: Trigger {
                         kind: TriggerKind::Backfill,
                         initiator: initiator.to_owned(),
@@ -342,8 +346,8 @@ mod tests {
 
     #[test]
     fn a_run_is_busy_until_it_ends_or_somebody_has_to_see_to_it() {
-        assert_eq!(standing(&json!({})), Standing::Busy(Phase::Pending));
-        assert_eq!(standing(&json!({"phase": "Running"})), Standing::Busy(Phase::Running));
+        assert_eq!(standing(&json!({})), Standing::Busy(RunPhase::Pending));
+        assert_eq!(standing(&json!({"phase": "Running"})), Standing::Busy(RunPhase::Running));
         assert_eq!(standing(&json!({"phase": "Waiting"})), Standing::Waiting);
         assert_eq!(standing(&json!({"phase": "Cancelled"})), Standing::Failed("Cancelled".to_owned()));
         let blocked =
@@ -352,7 +356,7 @@ mod tests {
         assert_eq!(standing(&blocked("AlreadyRan")), Standing::RanBefore);
         let refused = |status| json!({"phase": "Pending", "conditions": stalled(status)});
         assert_eq!(standing(&refused("True")).word(), "refused (NotASlot: no slot)");
-        assert_eq!(standing(&refused("False")), Standing::Busy(Phase::Pending));
+        assert_eq!(standing(&refused("False")), Standing::Busy(RunPhase::Pending));
     }
 
     fn planned(run: &str) -> Planned {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::PostParams;
-use ntro_crds::workflow_run::{Context, Request, Trigger, TriggerKind, WorkflowRef};
+use ntro_crds::workflow_run::{Request, RunContext, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{WorkflowRun, WorkflowRunSpec, duration, labels, names};
 use ntro_schedule::spec::period_of;
 
@@ -38,7 +38,7 @@ pub(super) async fn start(args: &args::WorkflowRun, cluster: &Cluster, printer: 
         spec: WorkflowRunSpec {
             request: Request {
                 workflow_ref: WorkflowRef { name: args.name.clone() },
-                context: Some(Context { period: Some(period) }),
+                context: Some(RunContext { period: Some(period) }),
                 trigger: Trigger {
                     kind: TriggerKind::Manual,
                     initiator: person.name,
