@@ -16,7 +16,7 @@ pub(super) fn writes(values: &PolicyValues) -> PolicyBuilder {
     PolicyBuilder {
         name: "writes",
         resources: vec![
-            // A deleted Gate is made again; a deleted act would be lost.
+            // A deleted Gate is created again; a deleted user action would be lost.
             resources("ntro.dev", "*", &["CREATE", "UPDATE"], &["gates"]),
             resources("ntro.dev", "*", &["UPDATE", "DELETE"], &["useractions"]),
             resources(

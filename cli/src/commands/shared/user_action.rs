@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kube::Api;
 use kube::api::PostParams;
-use ntro_crds::names::{self, ActIdentity};
+use ntro_crds::names::{self, UserActionIdentity};
 use ntro_crds::user_action::{GateSeen, Outcome as Judged, Verb};
 use ntro_crds::{UserAction, UserActionSpec};
 
@@ -59,7 +59,7 @@ impl<'a> NewUserAction<'a> {
     }
 
     fn name(&self, person: &Person, again: Option<&str>) -> String {
-        let identity = ActIdentity {
+        let identity = UserActionIdentity {
             actor: &person.name,
             verb: self.verb.as_str(),
             run_id: self.run_id,
@@ -71,7 +71,7 @@ impl<'a> NewUserAction<'a> {
             key_hash: self.key_hash.as_deref(),
             other: again.or(self.nonce.as_deref()),
         };
-        names::act(self.gate.as_ref().map_or(self.run, |g| g.name.as_str()), &identity)
+        names::user_action(self.gate.as_ref().map_or(self.run, |g| g.name.as_str()), &identity)
     }
 }
 

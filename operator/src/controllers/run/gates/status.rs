@@ -50,7 +50,7 @@ fn decided(
     before: Option<&GateStatus>,
 ) -> CountedDecision {
     // The user action may have been pruned since: what was written once stays.
-    let known = before.and_then(|status| status.decisions.as_ref()?.first().map(|d| d.act.clone()));
+    let known = before.and_then(|status| status.decisions.as_ref()?.first().map(|d| d.user_action.clone()));
     CountedDecision {
         actor: decision.actor.clone(),
         verb: match decision.verb {
@@ -60,8 +60,8 @@ fn decided(
             journal::Verb::Approve => Verb::Approve,
         },
         revision: i64::from(decision.revision),
-        act: user_actions.get(&decision.user_action).cloned().or(known).unwrap_or_default(),
-        act_uid: decision.user_action.clone(),
+        user_action: user_actions.get(&decision.user_action).cloned().or(known).unwrap_or_default(),
+        user_action_uid: decision.user_action.clone(),
         at: whole_seconds(decision.acted_at),
     }
 }
