@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use ntro_crds::labels;
 use ntro_crds::workflow_run::{RunPhase, TriggerKind, WorkflowRun};
+use ntro_crds::{BlockReason, labels};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,8 @@ impl RunSummary {
     pub fn of(run: &WorkflowRun) -> Self {
         let request = &run.spec.request;
         let status = run.status.as_ref();
-        let already_ran = status.and_then(|s| s.blocked.as_ref()).is_some_and(|blocked| blocked.code == "AlreadyRan");
+        let blocked = status.and_then(|s| s.blocked.as_ref());
+        let already_ran = blocked.is_some_and(|blocked| BlockReason::AlreadyRan == *blocked.code);
         let ending = match status.and_then(|s| s.phase) {
             Some(RunPhase::Succeeded) => Some(Ending::Succeeded),
             Some(RunPhase::Failed) => Some(Ending::Failed),

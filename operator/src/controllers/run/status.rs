@@ -210,3 +210,19 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use ntro_crds::{BlockReason, UserActionReason};
+    use ntro_journal::protocol::{BlockCode, RefusalReason};
+
+    #[test]
+    fn the_api_knows_every_word_of_the_journal() {
+        for code in BlockCode::ALL {
+            assert_eq!(BlockReason::try_from(code.as_str()).map(BlockReason::as_str), Ok(code.as_str()));
+        }
+        for reason in RefusalReason::ALL {
+            assert_eq!(UserActionReason::try_from(reason.as_str()).map(UserActionReason::as_str), Ok(reason.as_str()));
+        }
+    }
+}
