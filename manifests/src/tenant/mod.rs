@@ -14,17 +14,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Everything a tenant is made from; the values of the chart `ntro-tenant` have the same shape.
+/// What a tenant is created from, in the shape of the values of the chart `ntro-tenant`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TenantSpec {
-    /// Slug of the tenant. Identities and journals hang on it: it cannot be changed later.
+    /// Slug of the tenant. Identities and journals depend on it: it cannot be changed later.
     #[schemars(length(min = 1, max = 63), regex(pattern = SLUG))]
     pub tenant: String,
-    /// Namespace of the tenant. The slug if empty.
+    /// Namespace of the tenant. Defaults to the slug.
     #[schemars(length(max = 63), regex(pattern = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"))]
     pub namespace: String,
-    /// Whether to make the namespace. If not, it must have the labels `ntro.dev/tenant` and
+    /// Whether to create the namespace. If not, it must have the labels `ntro.dev/tenant` and
     /// `pod-security.kubernetes.io/enforce: restricted`.
     pub create_namespace: bool,
     /// Namespace the operator runs in.
@@ -36,7 +36,7 @@ pub struct TenantSpec {
     /// Secrets with credentials for registries that the operator may read; named by Runbooks in `spec.source.secretRef`.
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)))]
     pub registry_secrets: Vec<String>,
-    /// Who may see runs and gates and read what they hold (role `ntro-viewer`).
+    /// Who may see runs and gates and read their payload (role `ntro-viewer`).
     pub viewers: People,
     /// Who may decide every gate of the tenant (role `ntro-approver`), as far as the gate policies let them.
     pub approvers: People,
@@ -45,9 +45,9 @@ pub struct TenantSpec {
     /// Hard limits of the namespace (`ResourceQuota`).
     #[schemars(extend("additionalProperties" = { "type": ["string", "integer"] }))]
     pub quota: BTreeMap<String, String>,
-    /// CPU and memory of containers that do not say (`LimitRange`).
+    /// Default CPU and memory of containers (`LimitRange`).
     pub container_defaults: ContainerDefaults,
-    /// Namespace of the cluster's DNS: runs may talk to it and to the operator, to nothing else.
+    /// Namespace of the cluster's DNS. Runs can reach it and the operator, and nothing else.
     #[schemars(length(min = 1, max = 63), regex(pattern = SLUG))]
     pub dns_namespace: String,
 }
@@ -64,14 +64,14 @@ pub struct People {
     pub groups: Vec<String>,
 }
 
-/// CPU and memory of containers that do not say.
+/// Default CPU and memory of containers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ContainerDefaults {
-    /// What they are sure to get.
+    /// Default requests.
     #[schemars(extend("additionalProperties" = { "type": ["string", "integer"] }))]
     pub requests: BTreeMap<String, String>,
-    /// What they get at most.
+    /// Default limits.
     #[schemars(extend("additionalProperties" = { "type": ["string", "integer"] }))]
     pub limits: BTreeMap<String, String>,
 }
