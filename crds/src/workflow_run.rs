@@ -249,7 +249,7 @@ pub struct WorkflowRunStatus {
     /// When the run reached a terminal phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
-    /// Ready, Succeeded, Failed (for `kubectl wait`); Reconciling and Stalled are present only while True.
+    /// Ready; Reconciling and Stalled are present only while True.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Option<Vec<Condition>>,
