@@ -9,18 +9,14 @@ use crate::reasons::ConditionReason;
 pub const READY: &str = "Ready";
 /// Type: the operator works towards the spec. Present only while true.
 pub const RECONCILING: &str = "Reconciling";
-/// Type: the operator cannot go on until somebody changes something. Present only while true.
+/// Type: the operator cannot proceed until somebody changes something. Present only while true.
 pub const STALLED: &str = "Stalled";
-/// Type, Workflow: `spec.config` fits the runbook's schema.
+/// Type, Workflow: `spec.config` matches the runbook's schema.
 pub const CONFIG_VALID: &str = "ConfigValid";
-/// Type, Workflow: the schedule can be read.
+/// Type, Workflow: schedule, calendar and zone are valid.
 pub const SCHEDULE_VALID: &str = "ScheduleValid";
 /// Type, Workflow: the latest finished run succeeded.
 pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
-/// Type, `WorkflowRun`: the run succeeded.
-pub const SUCCEEDED: &str = "Succeeded";
-/// Type, `WorkflowRun`: the run failed.
-pub const FAILED: &str = "Failed";
 
 /// Longest message the schema admits, in characters.
 const MESSAGE_MAX: usize = 1024;

@@ -39,13 +39,13 @@ use crate::user_action::Verb;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GateSpec {
-    /// Identity of the gate; kept when a deleted Gate is made again.
+    /// UUID of the gate; kept when a deleted Gate is created again.
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub gate_id: String,
     /// Name of the WorkflowRun.
     #[schemars(length(min = 1, max = 63))]
     pub run: String,
-    /// Identity of the run.
+    /// UUID of the run.
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub run_id: String,
     /// Name of the Workflow.
@@ -63,7 +63,7 @@ pub struct GateSpec {
     /// How the content is shown, for example `DATA_TABLE`.
     #[schemars(length(max = 63))]
     pub component: String,
-    /// What one may answer.
+    /// Verbs the gate can be answered with.
     #[schemars(length(min = 1, max = 8))]
     pub actions: Vec<GateAction>,
     /// When the gate expires.
@@ -77,17 +77,17 @@ pub struct GateSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GateAction {
-    /// Go on.
+    /// Continue.
     Approve,
-    /// Do not go on.
+    /// Do not continue.
     Reject,
-    /// Go on with these changes.
+    /// Continue with changes.
     Correct,
-    /// Here is what was asked for.
+    /// Supply what the gate asks for.
     Submit,
 }
 
-/// Where a gate stands.
+/// Whether a gate is open, and if not, how it was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum GateState {
     /// Waits for a decision.
@@ -104,7 +104,7 @@ pub enum GateState {
     Satisfied,
     /// Nobody decided in time.
     Expired,
-    /// The run ended or turned away before anybody decided.
+    /// The run ended, or no longer asks, before anybody decided.
     Abandoned,
 }
 
@@ -115,7 +115,7 @@ impl GateState {
     }
 }
 
-/// What became of the question.
+/// Observed state of the Gate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -127,23 +127,23 @@ impl GateState {
     validation = ("!has(oldSelf.decisions) || (has(self.decisions) && size(self.decisions) >= size(oldSelf.decisions))", "decisions cannot be removed")
 )]
 pub struct GateStatus {
-    /// The generation of the spec this status speaks of; -1 until the operator has looked.
+    /// The generation of the spec that this status was computed for; -1 until the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Open`, `Approved`, `Rejected`, `Corrected`, `Submitted`, `Satisfied`, `Expired` or `Abandoned`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<GateState>,
-    /// What is shown now. Whatever changes it makes a new revision; acts on older ones do not count.
+    /// What is shown now. Any change makes a new revision; user actions on older ones are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
     /// Who may decide, as frozen into the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Deciders>,
-    /// What people decided.
+    /// The decisions of people that counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub decisions: Option<Vec<Decision>>,
+    pub decisions: Option<Vec<CountedDecision>>,
     /// When the gate was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Time>,
@@ -153,11 +153,11 @@ pub struct GateStatus {
     pub conditions: Option<Vec<Condition>>,
 }
 
-/// A state of what is shown.
+/// What a gate shows, by number and digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Revision {
-    /// Number, from 1.
+    /// Number of the revision, from 1.
     #[schemars(range(min = 1))]
     pub n: i64,
     /// Digest of the content, keyed with the run's key.
@@ -165,24 +165,24 @@ pub struct Revision {
     pub digest: String,
 }
 
-/// A decision that counted.
+/// A decision of a person that counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Decision {
-    /// Who.
+pub struct CountedDecision {
+    /// User who decided.
     #[schemars(length(max = 253))]
     pub actor: String,
-    /// What.
+    /// The decision: `approve`, `reject`, `correct` or `submit`.
     pub verb: Verb,
-    /// On which revision.
+    /// Number of the revision that was decided on.
     #[schemars(range(min = 1))]
     pub revision: i64,
     /// Name of the UserAction.
     #[schemars(length(max = 63))]
-    pub act: String,
+    pub user_action: String,
     /// UID of the UserAction.
     #[schemars(length(max = 64))]
-    pub act_uid: String,
-    /// When the API server accepted the act.
+    pub user_action_uid: String,
+    /// When the API server created the UserAction.
     pub at: Time,
 }

@@ -9,9 +9,9 @@ pub const REGISTRY: &str = "ntro.dev/registry";
 pub const WORKFLOW: &str = "ntro.dev/workflow";
 /// Label of runs: UID of the Workflow that made them. Tells our run from a foreign one of the same name.
 pub const WORKFLOW_UID: &str = "ntro.dev/workflow-uid";
-/// Label of Jobs, pods, gates and acts: name of the run.
+/// Label of Jobs, pods, gates and user actions: name of the run.
 pub const RUN: &str = "ntro.dev/run";
-/// Label of runs, Jobs, pods and gates: identity of the run.
+/// Label of runs, Jobs, pods and gates: UUID of the run.
 pub const RUN_ID: &str = "ntro.dev/run-id";
 /// Label of Jobs and pods: number of the segment.
 pub const SEGMENT: &str = "ntro.dev/segment";
@@ -24,13 +24,13 @@ pub const WAITED: &str = "ntro.dev/waited";
 /// Annotation of Jobs: hash of the template they were made from; decides about adoption.
 pub const TEMPLATE_HASH: &str = "ntro.dev/template-hash";
 
-/// Annotation a person sets on a Runbook or Workflow to have it looked at now; any new value counts.
+/// Annotation a person sets on a Runbook or Workflow to have it reconciled now; any new value counts.
 pub const RECONCILE_REQUESTED_AT: &str = "reconcile.ntro.dev/requestedAt";
 /// Under this prefix, and only there, users may put labels of their own on the pods of their runs.
 pub const USER_LABEL_PREFIX: &str = "labels.ntro.dev/";
 /// Labels of Kueue, by which a Job is put into a queue, are passed on as well.
 pub const KUEUE_LABEL_PREFIX: &str = "kueue.x-k8s.io/";
-/// The queue of a Job. A Job with it starts suspended, and its queue lets it go.
+/// The queue of a Job. A Job with it starts suspended until its queue admits it.
 pub const KUEUE_QUEUE_NAME: &str = "kueue.x-k8s.io/queue-name";
 
 /// Label `app.kubernetes.io/managed-by` of everything the operator creates.

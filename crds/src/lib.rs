@@ -26,7 +26,7 @@ pub mod workflow_run;
 
 pub use gate::{Gate, GateSpec, GateStatus};
 pub use policy::{Deciders, GatePolicy, GateRule};
-pub use reasons::{Reason, SlotReason, UserActionReason};
+pub use reasons::{BlockReason, Reason, SlotReason, UserActionReason};
 pub use runbook::{Runbook, RunbookSpec, RunbookStatus};
 pub use user_action::{UserAction, UserActionSpec, UserActionStatus};
 pub use workflow::{Workflow, WorkflowSpec, WorkflowStatus};

@@ -31,21 +31,21 @@ pub fn job(run: &str, segment: u64) -> String {
 /// Name of a gate: `<run>-<start of the step>-<8 characters of a hash>`.
 pub fn gate(run: &str, step: &str, gate_id: &str) -> String {
     let hash = base32(&digest(&[run, step, gate_id]), 8);
-    let room = NAME_MAX.saturating_sub(run.len() + 2 + hash.len());
-    let step = slug(step, room);
+    let length = NAME_MAX.saturating_sub(run.len() + 2 + hash.len());
+    let step = slug(step, length);
     if step.is_empty() { format!("{run}-{hash}") } else { format!("{run}-{step}-{hash}") }
 }
 
-/// Everything that makes an act the one it is: the same act gets the same name, another one another.
+/// What distinguishes a user action: the same one gets the same name, another one gets another.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ActIdentity<'a> {
-    /// Who.
+pub struct UserActionIdentity<'a> {
+    /// User who acts.
     pub actor: &'a str,
-    /// What.
+    /// Verb, as in `spec.verb`.
     pub verb: &'a str,
-    /// Identity of the run.
+    /// UUID of the run.
     pub run_id: &'a str,
-    /// Identity of the gate.
+    /// UUID of the gate.
     pub gate_id: Option<&'a str>,
     /// Revision of the gate.
     pub revision: Option<i64>,
@@ -57,12 +57,12 @@ pub struct ActIdentity<'a> {
     pub comment_digest: Option<&'a str>,
     /// Hash of the one-time key.
     pub key_hash: Option<&'a str>,
-    /// Anything else that tells one act from another: a signal's name, the effects to repeat, or a number drawn by the caller.
+    /// Anything else that tells one user action from another: a signal's name, the effects to repeat, or a number drawn by the caller.
     pub other: Option<&'a str>,
 }
 
-/// Name of an act on `target`, a gate's or run's name: `<start of the target>-<12 characters of a hash>`.
-pub fn act(target: &str, identity: &ActIdentity<'_>) -> String {
+/// Name of a user action on `target`, a gate's or run's name: `<start of the target>-<12 characters of a hash>`.
+pub fn user_action(target: &str, identity: &UserActionIdentity<'_>) -> String {
     let revision = identity.revision.map(|n| n.to_string());
     let hash = digest(&[
         target,
@@ -109,10 +109,10 @@ fn base32(bytes: &[u8], length: usize) -> String {
         .collect()
 }
 
-/// At most `room` characters of `text` that may stand in a name, no dash at either end.
-fn slug(text: &str, room: usize) -> String {
+/// At most `length` characters of `text` that may stand in a name, no dash at either end.
+fn slug(text: &str, length: usize) -> String {
     let lower = text.to_ascii_lowercase();
-    let safe: String = lower.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(room).collect();
+    let safe: String = lower.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(length).collect();
     safe.trim_matches('-').to_owned()
 }
 
@@ -161,8 +161,8 @@ mod tests {
             prop_assert!(is_name(&job(&run, n)));
             let gate = gate(&run, &step, &id);
             prop_assert!(is_name(&gate), "{gate}");
-            let act = act(&gate, &ActIdentity { actor: &actor, ..ActIdentity::default() });
-            prop_assert!(is_name(&act), "{act}");
+            let action = user_action(&gate, &UserActionIdentity { actor: &actor, ..UserActionIdentity::default() });
+            prop_assert!(is_name(&action), "{action}");
         }
 
         #[test]
@@ -196,8 +196,8 @@ mod tests {
         }
 
         #[test]
-        fn acts_differ_by_every_field(field in 0_usize..9, value in "[a-z0-9:]{1,20}") {
-            let plain = ActIdentity { actor: "amy", verb: "approve", run_id: "r", ..ActIdentity::default() };
+        fn user_actions_differ_by_every_field(field in 0_usize..9, value in "[a-z0-9:]{1,20}") {
+            let plain = UserActionIdentity { actor: "amy", verb: "approve", run_id: "r", ..UserActionIdentity::default() };
             let mut other = plain;
             match field {
                 0 => other.actor = &value,
@@ -211,8 +211,8 @@ mod tests {
                 _ => other.other = Some(&value),
             }
             prop_assume!(value != "amy" && value != "approve");
-            prop_assert_ne!(act("gate", &plain), act("gate", &other));
-            prop_assert_eq!(act("gate", &other), act("gate", &other));
+            prop_assert_ne!(user_action("gate", &plain), user_action("gate", &other));
+            prop_assert_eq!(user_action("gate", &other), user_action("gate", &other));
         }
     }
 }

@@ -31,7 +31,7 @@ pub struct GatePolicy {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["step".to_string()]))]
     pub gates: Option<Vec<GateRule>>,
-    /// Rule of every step that `gates` does not name. Without it, whoever RBAC lets approve the gate may decide it.
+    /// Rule for steps that `gates` does not name. If unset, everyone whom RBAC allows to approve the gate may decide it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Deciders>,
 }
@@ -48,7 +48,7 @@ pub struct GateRule {
     pub deciders: Deciders,
 }
 
-/// Who may decide a gate. With neither `users` nor `groups`, whoever RBAC lets approve the gate.
+/// Who may decide a gate. With neither `users` nor `groups`, everyone whom RBAC allows to approve it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deciders {
@@ -60,11 +60,11 @@ pub struct Deciders {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 253)))]
     pub groups: Option<Vec<String>>,
-    /// How many different people must approve. 1 if absent, and nothing else yet.
+    /// How many different people must approve. Only 1, the default, is supported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1))]
     pub quorum: Option<i32>,
-    /// Who may not decide although named above: `initiator` (who started the run), `policyAuthor`, `otherDeciders` (who
+    /// Who may not decide even if named above: `initiator` (who started the run), `policyAuthor`, `otherDeciders` (who
     /// decided another gate of the run), `gate:<step>` (who decided the gate of that step).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -75,12 +75,12 @@ pub struct Deciders {
         )
     )]
     pub distinct_from: Option<Vec<String>>,
-    /// How long the gate may wait, for example `72h` or `5d`. Without it the runbook's own limit holds, if it has one.
+    /// How long the gate may stay open, for example `72h` or `5d`. If unset, the runbook's own limit applies, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = schema::DURATION))]
     pub due: Option<String>,
-    /// What happens when that time is over: `reject` (the default): the gate is rejected in the operator's name, after every
-    /// answer that came in time. `escalate` and `fail` are reserved, and refused for now.
+    /// What happens when `due` has passed. `reject`, the default: the operator rejects the gate, unless an answer came in
+    /// time. `escalate` and `fail` are reserved and not accepted yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_expiry: Option<OnExpiry>,
 }

@@ -24,8 +24,8 @@ use crate::schema::{self, Object};
     validation = Rule::new("size(self.metadata.name) <= 30").message("the name of a Runbook has at most 30 characters: names of runs and Jobs are made from it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("the name of a Runbook is a slug: lower-case letters, digits and dashes"),
     validation = Rule::new("!has(oldSelf.status) || has(self.status)").message("the status cannot be removed"),
-    printcolumn(name = "Version", type_ = "string", json_path = ".status.resolved.version", description = "The version runs take unless pinned"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status", description = "Whether a verified bundle is at hand"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.resolved.version", description = "The version runs use unless pinned"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status", description = "Whether a verified bundle is available"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", description = "Why"),
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.source.url", priority = 1),
     printcolumn(name = "Digest", type_ = "string", json_path = ".status.resolved.digest", priority = 1),
@@ -36,19 +36,19 @@ use crate::schema::{self, Object};
 pub struct RunbookSpec {
     /// The repository that holds the bundles.
     pub source: Source,
-    /// The version to use: exact, for example `1.4.0`. Without it, the newest stable version of the repository.
+    /// The exact version to use, for example `1.4.0`. If unset, the newest stable version in the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[0-9A-Za-z.+-]+$"))]
     pub version: Option<String>,
-    /// The manifest's digest. With it nothing is resolved: exactly these bytes are used.
+    /// Digest of the manifest. If set, nothing is resolved: exactly these bytes are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71), regex(pattern = schema::DIGEST))]
     pub digest: Option<String>,
-    /// How often to look for newer versions, for example `10m`. 10 minutes if absent, at least 10 seconds.
+    /// How often to check for newer versions, for example `30m`. Defaults to 10 minutes; at least 10 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = schema::DURATION))]
     pub interval: Option<String>,
-    /// Stop looking for newer versions. What is resolved already stays usable.
+    /// Stop checking for newer versions. Versions that are already resolved stay usable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
@@ -66,7 +66,7 @@ pub struct Source {
     /// A Secret of type `kubernetes.io/dockerconfigjson` in this namespace with the credentials for the registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalRef>,
-    /// Speak plain HTTP to the registry. For registries inside the cluster only.
+    /// Use plain HTTP. For registries inside the cluster only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
 }
@@ -80,14 +80,14 @@ pub struct LocalRef {
     pub name: String,
 }
 
-/// What the operator knows of the runbook.
+/// Observed state of the Runbook.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunbookStatus {
-    /// The generation of the spec this status speaks of; -1 until the operator has looked.
+    /// The generation of the spec that this status was computed for; -1 until the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The current version: what runs take unless their Workflow pins another.
+    /// The current version: used by runs unless their Workflow pins another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<Resolved>,
     /// Verified versions: the current one and every one pinned by a Workflow or an unfinished run of this namespace.
@@ -99,14 +99,14 @@ pub struct RunbookStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10), inner(length(max = 128)))]
     pub available: Option<Vec<String>>,
-    /// The value of the annotation `reconcile.ntro.dev/requestedAt` that was served last.
+    /// The last value of the annotation `reconcile.ntro.dev/requestedAt` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_reconcile_at: Option<String>,
-    /// When the repository was last read with success.
+    /// When the repository was last read successfully.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_resolved_time: Option<Time>,
-    /// Ready is True while a verified bundle of the current version is at hand. Reconciling and Stalled appear while true.
+    /// Ready is True while a verified bundle of the current version is available. Reconciling and Stalled are present only while True.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Option<Vec<Condition>>,
@@ -141,7 +141,7 @@ pub struct VerifiedVersion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub title: Option<String>,
-    /// JSON Schema of a workflow's `spec.config`. Left out above 32 KiB; then only its digest is told.
+    /// JSON Schema of a workflow's `spec.config`. Omitted above 32 KiB; then only its digest is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::object")]
     pub config_schema: Option<Object>,
@@ -159,7 +159,7 @@ pub struct VerifiedVersion {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub activities: Option<Vec<DeclaredActivity>>,
-    /// Names of the outputs a run may tell in its status.
+    /// Names of the outputs that appear in a run's status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub outputs: Option<Vec<String>>,

@@ -38,12 +38,12 @@ pub fn conditions(_: &mut SchemaGenerator) -> Schema {
             "type": "object",
             "required": ["type", "status", "reason", "message", "lastTransitionTime"],
             "properties": {
-                "type": { "type": "string", "maxLength": 63, "description": "What is told about: Ready, Reconciling, Stalled, …" },
+                "type": { "type": "string", "maxLength": 63, "description": "Type of the condition: Ready, Reconciling, Stalled, …" },
                 "status": { "type": "string", "enum": ["True", "False", "Unknown"], "description": "True, False or Unknown." },
-                "reason": { "type": "string", "minLength": 1, "maxLength": 63, "description": "One word, stable: programs may rely on it." },
-                "message": { "type": "string", "maxLength": 1024, "description": "One sentence for people." },
+                "reason": { "type": "string", "minLength": 1, "maxLength": 63, "description": "Reason in CamelCase; stable, programs may rely on it." },
+                "message": { "type": "string", "maxLength": 1024, "description": "Message for people." },
                 "lastTransitionTime": { "type": "string", "format": "date-time", "description": "When status last changed." },
-                "observedGeneration": { "type": "integer", "format": "int64", "description": "The metadata.generation this was said about." }
+                "observedGeneration": { "type": "integer", "format": "int64", "description": "The metadata.generation that the condition was set for." }
             }
         }
     })

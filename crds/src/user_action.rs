@@ -1,4 +1,4 @@
-//! `UserAction`: what a person did. The API server proves who.
+//! `UserAction`: what a person does to a run or a gate. The API server proves who.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema;
 
-/// What a person did.
+/// What a person does to a run or a gate.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "ntro.dev",
@@ -18,11 +18,11 @@ use crate::schema;
     derive = "PartialEq",
     shortname = "act",
     category = "ntro",
-    doc = "What a person did: approve, reject, correct, submit, cancel, retry, signal or view. Created once and never changed; admission demands that actor and groups are those of the user who sends it, and that a role grants the verb. Usually made by `ntro`.",
+    doc = "What a person does to a run or a gate: approve, reject, correct, submit, cancel, retry, signal or view. Created once and immutable; admission demands that actor and groups are those of the user who creates it, and that a role grants the verb. Usually created by `ntro`.",
     selectable = ".spec.run",
     selectable = ".spec.actor",
     selectable = ".spec.verb",
-    validation = Rule::new("self.spec == oldSelf.spec").message("an act is immutable: create another one"),
+    validation = Rule::new("self.spec == oldSelf.spec").message("a user action is immutable: create another one"),
     validation = Rule::new("!has(oldSelf.status) || has(self.status)").message("the status cannot be removed"),
     printcolumn(name = "Verb", type_ = "string", json_path = ".spec.verb"),
     printcolumn(name = "Actor", type_ = "string", json_path = ".spec.actor"),
@@ -58,17 +58,17 @@ pub struct UserActionSpec {
     /// Name of the WorkflowRun.
     #[schemars(length(min = 1, max = 63))]
     pub run: String,
-    /// Identity of the run.
+    /// UUID of the run.
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub run_id: String,
-    /// The gate, and what of it the actor saw.
+    /// The gate, and the revision of it that the actor saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateSeen>,
-    /// Keyed digest of what was uploaded for this act: corrections, a submission, the arguments of a signal.
+    /// Keyed digest of the draft: uploaded corrections, a submission, or the arguments of a signal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 76), regex(pattern = schema::KEYED_DIGEST))]
     pub draft_digest: Option<String>,
-    /// Keyed digest of the comment that was uploaded for this act.
+    /// Keyed digest of the comment that was uploaded for this user action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 76), regex(pattern = schema::KEYED_DIGEST))]
     pub comment_digest: Option<String>,
@@ -80,27 +80,28 @@ pub struct UserActionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub signal: Option<String>,
-    /// Numbers of the effects that may be repeated although they may have happened already, as the run's blocking tells them.
+    /// Numbers of the effects that may be repeated although they may have happened already, as listed in
+    /// `status.blocked.repeatEffects` of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(range(min = 0)))]
     pub repeat_effects: Option<Vec<i64>>,
 }
 
-/// What a person may do.
+/// What a user action does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// Decide a gate: go on.
+    /// Decide a gate: continue.
     Approve,
-    /// Decide a gate: do not go on.
+    /// Decide a gate: do not continue.
     Reject,
-    /// Decide a gate: go on with changes.
+    /// Decide a gate: continue with changes.
     Correct,
     /// Answer a gate that asks for something.
     Submit,
     /// Cancel a run.
     Cancel,
-    /// Let a blocked run go on.
+    /// Resume a blocked run.
     Retry,
     /// Send a signal to a run.
     Signal,
@@ -114,7 +115,7 @@ impl Verb {
         matches!(self, Self::Approve | Self::Reject | Self::Correct | Self::Submit)
     }
 
-    /// The verb as it is written.
+    /// The verb as it is written in objects and roles.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Approve => "approve",
@@ -129,14 +130,14 @@ impl Verb {
     }
 }
 
-/// A gate, and what of it the actor saw.
+/// A gate, and the revision of it that the actor saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateSeen {
     /// Name of the Gate.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Identity of the gate.
+    /// UUID of the gate.
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub gate_id: String,
     /// Class of the gate, `<runbook>.<step>`.
@@ -150,31 +151,31 @@ pub struct GateSeen {
     pub digest: String,
 }
 
-/// What became of an act.
+/// Outcome of a user action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
-    /// It is in the journal and took effect.
+    /// It was journaled and took effect.
     Accepted,
-    /// It did not count; the reason says why.
+    /// It had no effect; the reason says why.
     Refused,
 }
 
-/// What became of the act.
+/// Observed state of the UserAction.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(oldSelf.outcome) || (has(self.outcome) && self.outcome == oldSelf.outcome)", "the outcome is set once"))]
 pub struct UserActionStatus {
-    /// The generation of the spec this status speaks of; -1 until the operator has looked.
+    /// The generation of the spec that this status was computed for; -1 until the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Accepted` or `Refused`; absent while the operator has not judged.
+    /// `Accepted` or `Refused`; absent until the operator has evaluated it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// Why, in one word, for example `Superseded`, `NotInPolicy`, `ApprovalPolicyMissing`.
+    /// Reason in CamelCase, for example `Superseded`, `NotInPolicy`, `ApprovalPolicyMissing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub reason: Option<String>,
-    /// Ready is True once the act was judged.
+    /// Ready is True once the user action was evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Option<Vec<Condition>>,

@@ -79,7 +79,7 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 128)))]
     pub schedules: Option<Vec<String>>,
-    /// Dates on which the schedule fires: business days, holidays, dates left out. Every date if absent.
+    /// Dates on which the schedule fires: business days, holidays, excluded dates. Every date if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendar: Option<BusinessCalendar>,
     /// No slot before this time.
@@ -93,15 +93,15 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400))]
     pub jitter_seconds: Option<i64>,
-    /// Time zone of schedule and calendar by its IANA name as it is written there, for example `Europe/London`. UTC if absent.
+    /// Time zone of schedule and calendar by its IANA name as it is written there, for example `Europe/London`. Defaults to UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
-    /// The accounting period a scheduled run is for. The month before the slot if absent.
+    /// The accounting period a scheduled run is for. Defaults to the month before that of the slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<PeriodRule>,
-    /// How late a scheduled run may start, in seconds, whatever kept it: nothing was there to start it, its runbook was
-    /// not ready, it was queued. A slot that is later is counted as missed. 24 hours if absent.
+    /// How late a scheduled run may start, in seconds, whatever delayed it: an outage, a runbook that was not ready, a
+    /// queue. A slot that is later counts as missed. Defaults to 24 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub starting_deadline_seconds: Option<i64>,
@@ -110,47 +110,47 @@ pub struct WorkflowSpec {
     /// its run could not be started within two minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_run_policy: Option<MissedRunPolicy>,
-    /// How many missed slots `All` starts at most: the latest ones. 10 if absent.
+    /// How many missed slots `All` starts at most: the latest ones. Defaults to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_missed_runs: Option<i32>,
     /// What to do when a slot is due while a run of the same period is unfinished: `Forbid` (the default) skips the slot,
     /// `Allow` starts another run, `Queue` starts it when the others have ended, `Replace` cancels them and starts it when
-    /// nothing of them is left. Runs of other periods never hinder.
+    /// nothing of them is left. Runs of other periods do not matter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_policy: Option<ConcurrencyPolicy>,
-    /// How many slots `Queue` lets wait; more are skipped. 10 if absent.
+    /// How many slots `Queue` lets wait; further slots are skipped. Defaults to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_queued_runs: Option<i32>,
-    /// Start no scheduled runs. Runs under way go on. What is due meanwhile is not made up for after resuming.
+    /// Start no scheduled runs. Runs in progress continue. Slots that pass meanwhile are not caught up on after resuming.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// How many succeeded scheduled runs to keep as objects; 12 if absent. Their journals stay.
+    /// How many succeeded scheduled runs to keep as objects. Defaults to 12. Their journals are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub successful_runs_history_limit: Option<i32>,
-    /// How many failed or cancelled scheduled runs to keep as objects; 12 if absent. Their journals stay.
+    /// How many failed or cancelled scheduled runs to keep as objects. Defaults to 12. Their journals are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub failed_runs_history_limit: Option<i32>,
-    /// Delete the objects of ended runs, whoever started them, this long after their end. Their journals stay. Never if
-    /// absent.
+    /// Delete the objects of finished runs, whoever started them, this long after they finished. Their journals are kept.
+    /// Never if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 315_360_000))]
     pub ttl_seconds_after_finished: Option<i64>,
     /// How long a run may wait in a queue that holds its Job back (Kueue and others suspend it), in seconds. Then the run
-    /// is `Blocked` with `QueueTimeout`: retry puts it back. Without limit if absent.
+    /// is `Blocked` with `QueueTimeout`: retry puts it back. Unlimited if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 31_536_000))]
     pub queue_deadline_seconds: Option<i64>,
     /// How long a pod of a run may take to start, in seconds: for a node, for its image. Then the run is `Blocked` with
-    /// `PendingTimeout`. 15 minutes if absent.
+    /// `PendingTimeout`. Defaults to 15 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 86_400))]
     pub pending_deadline_seconds: Option<i64>,
     /// How long a run may execute at a stretch, between two waits, in seconds; neither queues nor gates count. Then the
-    /// run is `Blocked` with `RunDeadlineExceeded`. Without limit if absent.
+    /// run is `Blocked` with `RunDeadlineExceeded`. Unlimited if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 2_592_000))]
     pub run_deadline_seconds: Option<i64>,
@@ -166,7 +166,7 @@ pub struct WorkflowSpec {
         validation = ("self.all(secret, secret.name.startsWith('ntro-run-'))", "names of Secrets that runs may read begin with ntro-run-")
     )]
     pub secret_refs: Option<Vec<LocalRef>>,
-    /// What the pods of the runs look like, where the installation's values do not suit.
+    /// Template of the pods of the runs. What it leaves out is as the installation's values say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_template: Option<RunTemplate>,
 }
@@ -178,7 +178,7 @@ pub struct RunbookRef {
     /// Name of a Runbook of this namespace. Cannot be changed.
     #[schemars(length(min = 1, max = 30), regex(pattern = schema::SLUG))]
     pub name: String,
-    /// Pins an exact version (`1.4.0`) or digest (`sha256:…`). Without it every run takes what is current when it starts.
+    /// Pins an exact version (`1.4.0`) or digest (`sha256:…`). If unset, every run uses what is current when it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = "^(sha256:[0-9a-f]{64}|[0-9A-Za-z.+-]+)$"))]
     pub version: Option<String>,
@@ -190,11 +190,11 @@ pub struct RunbookRef {
 pub struct PeriodRule {
     /// `Day`, `Month`, `Quarter` or `Year`.
     pub unit: PeriodUnit,
-    /// Which one, counted from the one the slot lies in: -1 is the one before. -1 if absent.
+    /// Which period, counted from the one that contains the slot: -1, the default, is the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000, max = 1000))]
     pub offset: Option<i32>,
-    /// Time zone in which the slot is looked at, by its IANA name. That of the schedule if absent.
+    /// IANA name of the time zone in which the slot is read. Defaults to that of the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
@@ -203,7 +203,7 @@ pub struct PeriodRule {
 /// Dates on which a schedule fires, in the schedule's time zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("has(self.businessDays) || !(has(self.holidays) || has(self.weekend))", "holidays and weekend say what a business day is and need businessDays; dates on which nothing starts belong into excludeDates"))]
+#[x_kube(validation = ("has(self.businessDays) || !(has(self.holidays) || has(self.weekend))", "holidays and weekend say what a business day is and need businessDays; dates on which nothing starts belong in excludeDates"))]
 pub struct BusinessCalendar {
     /// Fire only on these business days of the month: 1 is the first, -1 the last, for example `[5]` or `[1, -1]`. Give a
     /// schedule that is due daily with it: `0 8 * * *`.
@@ -211,12 +211,12 @@ pub struct BusinessCalendar {
     #[schemars(length(min = 1, max = 23), inner(range(min = -23, max = 23)))]
     #[x_kube(merge_strategy = ListMerge::Atomic, validation = ("self.all(n, n != 0)", "business days are counted from 1 or from -1"))]
     pub business_days: Option<Vec<i32>>,
-    /// Dates that are no business days, for example `2026-12-25`. Needs `businessDays`.
+    /// Dates that are not business days, for example `2026-12-25`. Needs `businessDays`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 400), inner(length(min = 10, max = 10)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub holidays: Option<Vec<String>>,
-    /// Days of the week that are no business days. `[Saturday, Sunday]` if absent. Needs `businessDays`.
+    /// Days of the week that are not business days. Defaults to `[Saturday, Sunday]`. Needs `businessDays`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 6))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -278,11 +278,11 @@ pub enum ConcurrencyPolicy {
     Queue,
 }
 
-/// What the pods of a workflow's runs look like.
+/// Template of the pods of a workflow's runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunTemplate {
-    /// Image of the runner, by digest: `registry.example.com/ntro-runner@sha256:…`. The installation's if absent.
+    /// Image of the runner, by digest: `registry.example.com/ntro-runner@sha256:…`. Defaults to the installation's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
@@ -301,12 +301,12 @@ pub struct RunTemplate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
-    /// Scheduler of the pod. The cluster's default if absent.
+    /// Scheduler of the pod. The cluster's default if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub scheduler_name: Option<String>,
     /// Labels for Jobs and pods. Their keys begin with `labels.ntro.dev/`, or with `kueue.x-k8s.io/` for a queue of Kueue:
-    /// `kueue.x-k8s.io/queue-name: month-end`. A run with a queue is `Queued` until Kueue lets it go; without Kueue it stays so.
+    /// `kueue.x-k8s.io/queue-name: month-end`. A run with a queue is `Queued` until Kueue admits it; without Kueue it stays so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 16), inner(length(max = 63)))]
     #[x_kube(validation = ("self.all(key, key.startsWith('labels.ntro.dev/') || key.startsWith('kueue.x-k8s.io/'))", "labels of runs begin with labels.ntro.dev/ or kueue.x-k8s.io/"))]
@@ -317,24 +317,24 @@ pub struct RunTemplate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What the pod is sure to get, for example `{cpu: 200m, memory: 256Mi}`.
+    /// Guaranteed resources, for example `{cpu: 200m, memory: 256Mi}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 8))]
     pub requests: Option<BTreeMap<String, IntOrString>>,
-    /// What the pod gets at most.
+    /// Maximum resources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 8))]
     pub limits: Option<BTreeMap<String, IntOrString>>,
 }
 
-/// What the operator knows of the workflow.
+/// Observed state of the Workflow.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkflowStatus {
-    /// The generation of the spec this status speaks of; -1 until the operator has looked.
+    /// The generation of the spec that this status was computed for; -1 until the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The runbook's version the next run would take.
+    /// Version of the runbook that the next run would use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runbook: Option<Resolved>,
     /// When the next scheduled run is due.
@@ -349,13 +349,13 @@ pub struct WorkflowStatus {
     /// When a run last failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<Time>,
-    /// From when on slots count: the schedule as it is now was first seen then.
+    /// The schedule as it is now, and since when its slots count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_observed: Option<ScheduleObserved>,
-    /// Slots that gave no run.
+    /// Slots that were skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missed: Option<Missed>,
-    /// Slots that wait until runs of their period have ended, oldest first.
+    pub missed: Option<MissedSlots>,
+    /// Slots that wait until runs of their period have finished, oldest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -365,12 +365,12 @@ pub struct WorkflowStatus {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub active: Option<Vec<ActiveRun>>,
-    /// The value of the annotation `reconcile.ntro.dev/requestedAt` that was served last.
+    /// The last value of the annotation `reconcile.ntro.dev/requestedAt` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub last_handled_reconcile_at: Option<String>,
-    /// Ready, ConfigValid, ScheduleValid, LastRunSucceeded; Reconciling and Stalled appear while true. A failed run
-    /// does not make a workflow unready.
+    /// Ready, ConfigValid, ScheduleValid, LastRunSucceeded; Reconciling and Stalled are present only while True. A
+    /// failed run does not make a workflow unready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Option<Vec<Condition>>,
@@ -387,20 +387,20 @@ pub struct ScheduleObserved {
     pub time: Time,
 }
 
-/// Slots that gave no run.
+/// Slots that were skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Missed {
-    /// How many, over the life of the workflow. Of those found missed at once, as after a long outage, at most a thousand are counted.
+pub struct MissedSlots {
+    /// How many in the life of the workflow. Of those missed in one outage at most a thousand are counted.
     pub count: i64,
     /// The latest of them.
     pub time: Time,
-    /// Why the latest gave no run, in one word.
+    /// Why the latest was skipped, in CamelCase.
     #[schemars(length(max = 63))]
     pub reason: String,
 }
 
-/// A slot that waits for its turn.
+/// A slot that waits for a run to finish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueuedSlot {
@@ -409,7 +409,7 @@ pub struct QueuedSlot {
     /// Its period.
     #[schemars(length(max = 32))]
     pub period: String,
-    /// The run it waits for; `-` if it waits for none.
+    /// The run that holds it; `-` if no run does.
     #[schemars(length(max = 63))]
     pub held_by: String,
     /// `RunUnfinished`, `RunWaiting` (that run waits for a person, a time or a signal), `RunBlocked` (that run needs a person),

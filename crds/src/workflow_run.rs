@@ -41,11 +41,11 @@ use crate::workflow::RunTemplate;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WorkflowRunSpec {
-    /// What was asked for, by whom. Immutable.
+    /// What was requested, and by whom. Immutable.
     pub request: Request,
 }
 
-/// What was asked for, by whom.
+/// What was requested, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
@@ -53,7 +53,7 @@ pub struct Request {
     pub workflow_ref: WorkflowRef,
     /// What the run is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context: Option<Context>,
+    pub context: Option<RunContext>,
     /// What started the run.
     pub trigger: Trigger,
 }
@@ -70,7 +70,7 @@ pub struct WorkflowRef {
 /// What the run is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Context {
+pub struct RunContext {
     /// The accounting period, for example `2026-10`, `2026-Q4`, `2026`: of the length that `period` of the Workflow says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -149,14 +149,14 @@ pub struct ParentRun {
     /// Name of the WorkflowRun.
     #[schemars(length(max = 63))]
     pub run: String,
-    /// Its identity.
+    /// UUID of that run.
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub run_id: String,
 }
 
-/// Where a run stands.
+/// State of a run in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Phase {
+pub enum RunPhase {
     /// No Job yet.
     Pending,
     /// The Job exists, its pod has not reported yet.
@@ -165,24 +165,24 @@ pub enum Phase {
     Running,
     /// The run waits for a person, a time or a signal; no pod runs.
     Waiting,
-    /// Stopped by something a person must look at; `blocked` says what. Retry or cancel.
+    /// Stopped until a person retries or cancels it; `blocked` says why.
     Blocked,
-    /// Done.
+    /// Finished successfully.
     Succeeded,
-    /// The runbook said that it failed.
+    /// Its code raised an error.
     Failed,
     /// Cancelled by a person.
     Cancelled,
 }
 
-impl Phase {
-    /// Whether the run is over for ever.
+impl RunPhase {
+    /// Whether the run has finished for good.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 }
 
-/// What the run's journal says.
+/// Observed state of the WorkflowRun: a projection of its journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -194,19 +194,19 @@ impl Phase {
     validation = ("!has(oldSelf.journal) || (has(self.journal) && self.journal.length >= oldSelf.journal.length)", "the journal's length never decreases")
 )]
 pub struct WorkflowRunStatus {
-    /// The generation of the spec this status speaks of; -1 until the operator has looked.
+    /// The generation of the spec that this status was computed for; -1 until the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Identity of the run: a UUID that no other run ever has, whatever its name.
+    /// UUID of the run, which no other run ever has, whatever its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub run_id: Option<String>,
-    /// What the run was bound to when it started. Never changes.
+    /// What the run was pinned to when it was admitted. Never changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pin: Option<Pin>,
+    pub pin: Option<RunPin>,
     /// `Pending`, `Queued`, `Running`, `Waiting`, `Blocked`, `Succeeded`, `Failed` or `Cancelled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<Phase>,
+    pub phase: Option<RunPhase>,
     /// Number of Jobs so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -226,7 +226,7 @@ pub struct WorkflowRunStatus {
     pub waiting_for: Option<Vec<WaitingFor>>,
     /// Why the run is blocked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blocked: Option<Blocked>,
+    pub blocked: Option<BlockedRun>,
     /// Why the run failed: the class of the error, never its text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -238,27 +238,27 @@ pub struct WorkflowRunStatus {
     /// Length and head of the journal when they were last published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalHead>,
-    /// Outputs the runbook declares, as far as they are written.
+    /// Declared outputs that have been written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub outputs: Option<Vec<Output>>,
-    /// When the run was accepted.
+    /// When the run was admitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
     /// When the run reached a terminal phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
-    /// Ready, Succeeded, Failed (for `kubectl wait`); Reconciling and Stalled appear while true.
+    /// Ready; Reconciling and Stalled are present only while True.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Option<Vec<Condition>>,
 }
 
-/// What a run was bound to when it started.
+/// What a run was pinned to when it was admitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Pin {
+pub struct RunPin {
     /// The runbook's code.
     pub runbook: PinnedRunbook,
     /// UID of the Workflow.
@@ -273,7 +273,7 @@ pub struct Pin {
     /// Image of the runner, by digest.
     #[schemars(length(max = 512), regex(pattern = "@sha256:[0-9a-f]{64}$"))]
     pub image: String,
-    /// Account of the pods.
+    /// Service account of the pods.
     #[schemars(length(max = 253))]
     pub service_account_name: String,
     /// Configuration with the schema's defaults merged in.
@@ -282,7 +282,7 @@ pub struct Pin {
     /// Who decides the gates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate_policy: Option<GatePolicy>,
-    /// What the pods look like.
+    /// Template of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_template: Option<RunTemplate>,
     /// Secrets activities may read.
@@ -293,13 +293,13 @@ pub struct Pin {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub activities: Option<Vec<DeclaredActivity>>,
-    /// Names of the outputs the status may tell.
+    /// Names of the outputs that may appear in the status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub outputs: Option<Vec<String>>,
 }
 
-/// The code a run executes.
+/// The version of a runbook that a run executes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PinnedRunbook {
@@ -336,9 +336,9 @@ pub struct JobRef {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StepStatus {
-    /// Not begun.
+    /// Not started.
     Pending,
-    /// Under way.
+    /// In progress.
     Active,
     /// Done.
     Completed,
@@ -363,7 +363,7 @@ pub struct StepState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WaitKind {
-    /// The decision of a person.
+    /// A person's decision.
     Gate,
     /// A time.
     Timer,
@@ -385,7 +385,7 @@ pub struct WaitingFor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub name: Option<String>,
-    /// When the wait ends by itself.
+    /// When the wait times out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
 }
@@ -393,8 +393,8 @@ pub struct WaitingFor {
 /// Why a run is blocked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Blocked {
-    /// One word, for example `CodeError`, `Divergence`, `EffectUnknown`, `AlreadyRan`, `JournalBehind`.
+pub struct BlockedRun {
+    /// Code in CamelCase, for example `CodeError`, `Divergence`, `EffectUnknown`, `AlreadyRan`, `JournalBehind`.
     #[schemars(length(max = 63))]
     pub code: String,
     /// Place in the bundle, `<file>:<line>`.
@@ -405,7 +405,7 @@ pub struct Blocked {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub activity: Option<String>,
-    /// Numbers of the effects of unknown outcome; a retry that allows them to be repeated names them.
+    /// Numbers of the effects with unknown outcome; a retry names those that may be repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(range(min = 0)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

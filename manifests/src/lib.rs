@@ -10,3 +10,6 @@
 pub mod admission;
 pub mod rights;
 pub mod tenant;
+
+/// The operator's pod. People reach its API through the API server's port-forward, so their roles name it.
+const OPERATOR_POD: &str = "ntro-0";

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::OPERATOR_POD;
+
 /// Rights on our own kinds: cluster-wide, or in the one namespace that is served.
 pub fn kinds() -> Vec<Value> {
     let plurals = ["runbooks", "workflows", "workflowruns", "gates", "useractions"];
@@ -47,7 +49,7 @@ pub fn own_namespace() -> Vec<Value> {
             "resourceNames": ["ntro"],
             "verbs": ["get", "update", "patch"],
         }),
-        json!({ "apiGroups": [""], "resources": ["pods"], "resourceNames": ["ntro-0"], "verbs": ["get"] }),
+        json!({ "apiGroups": [""], "resources": ["pods"], "resourceNames": [OPERATOR_POD], "verbs": ["get"] }),
         json!({ "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }),
     ]
 }

@@ -335,7 +335,7 @@ def stored(ns: str) -> dict[str, Object]:
 
 IMMUTABLE_RUN = "the request of a run is immutable"
 IMMUTABLE_GATE = "the spec of a gate is immutable"
-IMMUTABLE_ACT = "an act is immutable"
+IMMUTABLE_USER_ACTION = "a user action is immutable"
 
 # kind, edit, who, message: what is optional is removed, added and changed.
 UPDATED: list[tuple[str, dict[str, Any], Person, str]] = [
@@ -378,10 +378,10 @@ UPDATED: list[tuple[str, dict[str, Any], Person, str]] = [
     ("Gate", {"spec/due": None}, OPERATOR, IMMUTABLE_GATE),
     ("Gate", {"spec/actions": ["approve"]}, OPERATOR, IMMUTABLE_GATE),
     ("Gate", {"spec/class": "nav-monthly.other"}, OPERATOR, IMMUTABLE_GATE),
-    ("UserAction", {"spec/verb": "reject"}, OPERATOR, IMMUTABLE_ACT),
-    ("UserAction", {"spec/commentDigest": KEYED}, OPERATOR, IMMUTABLE_ACT),
-    ("UserAction", {"spec/groups": ["board"]}, OPERATOR, IMMUTABLE_ACT),
-    ("UserAction", {"spec/gate/revision": 2}, OPERATOR, IMMUTABLE_ACT),
+    ("UserAction", {"spec/verb": "reject"}, OPERATOR, IMMUTABLE_USER_ACTION),
+    ("UserAction", {"spec/commentDigest": KEYED}, OPERATOR, IMMUTABLE_USER_ACTION),
+    ("UserAction", {"spec/groups": ["board"]}, OPERATOR, IMMUTABLE_USER_ACTION),
+    ("UserAction", {"spec/gate/revision": 2}, OPERATOR, IMMUTABLE_USER_ACTION),
     ("UserAction", {"spec/gate": None}, OPERATOR, "need the gate"),
 ]
 

@@ -49,8 +49,8 @@ OPEN = {
             "actor": "a",
             "verb": "approve",
             "revision": 1,
-            "act": "x",
-            "actUid": "u",
+            "userAction": "x",
+            "userActionUid": "u",
             "at": "2026-11-05T08:00:00Z",
         }
     ],

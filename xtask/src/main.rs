@@ -1,5 +1,6 @@
-//! `cargo run -p xtask -- <command>`: what developers run. A file per command.
+//! `cargo run -p xtask -- <task>`: what developers run. A file per task.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption is a failed test"))]
 
 mod generate;
 mod tenant;
@@ -10,13 +11,13 @@ use clap::{Parser, Subcommand};
 
 /// What developers of ntro run.
 #[derive(Debug, Parser)]
-struct Args {
+struct Xtask {
     #[command(subcommand)]
-    command: Command,
+    task: Task,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum Task {
     /// Write the generated files: charts, the table of entries in docs/protocol.md, the runtime's tables
     Generate {
         /// Write nothing, and fail if a file is not as generated
@@ -28,8 +29,8 @@ enum Command {
 }
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    match Args::parse().command {
-        Command::Generate { check } => generate::run(check),
-        Command::Tenant => tenant::run(),
+    match Xtask::parse().task {
+        Task::Generate { check } => generate::run(check),
+        Task::Tenant => tenant::run(),
     }
 }

@@ -4,17 +4,16 @@
 //! the cluster with the same, every field spelled as the API server stores it.
 
 mod pods;
+mod policy_builder;
 mod runs;
 mod tenants;
 mod user_actions;
 mod writes;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Service account of the operator, in the namespace it runs in.
 pub const OPERATOR_SERVICE_ACCOUNT: &str = "ntro";
-
-const USER_ACTIONS: &str = "user-actions";
 
 /// Name of the operator as the API server knows it, if it runs in this namespace.
 pub fn operator_user(namespace: &str) -> String {
@@ -27,14 +26,14 @@ pub struct Install {
     /// Namespace the operator runs in.
     pub namespace: String,
     /// Where the policies hold.
-    pub scope: Scope,
+    pub scope: PolicyScope,
     /// Whether who holds all rights by a wildcard may decide gates.
     pub admins_may_decide: bool,
 }
 
 /// Where an installation's policies hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum PolicyScope {
     /// In every namespace of the cluster.
     Cluster,
     /// In the operator's own namespace only.
@@ -54,29 +53,18 @@ pub struct Policy {
 
 /// All policies of an installation.
 pub fn policies(install: &Install) -> Vec<Policy> {
-    let namespace = &install.namespace;
-    let values = match install.scope {
-        Scope::Cluster => TemplateValues {
-            prefix: "ntro".to_owned(),
-            operator_namespace: namespace.clone(),
-            in_scope: "true".to_owned(),
-            namespace_in_scope: "true".to_owned(),
-            admins_may_decide: install.admins_may_decide.to_string(),
-        },
-        Scope::Namespace => TemplateValues {
-            prefix: format!("ntro-{namespace}"),
-            operator_namespace: namespace.clone(),
-            in_scope: format!("request.namespace == '{namespace}'"),
-            namespace_in_scope: format!("object.metadata.name == '{namespace}'"),
-            admins_may_decide: install.admins_may_decide.to_string(),
-        },
-    };
-    build(&values)
+    build(&PolicyValues::from(install))
+}
+
+/// The policy of user actions in this installation: while it is in force, the API server proves who acts.
+pub fn user_actions_policy(install: &Install) -> Policy {
+    let values = PolicyValues::from(install);
+    user_actions::user_actions(&values).build(&values)
 }
 
 /// The texts an installation puts into the policies. With Helm expressions in their place, what comes out is a template.
 #[derive(Clone, Debug)]
-pub struct TemplateValues {
+pub struct PolicyValues {
     /// What the policies' names begin with.
     pub prefix: String,
     /// Namespace the operator runs in.
@@ -89,15 +77,8 @@ pub struct TemplateValues {
     pub admins_may_decide: String,
 }
 
-/// The policy of user actions in this installation: while it is in force, the API server proves who acts.
-pub fn user_actions_policy(install: &Install) -> Option<Policy> {
-    policies(install)
-        .into_iter()
-        .find(|policy| policy.name.strip_suffix(USER_ACTIONS).is_some_and(|rest| rest.ends_with('-')))
-}
-
 /// All policies with the given values.
-pub fn build(values: &TemplateValues) -> Vec<Policy> {
+pub fn build(values: &PolicyValues) -> Vec<Policy> {
     [
         user_actions::user_actions(values),
         runs::runs(values),
@@ -112,117 +93,30 @@ pub fn build(values: &TemplateValues) -> Vec<Policy> {
     .collect()
 }
 
-impl TemplateValues {
+impl From<&Install> for PolicyValues {
+    fn from(install: &Install) -> Self {
+        let namespace = &install.namespace;
+        let (prefix, in_scope, namespace_in_scope) = match install.scope {
+            PolicyScope::Cluster => ("ntro".to_owned(), "true".to_owned(), "true".to_owned()),
+            PolicyScope::Namespace => (
+                format!("ntro-{namespace}"),
+                format!("request.namespace == '{namespace}'"),
+                format!("object.metadata.name == '{namespace}'"),
+            ),
+        };
+        Self {
+            prefix,
+            operator_namespace: namespace.clone(),
+            in_scope,
+            namespace_in_scope,
+            admins_may_decide: install.admins_may_decide.to_string(),
+        }
+    }
+}
+
+impl PolicyValues {
     fn operator(&self) -> String {
         operator_user(&self.operator_namespace)
-    }
-}
-
-/// A policy without what all have in common.
-struct PolicyBuilder {
-    name: &'static str,
-    resources: Vec<Value>,
-    /// CEL, by name: all must hold for the policy to apply.
-    conditions: Vec<(&'static str, String)>,
-    /// CEL, by name.
-    variables: Vec<(&'static str, String)>,
-    rules: Vec<Rule>,
-    /// What keeps all rules is let through by a condition: see [`PolicyBuilder::out_of_order`].
-    fast_path: bool,
-}
-
-/// CEL that must hold, else the request is refused with a message.
-struct Rule {
-    expression: String,
-    message: Message,
-}
-
-enum Message {
-    Text(String),
-    /// CEL that gives the text.
-    Cel(String),
-}
-
-impl Rule {
-    fn text(expression: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { expression: expression.into(), message: Message::Text(message.into()) }
-    }
-
-    fn cel(expression: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { expression: expression.into(), message: Message::Cel(message.into()) }
-    }
-
-    fn render(self) -> Value {
-        // Forbidden, not Invalid: these rules are about who, and clients tell the two apart.
-        let mut rule = json!({ "expression": self.expression, "reason": "Forbidden" });
-        let (key, message) = match self.message {
-            Message::Text(text) => ("message", text),
-            Message::Cel(cel) => ("messageExpression", cel),
-        };
-        rule[key] = Value::String(message);
-        rule
-    }
-}
-
-/// What a policy applies to.
-fn resources(group: &str, version: &str, operations: &[&str], resources: &[&str]) -> Value {
-    json!({
-        "apiGroups": [group], "apiVersions": [version], "operations": operations, "resources": resources, "scope": "*"
-    })
-}
-
-impl PolicyBuilder {
-    /// CEL: a rule is broken. As a condition of the policy it spares the API server the conversions of the object that
-    /// precede rules and messages, which cost more than the rules: a third of the time of creating a Job.
-    fn out_of_order(&self) -> String {
-        let all: Vec<_> = self.rules.iter().map(|rule| format!("({})", rule.expression)).collect();
-        // Conditions have no variables, so their text is put in. That is sound as long as no variable uses another, which the
-        // test below shows of every policy: the API server would refuse a policy with a variable left over.
-        let inline = |cel: String, (name, value): &(&str, String)| {
-            cel.replace(&format!("variables.{name}"), &format!("({value})"))
-        };
-        self.variables.iter().fold(format!("!({})", all.join(" && ")), inline)
-    }
-
-    fn build(mut self, values: &TemplateValues) -> Policy {
-        if self.fast_path {
-            self.conditions.push(("not-in-order", self.out_of_order()));
-        }
-        let name = format!("{}-{}", values.prefix, self.name);
-        let named = |list: Vec<(&str, String)>| -> Vec<Value> {
-            list.into_iter().map(|(name, cel)| json!({ "name": name, "expression": cel })).collect()
-        };
-        let mut spec = json!({
-            "failurePolicy": "Fail",
-            "matchConstraints": {
-                "matchPolicy": "Equivalent",
-                "namespaceSelector": {},
-                "objectSelector": {},
-                "resourceRules": self.resources,
-            },
-            "matchConditions": named(self.conditions),
-            "validations": self.rules.into_iter().map(Rule::render).collect::<Vec<_>>(),
-        });
-        if !self.variables.is_empty() {
-            spec["variables"] = Value::Array(named(self.variables));
-        }
-        let labels = json!({ "app.kubernetes.io/part-of": "ntro" });
-        let object = |kind: &str, spec: Value| {
-            json!({
-                "apiVersion": "admissionregistration.k8s.io/v1",
-                "kind": kind,
-                "metadata": { "name": name, "labels": labels },
-                "spec": spec,
-            })
-        };
-        Policy {
-            policy: object("ValidatingAdmissionPolicy", spec),
-            binding: object(
-                "ValidatingAdmissionPolicyBinding",
-                json!({ "policyName": name, "validationActions": ["Deny"] }),
-            ),
-            name,
-        }
     }
 }
 
@@ -230,23 +124,25 @@ impl PolicyBuilder {
 mod tests {
     use std::collections::HashSet;
 
+    use serde_json::json;
+
     use super::*;
 
-    fn install(scope: Scope) -> Install {
+    fn install(scope: PolicyScope) -> Install {
         Install { namespace: "acme".to_owned(), scope, admins_may_decide: false }
     }
 
     #[test]
     fn two_installations_never_share_a_policy() {
-        let cluster = policies(&install(Scope::Cluster));
-        let own = policies(&install(Scope::Namespace));
+        let cluster = policies(&install(PolicyScope::Cluster));
+        let own = policies(&install(PolicyScope::Namespace));
         let names: HashSet<_> = cluster.iter().chain(&own).map(|policy| policy.name.clone()).collect();
         assert_eq!(names.len(), cluster.len() + own.len());
     }
 
     #[test]
     fn every_policy_fails_closed_and_denies() {
-        for policy in policies(&install(Scope::Cluster)) {
+        for policy in policies(&install(PolicyScope::Cluster)) {
             assert_eq!(policy.policy["spec"]["failurePolicy"], "Fail", "{}", policy.name);
             assert_eq!(policy.binding["spec"]["validationActions"], json!(["Deny"]), "{}", policy.name);
             assert_eq!(policy.binding["spec"]["policyName"], Value::String(policy.name.clone()));
@@ -260,15 +156,23 @@ mod tests {
             let condition = conditions.into_iter().find(|condition| condition["name"] == "not-in-order")?;
             Some(condition["expression"].as_str().unwrap().to_owned())
         };
-        let all = policies(&install(Scope::Cluster));
+        let all = policies(&install(PolicyScope::Cluster));
         let found: Vec<_> = all.iter().filter_map(early).collect();
         assert_eq!(found.len(), 4);
         assert!(found.iter().all(|cel| cel.starts_with("!((") && !cel.contains("variables.")), "{found:#?}");
     }
 
     #[test]
+    fn the_policy_of_user_actions_is_the_one_that_is_installed() {
+        for scope in [PolicyScope::Cluster, PolicyScope::Namespace] {
+            let policy = user_actions_policy(&install(scope));
+            assert!(policies(&install(scope)).contains(&policy), "{}", policy.name);
+        }
+    }
+
+    #[test]
     fn a_namespaced_installation_binds_nobody_else() {
-        for policy in policies(&install(Scope::Namespace)) {
+        for policy in policies(&install(PolicyScope::Namespace)) {
             let condition = policy.policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap();
             assert!(condition.contains("== 'acme'"), "{}: {condition}", policy.name);
         }

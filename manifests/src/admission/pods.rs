@@ -1,10 +1,12 @@
 //! What the pods that execute runbooks may be, and who may make them. The rules stand on the Job, so that the operator is
 //! told at once, and on the pod, whoever made it.
 
-use super::{PolicyBuilder, Rule, TemplateValues, resources};
 use ntro_crds::labels::{CA_CONFIG_MAP, RUNNER_SERVICE_ACCOUNT};
 
-pub(super) fn jobs(values: &TemplateValues) -> PolicyBuilder {
+use super::PolicyValues;
+use super::policy_builder::{PolicyBuilder, Rule, resources};
+
+pub(super) fn jobs(values: &PolicyValues) -> PolicyBuilder {
     let operator = values.operator();
     let mut rules = vec![
         Rule::text(
@@ -45,7 +47,7 @@ pub(super) fn jobs(values: &TemplateValues) -> PolicyBuilder {
     }
 }
 
-pub(super) fn pods(values: &TemplateValues) -> PolicyBuilder {
+pub(super) fn pods(values: &PolicyValues) -> PolicyBuilder {
     // An update is judged by what it can change, so that a pod made under older rules can still end in order.
     let created = "request.operation == 'CREATE'";
     let mut rules = vec![
@@ -84,20 +86,24 @@ pub(super) fn pods(values: &TemplateValues) -> PolicyBuilder {
 
 /// The rules of the variables `pod` and `labels`. Those about the spec, which never changes, hold `when` only.
 fn shape(when: &str) -> Vec<Rule> {
-    let rule = |expression: String, message: &str| {
-        let expression = if when == "true" { expression } else { format!("!({when}) || ({expression})") };
-        Rule::text(expression, message)
-    };
+    let of_spec = [identity(), content(), vec![isolation(), restriction()]].into_iter().flatten();
+    let mut rules: Vec<_> = of_spec.map(|rule| rule.only_when(when)).collect();
+    rules.push(labels());
+    rules
+}
+
+/// Who the pod is, and what it is given.
+fn identity() -> Vec<Rule> {
     let ca = format!("source.configMap.?name.orValue('') == '{CA_CONFIG_MAP}'");
     vec![
-        rule(
+        Rule::text(
             format!(
                 "variables.pod.?serviceAccountName.orValue('') == '{RUNNER_SERVICE_ACCOUNT}' && \
                  variables.pod.?automountServiceAccountToken.orValue(true) == false"
             ),
             "the pod of a run uses the account ntro-runner and no token for the API server",
         ),
-        rule(
+        Rule::text(
             format!(
                 "variables.pod.?volumes.orValue([]).all(source, has(source.emptyDir) || (has(source.configMap) && {ca}) || \
                  (has(source.secret) && source.secret.?secretName.orValue('').startsWith('ntro-run-')) || \
@@ -107,50 +113,65 @@ fn shape(when: &str) -> Vec<Rule> {
             ),
             "the pod of a run mounts scratch space, the operator's CA, its own token and Secrets named ntro-run-…, nothing else",
         ),
-        rule(
-            "size(variables.pod.containers) == 1 && size(variables.pod.?initContainers.orValue([])) == 0".to_owned(),
+    ]
+}
+
+/// What the pod executes.
+fn content() -> Vec<Rule> {
+    vec![
+        Rule::text(
+            "size(variables.pod.containers) == 1 && size(variables.pod.?initContainers.orValue([])) == 0",
             "the pod of a run has exactly one container",
         ),
-        rule(
-            "variables.pod.containers.all(c, c.?image.orValue('').matches('@sha256:[0-9a-f]{64}$'))".to_owned(),
+        Rule::text(
+            "variables.pod.containers.all(c, c.?image.orValue('').matches('@sha256:[0-9a-f]{64}$'))",
             "the image of a run is given by digest",
         ),
-        rule(
+        Rule::text(
             "variables.pod.containers.all(c, size(c.?envFrom.orValue([])) == 0 && \
-             c.?env.orValue([]).all(e, !has(e.valueFrom) || has(e.valueFrom.fieldRef)))"
-                .to_owned(),
+             c.?env.orValue([]).all(e, !has(e.valueFrom) || has(e.valueFrom.fieldRef)))",
             "the environment of a run comes from no Secret and no ConfigMap",
         ),
-        rule(
-            "!variables.pod.?hostNetwork.orValue(false) && !variables.pod.?hostPID.orValue(false) && \
-             !variables.pod.?hostIPC.orValue(false) && !variables.pod.?shareProcessNamespace.orValue(false) && \
-             variables.pod.?enableServiceLinks.orValue(true) == false && variables.pod.?restartPolicy.orValue('') == 'Never' && \
-             variables.pod.containers.all(c, size(c.?ports.orValue([])) == 0)"
-                .to_owned(),
-            "the pod of a run shares nothing with its node, offers no port, has no service links and is never restarted",
-        ),
-        rule(
-            "variables.pod.containers.all(c, c.?securityContext.?allowPrivilegeEscalation.orValue(true) == false && \
-             !c.?securityContext.?privileged.orValue(false) && c.?securityContext.?readOnlyRootFilesystem.orValue(false) && \
-             c.?securityContext.?capabilities.?drop.orValue([]).exists(x, x == 'ALL') && \
-             size(c.?securityContext.?capabilities.?add.orValue([])) == 0 && \
-             c.?securityContext.?runAsNonRoot.orValue(variables.pod.?securityContext.?runAsNonRoot.orValue(false)) && \
-             c.?securityContext.?seccompProfile.?type.orValue(variables.pod.?securityContext.?seccompProfile.?type.orValue('')) \
-             == 'RuntimeDefault')"
-                .to_owned(),
-            "the container of a run is restricted: not root, no privileges, no capabilities, default seccomp profile, \
-             read-only root filesystem",
-        ),
-        Rule::text(
-            format!(
-                "variables.labels.all(key, key.startsWith('ntro.dev/') || key.startsWith('labels.ntro.dev/') || \
-                 key.startsWith('kueue.x-k8s.io/') || \
-                 key.startsWith('batch.kubernetes.io/') || key.startsWith('topology.kubernetes.io/') || \
-                 key in ['controller-uid', 'job-name'] || \
-                 (key == 'app.kubernetes.io/managed-by' && variables.labels[key] == 'ntro') || \
-                 (key == 'app.kubernetes.io/name' && variables.labels[key] == '{RUNNER_SERVICE_ACCOUNT}'))"
-            ),
-            "the pod of a run has labels of ntro.dev and labels.ntro.dev only: with others a Service could take it for its own",
-        ),
     ]
+}
+
+/// What the pod shares with its node: nothing.
+fn isolation() -> Rule {
+    Rule::text(
+        "!variables.pod.?hostNetwork.orValue(false) && !variables.pod.?hostPID.orValue(false) && \
+         !variables.pod.?hostIPC.orValue(false) && !variables.pod.?shareProcessNamespace.orValue(false) && \
+         variables.pod.?enableServiceLinks.orValue(true) == false && variables.pod.?restartPolicy.orValue('') == 'Never' && \
+         variables.pod.containers.all(c, size(c.?ports.orValue([])) == 0)",
+        "the pod of a run shares nothing with its node, offers no port, has no service links and is never restarted",
+    )
+}
+
+/// The restricted Pod Security Standard and a read-only root filesystem, on every container.
+fn restriction() -> Rule {
+    Rule::text(
+        "variables.pod.containers.all(c, c.?securityContext.?allowPrivilegeEscalation.orValue(true) == false && \
+         !c.?securityContext.?privileged.orValue(false) && c.?securityContext.?readOnlyRootFilesystem.orValue(false) && \
+         c.?securityContext.?capabilities.?drop.orValue([]).exists(x, x == 'ALL') && \
+         size(c.?securityContext.?capabilities.?add.orValue([])) == 0 && \
+         c.?securityContext.?runAsNonRoot.orValue(variables.pod.?securityContext.?runAsNonRoot.orValue(false)) && \
+         c.?securityContext.?seccompProfile.?type.orValue(variables.pod.?securityContext.?seccompProfile.?type.orValue('')) \
+         == 'RuntimeDefault')",
+        "the container of a run is restricted: not root, no privileges, no capabilities, default seccomp profile, \
+         read-only root filesystem",
+    )
+}
+
+/// Labels can change, so this rule always holds.
+fn labels() -> Rule {
+    Rule::text(
+        format!(
+            "variables.labels.all(key, key.startsWith('ntro.dev/') || key.startsWith('labels.ntro.dev/') || \
+             key.startsWith('kueue.x-k8s.io/') || \
+             key.startsWith('batch.kubernetes.io/') || key.startsWith('topology.kubernetes.io/') || \
+             key in ['controller-uid', 'job-name'] || \
+             (key == 'app.kubernetes.io/managed-by' && variables.labels[key] == 'ntro') || \
+             (key == 'app.kubernetes.io/name' && variables.labels[key] == '{RUNNER_SERVICE_ACCOUNT}'))"
+        ),
+        "the pod of a run has labels of ntro.dev and labels.ntro.dev only: with others a Service could take it for its own",
+    )
 }

@@ -1,8 +1,9 @@
 //! Who may start runs, and who a gate policy's author is.
 
-use super::{PolicyBuilder, Rule, TemplateValues, resources};
+use super::PolicyValues;
+use super::policy_builder::{PolicyBuilder, Rule, resources};
 
-pub(super) fn runs(values: &TemplateValues) -> PolicyBuilder {
+pub(super) fn runs(values: &PolicyValues) -> PolicyBuilder {
     let operator = values.operator();
     PolicyBuilder {
         name: "runs",
@@ -52,7 +53,7 @@ pub(super) fn runs(values: &TemplateValues) -> PolicyBuilder {
     }
 }
 
-pub(super) fn gate_policies(values: &TemplateValues) -> PolicyBuilder {
+pub(super) fn gate_policies(values: &PolicyValues) -> PolicyBuilder {
     PolicyBuilder {
         name: "gate-policies",
         resources: vec![resources("ntro.dev", "*", &["CREATE", "UPDATE"], &["workflows"])],

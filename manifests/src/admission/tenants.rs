@@ -1,9 +1,11 @@
 //! What a namespace must be to be a tenant's, and that it stays the same tenant's.
 
-use super::{PolicyBuilder, Rule, TemplateValues, resources};
 use ntro_crds::labels::TENANT;
 
-pub(super) fn tenants(values: &TemplateValues) -> PolicyBuilder {
+use super::PolicyValues;
+use super::policy_builder::{PolicyBuilder, Rule, resources};
+
+pub(super) fn tenants(values: &PolicyValues) -> PolicyBuilder {
     PolicyBuilder {
         name: "tenants",
         resources: vec![resources("", "v1", &["CREATE", "UPDATE"], &["namespaces"])],

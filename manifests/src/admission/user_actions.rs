@@ -1,9 +1,11 @@
 //! Who may create which `UserAction`.
 
-use super::{PolicyBuilder, Rule, TemplateValues, USER_ACTIONS, resources};
 use ntro_crds::labels::CANARY_VERB;
 
-pub(super) fn user_actions(values: &TemplateValues) -> PolicyBuilder {
+use super::PolicyValues;
+use super::policy_builder::{PolicyBuilder, Rule, resources};
+
+pub(super) fn user_actions(values: &PolicyValues) -> PolicyBuilder {
     let check = |verb: &str| {
         format!(
             "authorizer.group('ntro.dev').resource(variables.resource).namespace(request.namespace)\
@@ -11,7 +13,7 @@ pub(super) fn user_actions(values: &TemplateValues) -> PolicyBuilder {
         )
     };
     PolicyBuilder {
-        name: USER_ACTIONS,
+        name: "user-actions",
         resources: vec![resources("ntro.dev", "*", &["CREATE"], &["useractions"])],
         conditions: vec![("scope", values.in_scope.clone())],
         variables: vec![

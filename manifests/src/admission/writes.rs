@@ -1,21 +1,22 @@
 //! What nobody but the operator writes.
 
+use ntro_crds::labels::CA_CONFIG_MAP;
 use serde_json::json;
 
-use super::{PolicyBuilder, Rule, TemplateValues, resources};
-use ntro_crds::labels::CA_CONFIG_MAP;
+use super::PolicyValues;
+use super::policy_builder::{PolicyBuilder, Rule, resources};
 
 /// Accounts of Kubernetes itself that clean up.
 const CLEANERS: &str = "['system:serviceaccount:kube-system:namespace-controller', 'system:serviceaccount:kube-system:generic-garbage-collector']";
 
-pub(super) fn writes(values: &TemplateValues) -> PolicyBuilder {
+pub(super) fn writes(values: &PolicyValues) -> PolicyBuilder {
     let operator = values.operator();
     let mut ca = resources("", "v1", &["CREATE", "UPDATE", "DELETE"], &["configmaps"]);
     ca["resourceNames"] = json!([CA_CONFIG_MAP]);
     PolicyBuilder {
         name: "writes",
         resources: vec![
-            // A deleted Gate is made again; a deleted act would be lost.
+            // A deleted Gate is created again; a deleted user action would be lost.
             resources("ntro.dev", "*", &["CREATE", "UPDATE"], &["gates"]),
             resources("ntro.dev", "*", &["UPDATE", "DELETE"], &["useractions"]),
             resources(

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{TemplateValues, object};
+use super::{TenantValues, object};
 
 /// Port of the operator's API.
 const API_PORT: u16 = 8443;
 
-pub(super) fn limits(values: &TemplateValues) -> Vec<Value> {
+pub(super) fn limits(values: &TenantValues) -> Vec<Value> {
     let ns = &values.namespace;
     let range =
         json!([{ "type": "Container", "default": values.default_limits, "defaultRequest": values.default_requests }]);
@@ -24,7 +24,7 @@ fn network_policy(namespace: &str, name: &str, spec: &Value) -> Value {
 }
 
 /// Pods of runs may resolve names and talk to the operator.
-fn egress(values: &TemplateValues) -> Value {
+fn egress(values: &TenantValues) -> Value {
     let namespace = |name: &str| json!({ "matchLabels": { "kubernetes.io/metadata.name": name } });
     json!({
         "podSelector": { "matchExpressions": [{ "key": "ntro.dev/run", "operator": "Exists" }] },

@@ -8,24 +8,23 @@ mod roles;
 
 use std::collections::BTreeMap;
 
+use ntro_crds::labels::{REGISTRY, RUNNER_SERVICE_ACCOUNT, TENANT};
+use ntro_crds::schema::SLUG;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use ntro_crds::labels::{REGISTRY, RUNNER_SERVICE_ACCOUNT, TENANT};
-use ntro_crds::schema::SLUG;
-
-/// Everything a tenant is made from; the values of the chart `ntro-tenant` have the same shape.
+/// What a tenant is created from, in the shape of the values of the chart `ntro-tenant`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TenantSpec {
-    /// Slug of the tenant. Identities and journals hang on it: it cannot be changed later.
+    /// Slug of the tenant. Identities and journals depend on it: it cannot be changed later.
     #[schemars(length(min = 1, max = 63), regex(pattern = SLUG))]
     pub tenant: String,
-    /// Namespace of the tenant. The slug if empty.
+    /// Namespace of the tenant. Defaults to the slug.
     #[schemars(length(max = 63), regex(pattern = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"))]
     pub namespace: String,
-    /// Whether to make the namespace. If not, it must have the labels `ntro.dev/tenant` and
+    /// Whether to create the namespace. If not, it must have the labels `ntro.dev/tenant` and
     /// `pod-security.kubernetes.io/enforce: restricted`.
     pub create_namespace: bool,
     /// Namespace the operator runs in.
@@ -37,7 +36,7 @@ pub struct TenantSpec {
     /// Secrets with credentials for registries that the operator may read; named by Runbooks in `spec.source.secretRef`.
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)))]
     pub registry_secrets: Vec<String>,
-    /// Who may see runs and gates and read what they hold (role `ntro-viewer`).
+    /// Who may see runs and gates and read their payload (role `ntro-viewer`).
     pub viewers: People,
     /// Who may decide every gate of the tenant (role `ntro-approver`), as far as the gate policies let them.
     pub approvers: People,
@@ -46,9 +45,9 @@ pub struct TenantSpec {
     /// Hard limits of the namespace (`ResourceQuota`).
     #[schemars(extend("additionalProperties" = { "type": ["string", "integer"] }))]
     pub quota: BTreeMap<String, String>,
-    /// CPU and memory of containers that do not say (`LimitRange`).
+    /// Default CPU and memory of containers (`LimitRange`).
     pub container_defaults: ContainerDefaults,
-    /// Namespace of the cluster's DNS: runs may talk to it and to the operator, to nothing else.
+    /// Namespace of the cluster's DNS. Runs can reach it and the operator, and nothing else.
     #[schemars(length(min = 1, max = 63), regex(pattern = SLUG))]
     pub dns_namespace: String,
 }
@@ -65,14 +64,14 @@ pub struct People {
     pub groups: Vec<String>,
 }
 
-/// CPU and memory of containers that do not say.
+/// Default CPU and memory of containers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ContainerDefaults {
-    /// What they are sure to get.
+    /// Default requests.
     #[schemars(extend("additionalProperties" = { "type": ["string", "integer"] }))]
     pub requests: BTreeMap<String, String>,
-    /// What they get at most.
+    /// Default limits.
     #[schemars(extend("additionalProperties" = { "type": ["string", "integer"] }))]
     pub limits: BTreeMap<String, String>,
 }
@@ -127,7 +126,7 @@ impl TenantSpec {
 pub fn manifests(spec: &TenantSpec) -> Vec<Value> {
     let namespace = spec.namespace();
     let everyone = [&spec.viewers, &spec.approvers, &spec.runners];
-    let values = TemplateValues {
+    let values = TenantValues {
         tenant: spec.tenant.clone(),
         namespace: namespace.to_owned(),
         operator_namespace: spec.operator_namespace.clone(),
@@ -163,7 +162,7 @@ fn subjects(people: &[&People]) -> Value {
 
 /// What a tenant puts into the manifests. With Helm expressions in their place, what comes out is a template.
 #[derive(Clone, Debug)]
-pub struct TemplateValues {
+pub struct TenantValues {
     /// Slug of the tenant.
     pub tenant: String,
     /// Its namespace.
@@ -204,7 +203,7 @@ impl Part {
 }
 
 /// All objects of a tenant with the given values.
-pub fn build(values: &TemplateValues) -> Vec<Part> {
+pub fn build(values: &TenantValues) -> Vec<Part> {
     let mut parts = vec![namespace(values), account(values)];
     parts.extend(roles::roles(values));
     parts.extend(limits::limits(values));
@@ -227,7 +226,7 @@ fn object(api_version: &str, kind: &str, namespace: &str, name: &str, rest: Valu
     object
 }
 
-fn namespace(values: &TemplateValues) -> Value {
+fn namespace(values: &TenantValues) -> Value {
     let mut namespace = object("v1", "Namespace", "", &values.namespace, json!({}));
     let labels = &mut namespace["metadata"]["labels"];
     labels[TENANT] = json!(values.tenant);
@@ -238,7 +237,7 @@ fn namespace(values: &TemplateValues) -> Value {
     namespace
 }
 
-fn account(values: &TemplateValues) -> Value {
+fn account(values: &TenantValues) -> Value {
     object(
         "v1",
         "ServiceAccount",

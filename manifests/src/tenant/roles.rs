@@ -1,16 +1,15 @@
 //! Roles of a tenant: of the operator, and of people.
 
+use ntro_crds::labels::CA_CONFIG_MAP;
 use serde_json::{Value, json};
 
-use super::{TemplateValues, object};
+use super::{TenantValues, object};
+use crate::OPERATOR_POD;
 use crate::admission::OPERATOR_SERVICE_ACCOUNT;
-use ntro_crds::labels::CA_CONFIG_MAP;
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
-/// Name of the operator's pod, which people reach through the API server's port-forward.
-const OPERATOR_POD: &str = "ntro-0";
 
-pub(super) fn roles(values: &TemplateValues) -> Vec<Value> {
+pub(super) fn roles(values: &TenantValues) -> Vec<Value> {
     let ns = &values.namespace;
     let operator = json!([{
         "kind": "ServiceAccount", "name": OPERATOR_SERVICE_ACCOUNT, "namespace": values.operator_namespace
@@ -38,7 +37,7 @@ fn bound(namespace: &str, name: &str, rules: &Value, subjects: &Value) -> [Value
 }
 
 /// What the operator may do here beyond its own kinds.
-fn operator_rules(values: &TemplateValues) -> Value {
+fn operator_rules(values: &TenantValues) -> Value {
     // A rule that names nothing would mean every Secret.
     let secrets = match &values.registry_secrets {
         Value::Array(names) if names.is_empty() => json!([]),

@@ -1,7 +1,7 @@
 //! The HTTPS API of runner pods (`/v1/pod/…`) and of people who read (`/v1/runs/…`).
 //!
-//! Nobody gets here by network position: pods show a token the API server vouches for, people a one-time key that an act
-//! of theirs opened. What is foreign and what does not exist get the same answer.
+//! Nobody gets here by network position: pods show a token the API server vouches for, people a one-time key that a
+//! user action of theirs opened. What is foreign and what does not exist get the same answer.
 
 pub mod identity;
 mod pods;

@@ -1,4 +1,4 @@
-//! What people read and send, under the one-time key that an act of theirs opened.
+//! What people read and send, under the one-time key that a user action of theirs opened.
 
 use std::sync::Arc;
 use std::time::Duration;

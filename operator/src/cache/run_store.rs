@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use ntro_crds::WorkflowRun;
-use ntro_crds::workflow_run::Phase;
+use ntro_crds::workflow_run::RunPhase;
 use tokio::sync::watch;
 
 use super::watch::Sink;
@@ -172,7 +172,7 @@ impl RunStore {
 /// It has ended, and what there was to do about it when it ended was done.
 fn is_over(object: &WorkflowRun) -> bool {
     let status = object.status.as_ref();
-    let ended = status.and_then(|status| status.phase).is_some_and(Phase::is_terminal);
+    let ended = status.and_then(|status| status.phase).is_some_and(RunPhase::is_terminal);
     ended && object.metadata.deletion_timestamp.is_none()
 }
 

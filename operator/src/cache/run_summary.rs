@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use ntro_crds::labels;
-use ntro_crds::workflow_run::{Phase, TriggerKind, WorkflowRun};
+use ntro_crds::workflow_run::{RunPhase, TriggerKind, WorkflowRun};
+use ntro_crds::{BlockReason, labels};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,12 +73,13 @@ impl RunSummary {
     pub fn of(run: &WorkflowRun) -> Self {
         let request = &run.spec.request;
         let status = run.status.as_ref();
-        let already_ran = status.and_then(|s| s.blocked.as_ref()).is_some_and(|blocked| blocked.code == "AlreadyRan");
+        let blocked = status.and_then(|s| s.blocked.as_ref());
+        let already_ran = blocked.is_some_and(|blocked| BlockReason::AlreadyRan == *blocked.code);
         let ending = match status.and_then(|s| s.phase) {
-            Some(Phase::Succeeded) => Some(Ending::Succeeded),
-            Some(Phase::Failed) => Some(Ending::Failed),
-            Some(Phase::Cancelled) => Some(Ending::Cancelled),
-            Some(Phase::Blocked) if already_ran => Some(Ending::AlreadyRan),
+            Some(RunPhase::Succeeded) => Some(Ending::Succeeded),
+            Some(RunPhase::Failed) => Some(Ending::Failed),
+            Some(RunPhase::Cancelled) => Some(Ending::Cancelled),
+            Some(RunPhase::Blocked) if already_ran => Some(Ending::AlreadyRan),
             _ => None,
         };
         let label = run.labels().get(labels::WORKFLOW_UID).map(String::as_str);
@@ -95,8 +96,8 @@ impl RunSummary {
             precreated: is_precreated(run),
             begun: ending.is_some() || status.is_some_and(|status| status.run_id.is_some()),
             standing: match status.and_then(|s| s.phase) {
-                Some(Phase::Waiting) => Standing::Waiting,
-                Some(Phase::Blocked) => Standing::Blocked,
+                Some(RunPhase::Waiting) => Standing::Waiting,
+                Some(RunPhase::Blocked) => Standing::Blocked,
                 _ => Standing::UnderWay,
             },
             created: run.metadata.creation_timestamp.as_ref().map(|time| time.0),

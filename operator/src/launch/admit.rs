@@ -1,7 +1,7 @@
 //! Admits a run: pins it, claims its name and slot, begins its journal. Asked again, nothing happens twice.
 
 use ntro_crds::Workflow;
-use ntro_crds::workflow_run::{Pin, Request};
+use ntro_crds::workflow_run::{Request, RunPin};
 use ntro_journal::protocol::{Payload, RunTrigger, RunWorkflow, entries};
 use ntro_journal::{CreateRun, Inserted};
 use uuid::Uuid;
@@ -60,7 +60,7 @@ impl Launcher {
 }
 
 /// What the journal of a new run is begun with.
-fn create(run: &RunRef, pin: &Pin, request: &Request, run_id: Uuid, entity: &str) -> Result<CreateRun, Problem> {
+fn create(run: &RunRef, pin: &RunPin, request: &Request, run_id: Uuid, entity: &str) -> Result<CreateRun, Problem> {
     Ok(CreateRun {
         run: entries::RunCreated {
             run_id,

@@ -9,7 +9,7 @@ use ntro_crds::labels::RUNNER_SERVICE_ACCOUNT;
 use ntro_crds::policy::OnExpiry;
 use ntro_crds::runbook::VerifiedVersion;
 use ntro_crds::schema::Object;
-use ntro_crds::workflow_run::{Pin, PinnedRunbook, Request};
+use ntro_crds::workflow_run::{PinnedRunbook, Request, RunPin};
 use ntro_crds::{Runbook, Workflow};
 use ntro_journal::protocol as journal;
 use serde_json::{Map, Value, json};
@@ -183,7 +183,7 @@ pub struct Sources<'a> {
 }
 
 /// Pins a run.
-pub fn pin(sources: &Sources<'_>) -> Result<Pin, PinError> {
+pub fn pin(sources: &Sources<'_>) -> Result<RunPin, PinError> {
     let workflow = sources.workflow;
     let version = version(workflow, sources.runbook)?;
     check_gate_policy(workflow, version)?;
@@ -191,7 +191,7 @@ pub fn pin(sources: &Sources<'_>) -> Result<Pin, PinError> {
     let image = image(workflow, sources.runner_image)?;
     let period = sources.request.context.as_ref().and_then(|context| context.period.clone());
     let context = period.map_or_else(|| json!({}), |period| json!({ "period": period }));
-    Ok(Pin {
+    Ok(RunPin {
         runbook: PinnedRunbook {
             name: workflow.spec.runbook_ref.name.clone(),
             version: version.version.clone(),
@@ -218,7 +218,7 @@ const HARMLESS: [&str; 3] = ["run_quality_check", "load_previous_task", "find_co
 
 /// The pin as the journal keeps it: what runners and the machine need, and the whole as text. (Entries hold no fractions,
 /// which a configuration may.)
-pub fn for_journal(pin: &Pin, request: &Request) -> Result<journal::Pin, serde_json::Error> {
+pub fn for_journal(pin: &RunPin, request: &Request) -> Result<journal::Pin, serde_json::Error> {
     let harmless = HARMLESS.map(|name| (name.to_owned(), json!({ "effect": "none" })));
     let declared = pin.activities.iter().flatten().map(|activity| {
         let mut policy = json!({ "effect": activity.effect });
@@ -241,12 +241,12 @@ pub fn for_journal(pin: &Pin, request: &Request) -> Result<journal::Pin, serde_j
 }
 
 /// The pin back from the journal.
-pub fn from_journal(pin: &journal::Pin) -> Option<Pin> {
+pub fn from_journal(pin: &journal::Pin) -> Option<RunPin> {
     serde_json::from_str(pin.0.get("whole")?.as_str()?).ok()
 }
 
 /// The input envelope of a run (`docs/protocol.md` §8), as JSON text.
-pub fn input(pin: &Pin, request: &Request, run_id: Uuid) -> String {
+pub fn input(pin: &RunPin, request: &Request, run_id: Uuid) -> String {
     let id = |name: &str| Uuid::new_v5(&IDENTITIES, name.as_bytes()).to_string();
     let section = |key: &str| pin.config.get(key).filter(|v| v.is_object()).cloned().unwrap_or_else(|| json!({}));
     let period = request.context.as_ref().and_then(|context| context.period.clone());

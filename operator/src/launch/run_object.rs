@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
-use ntro_crds::workflow_run::{Context, Request, Trigger, TriggerKind, WorkflowRef};
+use ntro_crds::workflow_run::{Request, RunContext, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{API_VERSION, Workflow, WorkflowRun, WorkflowRunSpec, labels, names};
 use ntro_journal::RunState;
 use serde_json::Value;
@@ -50,7 +50,7 @@ pub fn request_of(state: &RunState) -> Option<Request> {
     let scheduled = state.slot.as_deref().and_then(|slot| slot.parse::<Timestamp>().ok());
     Some(Request {
         workflow_ref: WorkflowRef { name: state.workflow.name.clone() },
-        context: period.map(|period| Context { period: Some(period) }),
+        context: period.map(|period| RunContext { period: Some(period) }),
         trigger: Trigger {
             kind,
             initiator: state.trigger.initiator.clone(),
@@ -121,7 +121,7 @@ mod tests {
         other.spec.request.trigger.initiator = "eve".to_owned();
         assert!(!is_same(&other, &state));
         other = object;
-        other.spec.request.context = Some(Context { period: Some("2026-09".to_owned()) });
+        other.spec.request.context = Some(RunContext { period: Some("2026-09".to_owned()) });
         assert!(!is_same(&other, &state));
     }
 

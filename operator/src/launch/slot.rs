@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Preconditions, PropagationPolicy};
-use ntro_crds::workflow_run::{Context as RunContext, Request, Trigger, TriggerKind, WorkflowRef};
+use ntro_crds::workflow_run::{Request, RunContext, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{Workflow, WorkflowRun, labels};
 use ntro_manifests::admission::operator_user;
 use ntro_schedule::spec::jitter_of;

@@ -1,7 +1,7 @@
 //! Runs for tests: a pin, and journals brought to a state by the real rules.
 
 use jiff::Timestamp;
-use ntro_crds::workflow_run::Pin;
+use ntro_crds::workflow_run::RunPin;
 use ntro_journal::RunState;
 use ntro_journal::machine::{self, Append, AppendLimits, Attach};
 use ntro_journal::protocol::entries;
@@ -18,7 +18,7 @@ pub fn at(n: i64) -> Timestamp {
 }
 
 /// A pin with this gate policy.
-pub fn pin(gate_policy: Option<Value>) -> Pin {
+pub fn pin(gate_policy: Option<Value>) -> RunPin {
     let digest = format!("sha256:{}", "a".repeat(64));
     let mut pin = json!({
         "runbook": {

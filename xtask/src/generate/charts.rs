@@ -63,7 +63,7 @@ fn word(name: &str) -> String {
 }
 
 fn admission_template() -> String {
-    let values = admission::TemplateValues {
+    let values = admission::PolicyValues {
         prefix: word("prefix"),
         operator_namespace: word("releaseNamespace"),
         in_scope: word("inScope"),
@@ -97,7 +97,7 @@ fn rights_template() -> String {
 }
 
 fn tenant_template() -> String {
-    let values = tenant::TemplateValues {
+    let values = tenant::TenantValues {
         tenant: word("tenant"),
         namespace: word("namespace"),
         operator_namespace: word("operatorNamespace"),

@@ -4,7 +4,7 @@ mod charts;
 mod protocol;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What writes the generated files.
@@ -17,26 +17,48 @@ fn files(root: &Path) -> std::io::Result<BTreeMap<String, String>> {
     Ok(files)
 }
 
+/// The files that are not as generated, by path below the root.
+fn stale(root: &Path) -> std::io::Result<BTreeMap<String, String>> {
+    let mut files = files(root)?;
+    files.retain(|path, text| !std::fs::read_to_string(root.join(path)).is_ok_and(|found| found == *text));
+    Ok(files)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 pub fn run(check: bool) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut stale = Vec::new();
-    for (path, text) in files(&root)? {
-        let file = root.join(&path);
-        if std::fs::read_to_string(&file).is_ok_and(|old| old == text) {
-            continue;
-        }
-        if !check {
-            if let Some(directory) = file.parent() {
-                std::fs::create_dir_all(directory)?;
-            }
-            std::fs::write(&file, text)?;
-            println!("{path}");
-        }
-        stale.push(path);
+    let stale = stale(&root())?;
+    if check {
+        return Ok(report(&stale.into_keys().collect::<Vec<_>>()));
     }
-    if check && !stale.is_empty() {
-        eprintln!("not as generated: {}\nrun: {COMMAND}", stale.join(", "));
-        return Ok(ExitCode::FAILURE);
+    for (path, text) in stale {
+        let file = root().join(&path);
+        if let Some(directory) = file.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        std::fs::write(&file, text)?;
+        println!("{path}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn report(stale: &[String]) -> ExitCode {
+    if stale.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("not as generated: {}\nrun: {COMMAND}", stale.join(", "));
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_files_are_up_to_date() {
+        let stale: Vec<_> = stale(&root()).unwrap().into_keys().collect();
+        assert!(stale.is_empty(), "not as generated: {stale:?}, run: {COMMAND}");
+    }
 }

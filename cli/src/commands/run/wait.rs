@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ntro_crds::workflow_run::Phase;
+use ntro_crds::workflow_run::RunPhase;
 
 use super::get;
 use crate::cluster::Cluster;
@@ -28,10 +28,10 @@ pub(in crate::commands) async fn wait(
             last = phase;
         }
         match phase {
-            Some(Phase::Succeeded) => return Ok(ExitStatus::Success),
-            Some(Phase::Failed) => return Ok(ExitStatus::RunFailed),
-            Some(Phase::Cancelled) => return Ok(ExitStatus::RunCancelled),
-            Some(Phase::Waiting | Phase::Blocked) => return Ok(ExitStatus::RunWaiting),
+            Some(RunPhase::Succeeded) => return Ok(ExitStatus::Success),
+            Some(RunPhase::Failed) => return Ok(ExitStatus::RunFailed),
+            Some(RunPhase::Cancelled) => return Ok(ExitStatus::RunCancelled),
+            Some(RunPhase::Waiting | RunPhase::Blocked) => return Ok(ExitStatus::RunWaiting),
             _ if Instant::now() > deadline => {
                 return Err(Failure::Timeout(format!(
                     "run `{name}` is still {} after {}s; it continues, see `ntro run get {name}`",

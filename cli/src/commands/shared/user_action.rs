@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kube::Api;
 use kube::api::PostParams;
-use ntro_crds::names::{self, ActIdentity};
+use ntro_crds::names::{self, UserActionIdentity};
 use ntro_crds::reasons::UserActionReason;
 use ntro_crds::user_action::{GateSeen, Outcome, Verb};
 use ntro_crds::{UserAction, UserActionSpec, UserActionStatus};
@@ -59,7 +59,7 @@ impl<'a> NewUserAction<'a> {
     /// The same action of the same person has the same name, so that a repeated command acts once. `refused` is the UID of
     /// a refused one that it replaces.
     fn object_name(&self, person: &Person, refused: Option<&str>) -> String {
-        let identity = ActIdentity {
+        let identity = UserActionIdentity {
             actor: &person.name,
             verb: self.verb.as_str(),
             run_id: self.run_id,
@@ -71,7 +71,7 @@ impl<'a> NewUserAction<'a> {
             key_hash: self.key_hash.as_deref(),
             other: refused.or(self.nonce.as_deref()),
         };
-        names::act(self.target(), &identity)
+        names::user_action(self.target(), &identity)
     }
 
     fn into_spec(self, person: &Person) -> UserActionSpec {

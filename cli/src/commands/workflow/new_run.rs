@@ -2,7 +2,7 @@
 
 use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
-use ntro_crds::workflow_run::{Context, Request, Trigger, WorkflowRef};
+use ntro_crds::workflow_run::{Request, RunContext, Trigger, WorkflowRef};
 use ntro_crds::{Workflow, WorkflowRun, WorkflowRunSpec, labels};
 
 pub(super) fn new_run(
@@ -26,7 +26,7 @@ pub(super) fn new_run(
         spec: WorkflowRunSpec {
             request: Request {
                 workflow_ref: WorkflowRef { name: workflow.name_any() },
-                context: Some(Context { period: Some(period) }),
+                context: Some(RunContext { period: Some(period) }),
                 trigger,
             },
         },

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use ntro_crds::Reason;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::workflow_run::{
-    Blocked, JobRef, JournalHead, Output, Phase, Pin, StepState, StepStatus, WaitKind, WaitingFor, WorkflowRunStatus,
+    BlockedRun, JobRef, JournalHead, Output, RunPhase, RunPin, StepState, StepStatus, WaitKind, WaitingFor,
+    WorkflowRunStatus,
 };
 use ntro_journal::RunState;
 use ntro_journal::protocol as journal;
@@ -22,7 +23,7 @@ pub struct Source<'a> {
     /// The journal.
     pub state: &'a RunState,
     /// What the run is fixed to.
-    pub pin: &'a Pin,
+    pub pin: &'a RunPin,
     /// Titles of steps, from the manifest.
     pub titles: &'a [(String, String)],
     /// Something lives that belongs to the run: a cancelled run is Cancelled only when nothing does.
@@ -67,10 +68,10 @@ pub fn refused(
 ) -> WorkflowRunStatus {
     let mut status = before.cloned().unwrap_or_default();
     status.observed_generation = generation;
-    if !status.phase.is_some_and(Phase::is_terminal) {
-        status.phase = Some(Phase::Blocked);
+    if !status.phase.is_some_and(RunPhase::is_terminal) {
+        status.phase = Some(RunPhase::Blocked);
         status.blocked =
-            Some(Blocked { code: code.as_str().to_owned(), site: None, activity: None, repeat_effects: None });
+            Some(BlockedRun { code: code.as_str().to_owned(), site: None, activity: None, repeat_effects: None });
     }
     let mut list = status.conditions.take().unwrap_or_default();
     conditions::set_readiness(&mut list, &Readiness::Stalled, code, message, generation, now);
@@ -87,7 +88,7 @@ pub fn not_started(
 ) -> WorkflowRunStatus {
     let mut status = before.cloned().unwrap_or_default();
     status.observed_generation = generation;
-    status.phase = Some(Phase::Pending);
+    status.phase = Some(RunPhase::Pending);
     let mut list = status.conditions.take().unwrap_or_default();
     let readiness = if problem.class == Class::Invalid { Readiness::Stalled } else { Readiness::Reconciling };
     conditions::set_readiness(&mut list, &readiness, problem.reason, &problem.message, generation, now);
@@ -95,18 +96,18 @@ pub fn not_started(
     status
 }
 
-fn phase(source: &Source<'_>) -> Phase {
+fn phase(source: &Source<'_>) -> RunPhase {
     use journal::Phase as J;
     match source.state.phase() {
-        J::Pending => Phase::Pending,
-        J::Queued => Phase::Queued,
-        J::Waiting => Phase::Waiting,
-        J::Blocked => Phase::Blocked,
-        J::Succeeded => Phase::Succeeded,
-        J::Failed => Phase::Failed,
-        J::Cancelled if source.pods_live => Phase::Running,
-        J::Cancelled => Phase::Cancelled,
-        J::Running => Phase::Running,
+        J::Pending => RunPhase::Pending,
+        J::Queued => RunPhase::Queued,
+        J::Waiting => RunPhase::Waiting,
+        J::Blocked => RunPhase::Blocked,
+        J::Succeeded => RunPhase::Succeeded,
+        J::Failed => RunPhase::Failed,
+        J::Cancelled if source.pods_live => RunPhase::Running,
+        J::Cancelled => RunPhase::Cancelled,
+        J::Running => RunPhase::Running,
     }
 }
 
@@ -148,11 +149,11 @@ fn waiting(state: &RunState) -> Vec<WaitingFor> {
         .collect()
 }
 
-fn blocked(state: &RunState) -> Option<Blocked> {
+fn blocked(state: &RunState) -> Option<BlockedRun> {
     let blocked = state.blocked.as_ref().filter(|_| state.terminal.is_none())?;
     let repeat_effects: Vec<i64> =
         state.activities.iter().filter(|(_, a)| a.unknown_effect()).map(|(command, _)| signed(*command)).collect();
-    Some(Blocked {
+    Some(BlockedRun {
         code: blocked.code.as_str().to_owned(),
         site: blocked.site.as_ref().map(|site| format!("{}:{}", site.file, site.line)),
         activity: blocked.activity.clone(),
@@ -173,19 +174,19 @@ fn outputs(source: &Source<'_>) -> Vec<Output> {
         .collect()
 }
 
-fn set_conditions(status: &mut WorkflowRunStatus, phase: Phase, source: &Source<'_>) {
+fn set_conditions(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Source<'_>) {
     let mut list = status.conditions.take().unwrap_or_default();
     let blocked = status.blocked.as_ref();
     let why = blocked.map(|b| b.code.as_str()).unwrap_or_default();
     let site = blocked.and_then(|b| b.site.as_ref()).map(|site| format!(" at {site}")).unwrap_or_default();
     let cannot = format!("run is blocked: {why}{site}; see `ntro run logs` for details, `ntro run retry` resumes it");
     let (readiness, reason, message) = match phase {
-        Phase::Succeeded => (Readiness::Ready, Reason::Succeeded, "run succeeded"),
-        Phase::Failed => (Readiness::Ready, Reason::Failed, "run failed: its code raised an error"),
-        Phase::Cancelled => (Readiness::Ready, Reason::Cancelled, "run was cancelled"),
-        Phase::Waiting => (Readiness::Ready, Reason::Waiting, "run is waiting; no pod is running"),
-        Phase::Blocked => (Readiness::Stalled, Reason::Blocked, cannot.as_str()),
-        Phase::Pending | Phase::Queued | Phase::Running => {
+        RunPhase::Succeeded => (Readiness::Ready, Reason::Succeeded, "run succeeded"),
+        RunPhase::Failed => (Readiness::Ready, Reason::Failed, "run failed: its code raised an error"),
+        RunPhase::Cancelled => (Readiness::Ready, Reason::Cancelled, "run was cancelled"),
+        RunPhase::Waiting => (Readiness::Ready, Reason::Waiting, "run is waiting; no pod is running"),
+        RunPhase::Blocked => (Readiness::Stalled, Reason::Blocked, cannot.as_str()),
+        RunPhase::Pending | RunPhase::Queued | RunPhase::Running => {
             (Readiness::Reconciling, Reason::Progressing, "run is in progress")
         }
     };
@@ -208,4 +209,20 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use ntro_crds::{BlockReason, UserActionReason};
+    use ntro_journal::protocol::{BlockCode, RefusalReason};
+
+    #[test]
+    fn the_api_knows_every_word_of_the_journal() {
+        for code in BlockCode::ALL {
+            assert_eq!(BlockReason::try_from(code.as_str()).map(BlockReason::as_str), Ok(code.as_str()));
+        }
+        for reason in RefusalReason::ALL {
+            assert_eq!(UserActionReason::try_from(reason.as_str()).map(UserActionReason::as_str), Ok(reason.as_str()));
+        }
+    }
 }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use ntro_crds::WorkflowRun;
-use ntro_crds::workflow_run::{Phase, Pin, WorkflowRunStatus};
+use ntro_crds::workflow_run::{RunPhase, RunPin, WorkflowRunStatus};
 use ntro_journal::machine::SegmentState;
 use serde_json::json;
 
@@ -39,7 +39,7 @@ impl Runs {
     }
 
     /// Titles of the steps, from the manifest of the pinned version.
-    fn titles(&self, run: &RunRef, pin: &Pin) -> Vec<(String, String)> {
+    fn titles(&self, run: &RunRef, pin: &RunPin) -> Vec<(String, String)> {
         let runbook = self.cache.runbook(&run.namespace, &pin.runbook.name);
         let versions = runbook.as_ref().and_then(|runbook| runbook.status.as_ref()?.versions.as_deref());
         let version = versions.unwrap_or_default().iter().find(|version| version.digest == pin.runbook.digest);
@@ -60,8 +60,8 @@ impl Runs {
             pods_live: self.has_live_pods(&open.run),
             now,
         });
-        let on_its_way =
-            matches!(after.phase, Some(Phase::Pending | Phase::Queued)) && before.is_none_or(|b| b.blocked.is_none());
+        let on_its_way = matches!(after.phase, Some(RunPhase::Pending | RunPhase::Queued))
+            && before.is_none_or(|b| b.blocked.is_none());
         if on_its_way {
             if self.launcher.burst.defer(Deferred::Run(open.run.clone())) {
                 return Ok(Requeue::After(LONGEST_DEFERRAL));
@@ -72,7 +72,7 @@ impl Runs {
             }
         }
         // Its pod is gone as well: nothing follows.
-        let is_final = after.phase.is_some_and(Phase::is_terminal) && state.segment_state == SegmentState::Over;
+        let is_final = after.phase.is_some_and(RunPhase::is_terminal) && state.segment_state == SegmentState::Over;
         if !is_final && !status::urgent(before, &after) {
             let due = last_write(object).and_then(|last| last.checked_add(COALESCE).ok()).unwrap_or(now);
             if due > now {

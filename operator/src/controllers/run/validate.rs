@@ -3,7 +3,7 @@
 use ntro_crds::{Reason, UserActionReason};
 use std::sync::Arc;
 
-use ntro_crds::workflow_run::Pin;
+use ntro_crds::workflow_run::RunPin;
 use ntro_crds::{UserAction, WorkflowRun};
 use ntro_journal::RunState;
 
@@ -24,7 +24,7 @@ pub struct Open {
     pub run: RunRef,
     pub object: Arc<WorkflowRun>,
     pub state: Arc<RunState>,
-    pub pin: Pin,
+    pub pin: RunPin,
     pub user_actions: Vec<Arc<UserAction>>,
 }
 

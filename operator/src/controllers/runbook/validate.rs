@@ -98,7 +98,7 @@ pub fn pinned<'a>(runbook: &str, workflows: impl IntoIterator<Item = &'a Workflo
 pub fn executed<'a>(runbook: &str, runs: impl IntoIterator<Item = &'a WorkflowRun>) -> BTreeSet<Pinned> {
     runs.into_iter()
         .filter_map(|run| run.status.as_ref())
-        .filter(|status| !status.phase.is_some_and(ntro_crds::workflow_run::Phase::is_terminal))
+        .filter(|status| !status.phase.is_some_and(ntro_crds::workflow_run::RunPhase::is_terminal))
         .filter_map(|status| status.pin.as_ref())
         .filter(|pin| pin.runbook.name == runbook)
         .filter_map(|pin| pin.runbook.digest.parse().ok().map(Pinned::Digest))

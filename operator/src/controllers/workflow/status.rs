@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use ntro_crds::Reason;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::runbook::Resolved;
-use ntro_crds::workflow::{ActiveRun, Missed, QueuedSlot, ScheduleObserved};
+use ntro_crds::workflow::{ActiveRun, MissedSlots, QueuedSlot, ScheduleObserved};
 use ntro_crds::{WorkflowStatus, labels};
 
 use super::apply::Applied;
@@ -98,15 +98,15 @@ pub fn next(previous: Option<&WorkflowStatus>, input: &StatusInput<'_>) -> Workf
     status
 }
 
-fn missed(before: Option<Missed>, skipped: &[Skipped]) -> Option<Missed> {
+fn missed(before: Option<MissedSlots>, skipped: &[Skipped]) -> Option<MissedSlots> {
     let Some(last) = skipped.iter().max_by_key(|skipped| skipped.latest) else { return before };
     let count = skipped.iter().map(|skipped| i64::try_from(skipped.count).unwrap_or(i64::MAX));
     let count = count.fold(before.as_ref().map_or(0, |before| before.count), i64::saturating_add);
     // A slot that waited and was given up may be older than one that was skipped before.
     let later = before.filter(|before| before.time.0 > last.latest);
     Some(later.map_or_else(
-        || Missed { count, time: whole_seconds(last.latest), reason: last.reason.as_str().to_owned() },
-        |later| Missed { count, ..later },
+        || MissedSlots { count, time: whole_seconds(last.latest), reason: last.reason.as_str().to_owned() },
+        |later| MissedSlots { count, ..later },
     ))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use ntro_crds::reasons::Reason;
-use ntro_crds::workflow_run::Phase;
+use ntro_crds::workflow_run::RunPhase;
 use ntro_crds::{WorkflowRun, conditions};
 
 use crate::cluster::Cluster;
@@ -15,7 +15,7 @@ use crate::error::{Failure, Result};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SlotState {
-    InFlight(Phase),
+    InFlight(RunPhase),
     /// For a person.
     Waiting,
     Succeeded,
@@ -39,26 +39,30 @@ impl SlotState {
     fn of(run: &WorkflowRun) -> Self {
         let status = run.status.clone().unwrap_or_default();
         let stalled = columns::condition(status.conditions.as_ref(), conditions::STALLED);
-        match status.phase.unwrap_or(Phase::Pending) {
-            Phase::Succeeded => Self::Succeeded,
-            Phase::Waiting => Self::Waiting,
-            Phase::Blocked if status.blocked.is_some_and(|blocked| Reason::AlreadyRan == *blocked.code) => {
+        match status.phase.unwrap_or(RunPhase::Pending) {
+            RunPhase::Succeeded => Self::Succeeded,
+            RunPhase::Waiting => Self::Waiting,
+            RunPhase::Blocked if status.blocked.is_some_and(|blocked| Reason::AlreadyRan == *blocked.code) => {
                 Self::RanBefore
             }
-            phase @ (Phase::Failed | Phase::Cancelled | Phase::Blocked) => Self::Failed(columns::variant(Some(phase))),
-            phase @ (Phase::Pending | Phase::Queued | Phase::Running) => match stalled.filter(|c| c.status == "True") {
-                // It stays pending until somebody changes something.
-                Some(why) => Self::Failed(format!("refused ({}: {})", why.reason, why.message)),
-                None => Self::InFlight(phase),
-            },
+            phase @ (RunPhase::Failed | RunPhase::Cancelled | RunPhase::Blocked) => {
+                Self::Failed(columns::variant(Some(phase)))
+            }
+            phase @ (RunPhase::Pending | RunPhase::Queued | RunPhase::Running) => {
+                match stalled.filter(|c| c.status == "True") {
+                    // It stays pending until somebody changes something.
+                    Some(why) => Self::Failed(format!("refused ({}: {})", why.reason, why.message)),
+                    None => Self::InFlight(phase),
+                }
+            }
         }
     }
 
     pub(super) fn describe(&self) -> String {
         match self {
             Self::InFlight(phase) => columns::variant(Some(phase)),
-            Self::Waiting => columns::variant(Some(Phase::Waiting)),
-            Self::Succeeded => columns::variant(Some(Phase::Succeeded)),
+            Self::Waiting => columns::variant(Some(RunPhase::Waiting)),
+            Self::Succeeded => columns::variant(Some(RunPhase::Succeeded)),
             Self::RanBefore => "ran before".to_owned(),
             Self::Failed(how) => how.clone(),
         }
@@ -91,8 +95,8 @@ mod tests {
 
     #[test]
     fn a_run_is_in_flight_until_it_ends_or_needs_somebody() {
-        assert_eq!(state(&json!({})), SlotState::InFlight(Phase::Pending));
-        assert_eq!(state(&json!({"phase": "Running"})), SlotState::InFlight(Phase::Running));
+        assert_eq!(state(&json!({})), SlotState::InFlight(RunPhase::Pending));
+        assert_eq!(state(&json!({"phase": "Running"})), SlotState::InFlight(RunPhase::Running));
         assert_eq!(state(&json!({"phase": "Waiting"})), SlotState::Waiting);
         assert_eq!(state(&json!({"phase": "Cancelled"})), SlotState::Failed("Cancelled".to_owned()));
         let blocked =
@@ -101,6 +105,6 @@ mod tests {
         assert_eq!(state(&blocked("AlreadyRan")), SlotState::RanBefore);
         let refused = |status| json!({"phase": "Pending", "conditions": stalled(status)});
         assert_eq!(state(&refused("True")).describe(), "refused (NotASlot: no slot)");
-        assert_eq!(state(&refused("False")), SlotState::InFlight(Phase::Pending));
+        assert_eq!(state(&refused("False")), SlotState::InFlight(RunPhase::Pending));
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use ntro_crds::duration;
-use ntro_crds::workflow_run::Pin;
+use ntro_crds::workflow_run::RunPin;
 use ntro_journal::machine::{Gate, GateProgress};
 use ntro_journal::{GateDecision, RunState, protocol as journal};
 use ntro_manifests::admission::operator_user;
@@ -13,12 +13,12 @@ use crate::controllers::run::user_actions;
 use crate::error::Problem;
 
 /// Until when an answer to a gate counts: what its policy allows, and the runbook's own limit.
-pub fn due(gate: &Gate, pin: &Pin) -> Option<Timestamp> {
+pub fn due(gate: &Gate, pin: &RunPin) -> Option<Timestamp> {
     gate.due.into_iter().chain(policy_due(gate, pin)).min()
 }
 
 /// When the policy ends the wait of a gate.
-pub fn policy_due(gate: &Gate, pin: &Pin) -> Option<Timestamp> {
+pub fn policy_due(gate: &Gate, pin: &RunPin) -> Option<Timestamp> {
     let rule = pin.gate_policy.as_ref()?.rule_for(&gate.step)?;
     // The schema lets nothing else through than what can be read.
     let wait = duration::parse(rule.due.as_deref()?).ok()?;
@@ -30,7 +30,7 @@ fn is_open(gate: &Gate) -> bool {
 }
 
 /// The open gates of an unfinished run that their policy ends, and when.
-pub fn open_until(state: &RunState, pin: &Pin) -> Vec<(Uuid, Timestamp)> {
+pub fn open_until(state: &RunState, pin: &RunPin) -> Vec<(Uuid, Timestamp)> {
     let gates = state.gates.values().filter(|gate| state.terminal.is_none() && is_open(gate));
     gates.filter_map(|gate| Some((gate.id, policy_due(gate, pin)?))).collect()
 }

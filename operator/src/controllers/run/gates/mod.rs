@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use ntro_crds::Gate;
-use ntro_crds::workflow_run::Pin;
+use ntro_crds::workflow_run::RunPin;
 use ntro_journal::{RunState, machine};
 
 use super::validate::Open;
@@ -26,7 +26,7 @@ pub struct GateInput<'a> {
     /// The gate in it.
     pub gate: &'a machine::Gate,
     /// What the run is fixed to.
-    pub pin: &'a Pin,
+    pub pin: &'a RunPin,
     /// UID of the `WorkflowRun`, which owns the Gate.
     pub run_uid: &'a str,
     /// Title of the step, from the manifest.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ntro_crds::GateStatus;
 use ntro_crds::conditions::{self, Readiness};
-use ntro_crds::gate::{Decision, GateState, Revision};
+use ntro_crds::gate::{CountedDecision, GateState, Revision};
 use ntro_crds::user_action::Verb;
 use ntro_journal::machine;
 use ntro_journal::protocol::{self as journal, GateCloseCause};
@@ -48,10 +48,10 @@ fn decided(
     decision: &machine::GateVerdict,
     user_actions: &BTreeMap<String, String>,
     before: Option<&GateStatus>,
-) -> Decision {
+) -> CountedDecision {
     // The user action may have been pruned since: what was written once stays.
-    let known = before.and_then(|status| status.decisions.as_ref()?.first().map(|d| d.act.clone()));
-    Decision {
+    let known = before.and_then(|status| status.decisions.as_ref()?.first().map(|d| d.user_action.clone()));
+    CountedDecision {
         actor: decision.actor.clone(),
         verb: match decision.verb {
             journal::Verb::Reject => Verb::Reject,
@@ -60,8 +60,8 @@ fn decided(
             journal::Verb::Approve => Verb::Approve,
         },
         revision: i64::from(decision.revision),
-        act: user_actions.get(&decision.user_action).cloned().or(known).unwrap_or_default(),
-        act_uid: decision.user_action.clone(),
+        user_action: user_actions.get(&decision.user_action).cloned().or(known).unwrap_or_default(),
+        user_action_uid: decision.user_action.clone(),
         at: whole_seconds(decision.acted_at),
     }
 }

@@ -16,7 +16,7 @@ use kube::api::ObjectMeta;
 use ntro_bundle::reference::Digest;
 use ntro_crds::labels;
 use ntro_crds::workflow::Resources;
-use ntro_crds::workflow_run::Pin;
+use ntro_crds::workflow_run::RunPin;
 use ntro_crds::{API_VERSION, names};
 
 /// Where the pod finds its token.
@@ -47,7 +47,7 @@ pub struct JobInput<'a> {
     /// Number of the segment.
     pub segment: u32,
     /// What the run is fixed to.
-    pub pin: &'a Pin,
+    pub pin: &'a RunPin,
     /// Address of the operator's API.
     pub api_url: &'a str,
     /// How long a pod waits for an operator that does not answer.

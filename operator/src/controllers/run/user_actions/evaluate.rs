@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use ntro_crds::UserActionReason;
 use ntro_crds::policy::Deciders;
 use ntro_crds::user_action::{GateSeen, Verb};
-use ntro_crds::workflow_run::Pin;
+use ntro_crds::workflow_run::RunPin;
 use ntro_crds::{UserAction, names};
 use ntro_journal::RunState;
 use ntro_journal::machine::Gate;
@@ -40,14 +40,14 @@ pub enum Verdict {
 }
 
 /// Evaluates a user action.
-pub fn evaluate(action: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Verdict {
+pub fn evaluate(action: &UserAction, state: &RunState, pin: &RunPin, proof: Proof) -> Verdict {
     match verdict(action, state, pin, proof) {
         Ok(verdict) => verdict,
         Err(reason) => Verdict::Refuse(reason),
     }
 }
 
-fn verdict(action: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Result<Verdict, UserActionReason> {
+fn verdict(action: &UserAction, state: &RunState, pin: &RunPin, proof: Proof) -> Result<Verdict, UserActionReason> {
     let spec = &action.spec;
     if spec.run != state.name || spec.run_id != state.run_id.to_string() {
         return Err(UserActionReason::RunMismatch);
@@ -71,7 +71,12 @@ fn verdict(action: &UserAction, state: &RunState, pin: &Pin, proof: Proof) -> Re
     }
 }
 
-fn decision(action: &UserAction, state: &RunState, pin: &Pin, verb: DecidingVerb) -> Result<Verdict, UserActionReason> {
+fn decision(
+    action: &UserAction,
+    state: &RunState,
+    pin: &RunPin,
+    verb: DecidingVerb,
+) -> Result<Verdict, UserActionReason> {
     let spec = &action.spec;
     let seen = spec.gate.clone().ok_or(UserActionReason::Incomplete)?;
     let id = seen.gate_id.parse::<Uuid>().map_err(|_| UserActionReason::GateMismatch)?;
@@ -96,7 +101,7 @@ fn allowed(
     action: &UserAction,
     gate: &Gate,
     state: &RunState,
-    pin: &Pin,
+    pin: &RunPin,
     rule: &Deciders,
 ) -> Result<(), UserActionReason> {
     let actor = &action.spec.actor;

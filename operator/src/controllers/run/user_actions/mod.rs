@@ -18,7 +18,7 @@ use kube::api::{DeleteParams, ListParams};
 use ntro_crds::UserAction;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::user_action::{Outcome, UserActionStatus};
-use ntro_crds::workflow_run::Pin;
+use ntro_crds::workflow_run::RunPin;
 use ntro_journal::RunState;
 
 use crate::cache::RunRef;
@@ -52,7 +52,7 @@ pub fn run_of(action: &UserAction) -> Option<RunRef> {
 pub async fn answer(
     context: &Context,
     state: &RunState,
-    pin: &Pin,
+    pin: &RunPin,
     actions: Vec<Arc<UserAction>>,
 ) -> Result<(), Problem> {
     if actions.is_empty() {

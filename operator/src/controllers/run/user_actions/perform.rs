@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use ntro_crds::UserAction;
 use ntro_crds::user_action::GateSeen;
-use ntro_crds::workflow_run::Pin;
+use ntro_crds::workflow_run::RunPin;
 use ntro_crds::{Reason, UserActionReason};
 use ntro_journal::protocol::{RefusalReason, Verb};
 use ntro_journal::{DraftRef, GateDecision, Journal, RunState, UserActionOutcome};
@@ -65,7 +65,7 @@ pub async fn perform(
     journal: &Journal,
     action: &UserAction,
     state: &RunState,
-    pin: &Pin,
+    pin: &RunPin,
     proof: Proof,
 ) -> Result<Answer, Problem> {
     let spec = &action.spec;

@@ -80,7 +80,7 @@ pub async fn verify(context: &Context, namespace: &str) -> Result<Proof, Problem
 /// Verifies every tenant whenever policy, binding or tenants change, until told to stop: an upgrade of the policy costs
 /// only the user actions of that very moment, not the first one after it.
 pub async fn watch(context: Context, shutdown: CancellationToken) {
-    let Some(name) = expected(&context).map(|policy| policy.name) else { return };
+    let name = expected(&context).name;
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let client = context.kube.client.clone();
     let policies = watcher(Api::<ValidatingAdmissionPolicy>::all(client.clone()), config.clone());
@@ -110,7 +110,7 @@ pub async fn watch(context: Context, shutdown: CancellationToken) {
 }
 
 async fn fingerprint(context: &Context, namespace: &str) -> Result<Option<Fingerprint>, Problem> {
-    let Some(expected) = expected(context) else { return Ok(None) };
+    let expected = expected(context);
     let client = context.kube.client.clone();
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
@@ -126,13 +126,13 @@ async fn fingerprint(context: &Context, namespace: &str) -> Result<Option<Finger
     Ok(Some(Fingerprint { policy, binding, namespace: space.uid().unwrap_or_default(), tenant }))
 }
 
-fn expected(context: &Context) -> Option<admission::Policy> {
+fn expected(context: &Context) -> admission::Policy {
     let settings = &context.settings;
     let install = Install {
         namespace: settings.namespace.clone(),
         scope: match settings.scope {
-            Scope::Cluster => admission::Scope::Cluster,
-            Scope::Namespace => admission::Scope::Namespace,
+            Scope::Cluster => admission::PolicyScope::Cluster,
+            Scope::Namespace => admission::PolicyScope::Namespace,
         },
         admins_may_decide: settings.admins_may_decide,
     };

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::runs::pin;
 
-fn input(pin: &Pin) -> JobInput<'_> {
+fn input(pin: &RunPin) -> JobInput<'_> {
     JobInput {
         namespace: "acme",
         run: "nav-abcde",
