@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::finding::one_line;
 
-/// ConfigField keywords that are not JSON Schema but may be written; they are for user interfaces.
+/// Keywords of fields that are not JSON Schema but may be written; they are for user interfaces.
 const UI_KEYS: &[&str] = &["label", "title", "component", "placeholder", "order", "group", "help"];
 const TYPES: &[&str] = &["string", "number", "integer", "boolean", "array", "object", "null"];
 /// JSON Schema keywords that would make a schema depend on another document.
