@@ -4,8 +4,8 @@
 
 Rust is counted without tests: neither `tests/` nor what is behind `#[cfg(test)]`. A docstring is a run of `///` or `//!`
 lines. A file knows a journal command if it names that command's type, as `TimerStarted` or `timerStarted`, outside
-tests and by hand: what a generator writes is not counted. Of all commands the one that most files know is shown;
-`runFailed` is left out, because reasons and errors have the same name.
+tests and by hand: what a generator writes is not counted. Shown are the median of the commands and the one that most
+files know; `runFailed` is left out, because reasons and errors have the same name.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def count(root: Path) -> list[Count]:
         *functions(modules, root),
         repeated_types(modules, root),
         *docstrings(modules, root),
-        known_commands(crates, root),
+        *known_commands(crates, root),
         *files(crates, root),
         *python(root / "runtime/src/ntro_runtime", root),
     ]
@@ -121,7 +121,7 @@ def docstrings(modules: list[Module], root: Path) -> Iterator[Count]:
     yield Count("short_docstrings", f"docstrings of at most {SHORT_DOCSTRING} words", len(short), where)
 
 
-def known_commands(crates: list[Crate], root: Path) -> Count:
+def known_commands(crates: list[Crate], root: Path) -> Iterator[Count]:
     tests = {file for crate in crates for file in crate.test_files}
     parts = {file: lines for crate in crates for file, lines in crate.test_lines.items()}
     knowing: dict[str, list[str]] = {command: [] for command in COMMANDS}
@@ -132,8 +132,11 @@ def known_commands(crates: list[Crate], root: Path) -> Count:
         for command in COMMANDS:
             if re.search(rf"\b[{command[0]}{command[0].upper()}]{command[1:]}\b", written):
                 knowing[command].append(file.relative_to(root).as_posix())
+    middle = round(median(len(it) for it in knowing.values()))
     most = max(knowing, key=lambda it: len(knowing[it]))
-    return Count("command_files", f"files that know one journal command (`{most}`)", len(knowing[most]), knowing[most])
+    label = "files that know a journal command"
+    yield Count("command_files", f"{label}: median", middle, [f"{it}: {len(knowing[it])}" for it in COMMANDS])
+    yield Count("most_command_files", f"{label}: most (`{most}`)", len(knowing[most]), knowing[most])
 
 
 def without(text: str, parts: list[tuple[int, int]]) -> str:
