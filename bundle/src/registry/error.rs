@@ -140,7 +140,11 @@ impl ErrorContext<'_> {
     }
 
     pub(super) fn request(&self, error: &reqwest::Error) -> RegistryError {
-        if error.is_timeout() { self.unreachable("request timed out") } else { self.unreachable(&root_cause(error)) }
+        if error.is_timeout() {
+            self.unreachable("it did not answer in time")
+        } else {
+            self.unreachable(&root_cause(error))
+        }
     }
 
     pub(super) fn client(&self, error: OciDistributionError) -> RegistryError {
