@@ -1,10 +1,12 @@
 //! What pods ask and what they are answered.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::entries::PodEntry;
 use super::entry::Entry;
+use super::kinds::vocabulary;
 use super::parts::Pin;
 
 /// The versions a runner has and understands.
@@ -151,54 +153,37 @@ pub struct LogRequest {
     pub lines: Vec<LogLine>,
 }
 
-/// Why a request was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ErrorCode {
-    /// Not now: the Job is not recorded, or the holder before is not released.
-    NotYet,
-    /// Never again: a newer holder exists or the segment is over.
-    Fenced,
-    /// The run has ended.
-    Sealed,
-    /// The same thing was said before with other content.
-    Diverged,
-    /// Deliveries must be handed over first; they are in the error's `entries`.
-    Unread,
-    /// The activity's gate was not approved.
-    RequirementNotMet,
-    /// The effect may not be repeated without a person.
-    NotAllowedToRepeat,
-    /// A blob that is named was not uploaded.
-    BlobMissing,
-    /// Over a limit.
-    TooLarge,
-    /// No common version of the protocol.
-    Version,
-    /// Not a request of this protocol.
-    Invalid,
-    /// No more is said.
-    Forbidden,
+vocabulary! {
+    /// Why a request was refused.
+    ErrorCode, "PascalCase" {
+        /// Not now: the Job is not recorded, or the holder before is not released.
+        NotYet = "NotYet",
+        /// Never again: a newer holder exists or the segment is over.
+        Fenced = "Fenced",
+        /// The run has ended.
+        Sealed = "Sealed",
+        /// The same thing was said before with other content.
+        Diverged = "Diverged",
+        /// Deliveries must be handed over first; they are in the error's `entries`.
+        Unread = "Unread",
+        /// The activity's gate was not approved.
+        RequirementNotMet = "RequirementNotMet",
+        /// The effect may not be repeated without a person.
+        NotAllowedToRepeat = "NotAllowedToRepeat",
+        /// A blob that is named was not uploaded.
+        BlobMissing = "BlobMissing",
+        /// Over a limit.
+        TooLarge = "TooLarge",
+        /// No common version of the protocol.
+        Version = "Version",
+        /// Not a request of this protocol.
+        Invalid = "Invalid",
+        /// No more is said.
+        Forbidden = "Forbidden",
+    }
 }
 
 impl ErrorCode {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotYet => "NotYet",
-            Self::Fenced => "Fenced",
-            Self::Sealed => "Sealed",
-            Self::Diverged => "Diverged",
-            Self::Unread => "Unread",
-            Self::RequirementNotMet => "RequirementNotMet",
-            Self::NotAllowedToRepeat => "NotAllowedToRepeat",
-            Self::BlobMissing => "BlobMissing",
-            Self::TooLarge => "TooLarge",
-            Self::Version => "Version",
-            Self::Invalid => "Invalid",
-            Self::Forbidden => "Forbidden",
-        }
-    }
-
     /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {

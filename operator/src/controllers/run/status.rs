@@ -213,8 +213,8 @@ fn signed(n: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use ntro_crds::{BlockReason, UserActionReason};
-    use ntro_journal::protocol::{BlockCode, RefusalReason};
+    use ntro_crds::{BlockReason, Reason, UserActionReason};
+    use ntro_journal::protocol::{BlockCode, ErrorCode, RefusalReason};
 
     #[test]
     fn the_api_knows_every_word_of_the_journal() {
@@ -223,6 +223,9 @@ mod tests {
         }
         for reason in RefusalReason::ALL {
             assert_eq!(UserActionReason::try_from(reason.as_str()).map(UserActionReason::as_str), Ok(reason.as_str()));
+        }
+        for code in ErrorCode::ALL {
+            assert_eq!(Reason::try_from(code.as_str()).map(Reason::as_str), Ok(code.as_str()));
         }
     }
 }
