@@ -5,6 +5,8 @@
 //! The parent ends it at the n-th failpoint, for every n there is, lets it finish, and compares.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod common;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,13 +17,15 @@ use ntro_journal::machine::{ActivityState, RunState, SegmentState};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, BlockCode, Entry, EntryBody, GateKind, LogLine, LogRequest, LogStream, OutputFile, Payload, Phase,
-    Pin, PodEntry, ReleaseCause, RetryCause, RunTrigger, RunWorkflow, RunnerVersions, Sha256Digest, Verb,
+    Pin, PodEntry, ReleaseCause, RetryCause, RunTrigger, RunnerVersions, Sha256Digest, Verb,
 };
 use ntro_journal::{
     AttachPod, CreateRun, DraftRef, GateDecision, Inserted, Journal, JournalSettings, Session, SystemClock, failpoint,
     verify,
 };
 use uuid::Uuid;
+
+use common::run_created;
 
 const DIR: &str = "NTRO_CRASH_TEST_DIR";
 
@@ -50,14 +54,11 @@ fn wanted_run(run_id: Uuid) -> CreateRun {
     }});
     CreateRun {
         run: entries::RunCreated {
-            run_id,
-            namespace: "acme".to_owned(),
-            name: "nav".to_owned(),
-            workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
             slot: Some("2026-10".to_owned()),
             trigger: RunTrigger { kind: "Schedule".to_owned(), initiator: "system".to_owned() },
             pin: Pin(pin.as_object().unwrap().clone()),
             input: Payload::inline(format!("\"{}\"", "x".repeat(70_000))),
+            ..run_created(run_id, "nav")
         },
         request_hash: "h".to_owned(),
     }

@@ -1,20 +1,24 @@
 //! The journal as its users see it: waiting, leases, time, drafts, views, logs, exports.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    AppendRequest, EntryBody, GateKind, LogLine, LogRequest, LogStream, Payload, Phase, Pin, PodEntry, PollRequest,
-    RefusalReason, ReleaseCause, RunTrigger, RunWorkflow, RunnerVersions, Sha256Digest, Verb,
+    AppendRequest, EntryBody, GateKind, LogLine, LogRequest, LogStream, Payload, Phase, PodEntry, PollRequest,
+    RefusalReason, ReleaseCause, RunnerVersions, Sha256Digest, Verb,
 };
 use ntro_journal::{
     AttachPod, CreateRun, DraftRef, ErrorClass, GateDecision, Inserted, Journal, JournalError, JournalSettings,
     PublishedHead, Session, TestClock, UserActionOutcome, VerifyError, verify,
 };
 use uuid::Uuid;
+
+use common::run_created;
 
 struct World {
     journal: Journal,
@@ -38,19 +42,7 @@ impl World {
 
     async fn create(&self, name: &str) -> Uuid {
         let run_id = Uuid::new_v4();
-        let run = CreateRun {
-            run: entries::RunCreated {
-                run_id,
-                namespace: "acme".to_owned(),
-                name: name.to_owned(),
-                workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
-                slot: None,
-                trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
-                pin: Pin::default(),
-                input: Payload::inline("{}"),
-            },
-            request_hash: "h".to_owned(),
-        };
+        let run = CreateRun { run: run_created(run_id, name), request_hash: "h".to_owned() };
         assert_eq!(self.journal.create_run(run).await.unwrap(), Inserted::Created(run_id));
         run_id
     }

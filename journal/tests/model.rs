@@ -2,6 +2,8 @@
 //! time; operators that restart) against what must always hold, judged from the entries alone by rules of their own.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use ntro_journal::machine::{ActivityState, RunState};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, BlockCode, Effect, Entry, EntryBody, FailureClass, FinalError, GateCloseCause, GateKind, Payload,
-    Pin, PodEntry, ReleaseCause, RetryCause, RunSecret, RunTrigger, RunWorkflow, RunnerVersions, Verb,
+    Pin, PodEntry, ReleaseCause, RetryCause, RunSecret, RunTrigger, RunnerVersions, Verb,
 };
 use ntro_journal::{
     AttachPod, CreateRun, GateDecision, Inserted, Journal, JournalError, JournalSettings, Session, TestClock,
@@ -18,6 +20,8 @@ use ntro_journal::{
 };
 use proptest::prelude::*;
 use uuid::Uuid;
+
+use common::run_created;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -116,14 +120,10 @@ impl World {
         }});
         let create = CreateRun {
             run: entries::RunCreated {
-                run_id: run,
-                namespace: "acme".to_owned(),
-                name: "nav".to_owned(),
-                workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
                 slot: Some("2026-10".to_owned()),
                 trigger: RunTrigger { kind: "Schedule".to_owned(), initiator: "system".to_owned() },
                 pin: Pin(pin.as_object().unwrap().clone()),
-                input: Payload::inline("{}"),
+                ..run_created(run, "nav")
             },
             request_hash: "h".to_owned(),
         };

@@ -1,32 +1,27 @@
 //! What every store must do. A further store joins with one more test that calls [`conform`].
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod common;
+
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use ntro_journal::machine::{self, Consequence, RunState};
 use ntro_journal::protocol::entries;
-use ntro_journal::protocol::{Entry, LogLine, LogStream, Payload, Pin, RunSecret, RunTrigger, RunWorkflow};
+use ntro_journal::protocol::{Entry, LogLine, LogStream, Payload, RunSecret};
 use ntro_journal::store::{
     ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SqliteStore, Store, StoreError, ViewKey,
 };
 use uuid::Uuid;
+
+use common::run_created;
 
 fn now() -> Timestamp {
     "2026-10-05T08:00:00.123456Z".parse().unwrap()
 }
 
 fn made(run_id: Uuid, name: &str) -> (RunSecret, Consequence<()>) {
-    let run = entries::RunCreated {
-        run_id,
-        namespace: "acme".to_owned(),
-        name: name.to_owned(),
-        workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
-        slot: None,
-        trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
-        pin: Pin::default(),
-        input: Payload::inline("{\"text\":\"ü\\u0000\"}"),
-    };
+    let run = entries::RunCreated { input: Payload::inline("{\"text\":\"ü\\u0000\"}"), ..run_created(run_id, name) };
     let secret = RunSecret::random();
     (secret, machine::create(run, secret, now()).unwrap())
 }
