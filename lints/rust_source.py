@@ -83,15 +83,7 @@ class Crate:
         self._items(parse(file), module, inside, test)
 
     def _items(self, node: Node, module: Module, inside: Path, test: bool) -> None:
-        attributes, docs = "", _Docs()
-        for child in node.named_children:
-            if child.type == "attribute_item":
-                attributes += _text(child)
-                continue
-            if child.type in ("line_comment", "block_comment"):
-                docs.add(child, module)
-                continue
-            docs.end(module)
+        for child, attributes in _documented(node, module):
             only_test = test or bool(TEST_ATTRIBUTE.search(attributes))
             if only_test and not test:
                 lines = (child.start_point.row + 1, child.end_point.row + 1)
@@ -100,8 +92,6 @@ class Crate:
                 self._module(child, module, inside, attributes, only_test)
             elif not only_test or test:
                 self._item(child, module)
-            attributes = ""
-        docs.end(module)
 
     def _module(self, node: Node, module: Module, inside: Path, attributes: str, test: bool) -> None:
         name = _name(node)
@@ -254,18 +244,22 @@ def _visit(node: Node, module: Module) -> None:
         if node.parent.parent is None or node.parent.parent.type == "mod_item":
             module.types.append((_name(node), node.start_point.row + 1))
     module.paths += _paths(node)
+    for child, attributes in _documented(node, module):
+        if not TEST_ATTRIBUTE.search(attributes):
+            _visit(child, module)
+
+
+def _documented(node: Node, module: Module) -> Iterator[tuple[Node, str]]:
+    """The children with the attributes before each. The docs among them are noted."""
     attributes, docs = "", _Docs()
-    for child in node.children:
+    for child in node.named_children:
         if child.type == "attribute_item":
             attributes += _text(child)
-            continue
-        if child.type in ("line_comment", "block_comment"):
+        elif child.type in ("line_comment", "block_comment"):
             docs.add(child, module)
-            continue
-        if child.is_named:
+        else:
             docs.end(module)
-            if not TEST_ATTRIBUTE.search(attributes):
-                _visit(child, module)
+            yield child, attributes
             attributes = ""
     docs.end(module)
 
