@@ -43,21 +43,10 @@ pub fn condition(
     generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
-    of_word(kind, status, reason.word(), message, generation, now)
-}
-
-fn of_word(
-    kind: &str,
-    status: bool,
-    reason: &str,
-    message: &str,
-    generation: Option<i64>,
-    now: Timestamp,
-) -> Condition {
     Condition {
         type_: kind.to_owned(),
         status: if status { "True" } else { "False" }.to_owned(),
-        reason: reason.to_owned(),
+        reason: reason.word().to_owned(),
         message: message.chars().take(MESSAGE_MAX).collect(),
         last_transition_time: Time(now),
         observed_generation: generation,
@@ -87,13 +76,12 @@ pub fn remove(conditions: &mut Vec<Condition>, kind: &str) {
 pub fn set_readiness(
     conditions: &mut Vec<Condition>,
     readiness: &Readiness,
-    reason: impl ConditionReason,
+    reason: impl ConditionReason + Copy,
     message: &str,
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    let reason = reason.word();
-    let make = |kind: &str, status: bool| of_word(kind, status, reason, message, generation, now);
+    let make = |kind: &str, status: bool| condition(kind, status, reason, message, generation, now);
     for (kind, holds) in
         [(RECONCILING, *readiness == Readiness::Reconciling), (STALLED, *readiness == Readiness::Stalled)]
     {

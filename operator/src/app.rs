@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use ntro_journal::failpoint;
 use ntro_journal::{ErrorClass, Journal};
 
 use crate::api::{self, Api};
@@ -24,7 +25,6 @@ use crate::k8s::crds::wait_for_crds;
 use crate::k8s::{Access, Events};
 use crate::metrics::Metrics;
 use crate::tls::{self, Authority, ServerCertificate};
-use ntro_journal::failpoint;
 
 /// How long tasks may take to finish once they were told to.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);

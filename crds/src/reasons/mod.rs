@@ -35,18 +35,6 @@ macro_rules! reasons {
                 Self::ALL.iter().copied().find(|it| it.as_str() == word).ok_or_else(unknown)
             }
         }
-
-        impl PartialEq<str> for $name {
-            fn eq(&self, word: &str) -> bool {
-                self.as_str() == word
-            }
-        }
-
-        impl PartialEq<&str> for $name {
-            fn eq(&self, word: &&str) -> bool {
-                self.as_str() == *word
-            }
-        }
     };
     (@word $variant:ident) => { stringify!($variant) };
     (@word $variant:ident $text:literal) => { $text };

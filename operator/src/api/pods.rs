@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ntro_bundle::artifact::LAYER_MEDIA_TYPE;
 use ntro_crds::WorkflowRun;
+use ntro_journal::failpoint;
 use ntro_journal::protocol::{
     AppendRequest, AttachReply, AttachRequest, EntriesReply, ErrorCode, LogRequest, PollRequest, Sha256Digest,
 };
@@ -23,7 +24,6 @@ use super::reply::Refusal;
 use crate::bundles::Pinned;
 use crate::error::Classified;
 use crate::health::bearer;
-use ntro_journal::failpoint;
 
 /// When a pod asks again if its Job is not recorded yet.
 const NOT_YET_MS: u64 = 500;

@@ -4,7 +4,6 @@
 mod pinned;
 mod store;
 
-use ntro_crds::Reason;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
@@ -17,6 +16,7 @@ use ntro_bundle::credentials::{self, CredentialError, Credentials};
 use ntro_bundle::error::BundleErrorClass;
 use ntro_bundle::reference::{Digest, Repository, Tag};
 use ntro_bundle::registry::{Registry, RegistryError, RegistrySettings};
+use ntro_crds::Reason;
 use ntro_crds::Runbook;
 use thiserror::Error;
 

@@ -74,7 +74,7 @@ impl RunSummary {
         let request = &run.spec.request;
         let status = run.status.as_ref();
         let blocked = status.and_then(|s| s.blocked.as_ref());
-        let already_ran = blocked.is_some_and(|blocked| BlockReason::AlreadyRan == *blocked.code);
+        let already_ran = blocked.is_some_and(|blocked| blocked.code == BlockReason::AlreadyRan.as_str());
         let ending = match status.and_then(|s| s.phase) {
             Some(RunPhase::Succeeded) => Some(Ending::Succeeded),
             Some(RunPhase::Failed) => Some(Ending::Failed),

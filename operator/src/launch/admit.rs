@@ -2,6 +2,7 @@
 
 use ntro_crds::Workflow;
 use ntro_crds::workflow_run::{Request, RunPin};
+use ntro_journal::failpoint;
 use ntro_journal::protocol::{Payload, RunTrigger, RunWorkflow, entries};
 use ntro_journal::{CreateRun, Inserted};
 use uuid::Uuid;
@@ -11,7 +12,6 @@ use super::pin::{self, Sources};
 use super::request;
 use crate::cache::RunRef;
 use crate::error::{Classified, Problem};
-use ntro_journal::failpoint;
 
 /// What became of a run that was to be admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]

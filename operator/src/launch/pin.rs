@@ -1,10 +1,10 @@
 //! What a run is fixed to when it starts: digest, image, configuration, gate policy. Pure.
 
-use ntro_crds::Reason;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ntro_bundle::config_schema::{ConfigSchema, FieldError};
+use ntro_crds::Reason;
 use ntro_crds::labels::RUNNER_SERVICE_ACCOUNT;
 use ntro_crds::policy::OnExpiry;
 use ntro_crds::runbook::VerifiedVersion;

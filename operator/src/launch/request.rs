@@ -1,10 +1,10 @@
 //! What may be asked for: checks of a run's request against its Workflow. Pure.
 
-use ntro_crds::Reason;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use ntro_bundle::reference::Digest;
+use ntro_crds::Reason;
 use ntro_crds::Workflow;
 use ntro_crds::workflow_run::{Request, TriggerKind};
 use ntro_schedule::period;

@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use kube::api::{Preconditions, PropagationPolicy};
 use ntro_crds::workflow_run::{Request, RunContext, Trigger, TriggerKind, WorkflowRef};
 use ntro_crds::{Workflow, WorkflowRun, labels};
+use ntro_journal::failpoint;
 use ntro_manifests::admission::operator_user;
 use ntro_schedule::spec::jitter_of;
 use uuid::Uuid;
@@ -19,7 +20,6 @@ use crate::cache::{Lookup, RunRef, is_precreated};
 use crate::error::{Problem, Requeue, chain};
 use crate::k8s::{Created, create_once, delete_exactly};
 use crate::metrics::Started;
-use ntro_journal::failpoint;
 
 /// When a deletion that failed is tried again.
 const DELETE_RETRY: Duration = Duration::from_mins(1);

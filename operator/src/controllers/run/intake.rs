@@ -1,12 +1,12 @@
 //! What is done about a run whose object and journal do not, or not yet, belong together.
 
-use ntro_crds::{Reason, UserActionReason};
 use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::api::{Preconditions, PropagationPolicy};
 use ntro_crds::WorkflowRun;
 use ntro_crds::workflow_run::WorkflowRunStatus;
+use ntro_crds::{Reason, UserActionReason};
 use ntro_journal::protocol::BlockCode;
 use uuid::Uuid;
 

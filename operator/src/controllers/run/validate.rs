@@ -1,9 +1,9 @@
 //! Whether a run's object and its journal belong together. Pure.
 
-use ntro_crds::{Reason, UserActionReason};
 use std::sync::Arc;
 
 use ntro_crds::workflow_run::RunPin;
+use ntro_crds::{Reason, UserActionReason};
 use ntro_crds::{UserAction, WorkflowRun};
 use ntro_journal::RunState;
 

@@ -1,10 +1,10 @@
 //! What can keep a Runbook from being served.
 
-use ntro_crds::Reason;
 use std::time::Duration;
 
 use ntro_bundle::reference::{Digest, ReferenceError, Repository};
 use ntro_bundle::version::VersionError;
+use ntro_crds::Reason;
 use ntro_crds::duration::BadDuration;
 use semver::Version;
 use thiserror::Error;

@@ -1,10 +1,10 @@
 //! From a checked spec to verified bundles: asks the repository, fetches what is missing.
 
-use ntro_crds::Reason;
 use std::collections::BTreeSet;
 
 use ntro_bundle::reference::Digest;
 use ntro_bundle::version::{self, VersionSelector};
+use ntro_crds::Reason;
 use ntro_crds::runbook::{Resolved, VerifiedVersion};
 use semver::Version;
 

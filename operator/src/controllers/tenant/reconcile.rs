@@ -1,9 +1,9 @@
 //! One reconcile of a tenant's namespace.
 
-use ntro_crds::Reason;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use ntro_crds::Reason;
 
 use super::Tenants;
 use super::contact::{Contact, config_map};

@@ -4,10 +4,10 @@
 //! that an edit never starts anything of the past. Slots are taken in order; each is started, queued or skipped, once. What
 //! was decided and not written to the status before a crash is decided again from the same slots, with the same outcome.
 
-use ntro_crds::SlotReason;
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
+use ntro_crds::SlotReason;
 use ntro_schedule::slots::Slots;
 
 use super::history::{self, Keep};

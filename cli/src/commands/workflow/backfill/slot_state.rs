@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt as _;
 use kube::api::ListParams;
-use ntro_crds::reasons::Reason;
+use ntro_crds::BlockReason;
 use ntro_crds::workflow_run::RunPhase;
 use ntro_crds::{WorkflowRun, conditions};
 
@@ -42,7 +42,9 @@ impl SlotState {
         match status.phase.unwrap_or(RunPhase::Pending) {
             RunPhase::Succeeded => Self::Succeeded,
             RunPhase::Waiting => Self::Waiting,
-            RunPhase::Blocked if status.blocked.is_some_and(|blocked| Reason::AlreadyRan == *blocked.code) => {
+            RunPhase::Blocked
+                if status.blocked.is_some_and(|blocked| blocked.code == BlockReason::AlreadyRan.as_str()) =>
+            {
                 Self::RanBefore
             }
             phase @ (RunPhase::Failed | RunPhase::Cancelled | RunPhase::Blocked) => {

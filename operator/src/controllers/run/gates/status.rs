@@ -1,9 +1,9 @@
 //! The status of a Gate. Pure.
 
-use ntro_crds::Reason;
 use std::collections::BTreeMap;
 
 use ntro_crds::GateStatus;
+use ntro_crds::Reason;
 use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::gate::{CountedDecision, GateState, Revision};
 use ntro_crds::user_action::Verb;

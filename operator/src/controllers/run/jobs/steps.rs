@@ -1,14 +1,15 @@
 //! Does the steps of a plan.
 
-use ntro_crds::Reason;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use kube::api::{Preconditions, PropagationPolicy};
+use ntro_crds::Reason;
 use ntro_crds::labels;
 use ntro_crds::workflow_run::TriggerKind;
 use ntro_journal::RunState;
+use ntro_journal::failpoint;
 use ntro_schedule::spec::jitter_of;
 
 use super::plan::Step;
@@ -17,7 +18,6 @@ use crate::controllers::run::validate::Open;
 use crate::error::{Class, Problem};
 use crate::k8s::{Created, create_once, delete_exactly};
 use crate::metrics::Started;
-use ntro_journal::failpoint;
 
 impl Runs {
     /// Does one step; says whether the journal, or what is known of the Jobs, has changed by it.

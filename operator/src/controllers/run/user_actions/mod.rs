@@ -8,7 +8,6 @@ mod evaluate;
 mod perform;
 pub mod proof;
 
-use ntro_crds::{Reason, UserActionReason};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,17 +15,19 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 use ntro_crds::UserAction;
+use ntro_crds::UserActionReason;
 use ntro_crds::conditions::{self, Readiness};
+use ntro_crds::reasons::ConditionReason as _;
 use ntro_crds::user_action::{Outcome, UserActionStatus};
 use ntro_crds::workflow_run::RunPin;
 use ntro_journal::RunState;
+use ntro_journal::failpoint;
 
 use crate::cache::RunRef;
 use crate::context::Context;
 use crate::error::Problem;
 use crate::k8s::patch_status_if_changed;
 use crate::launch::pin;
-use ntro_journal::failpoint;
 use perform::{Answer, perform};
 
 /// User actions that were answered are kept this long for people to look at; the journal keeps them for good.
@@ -108,21 +109,18 @@ pub async fn refuse_all(
 async fn write_answer(context: &Context, action: &UserAction, answer: &Answer) -> Result<(), Problem> {
     let api = context.kube.namespaced::<UserAction>(&action.namespace().unwrap_or_default());
     let generation = action.metadata.generation;
-    let (outcome, reason) = match answer {
-        Answer::Accepted => (Outcome::Accepted, Reason::Accepted.as_str()),
-        Answer::Refused(reason) => (Outcome::Refused, reason.as_str()),
+    let outcome = match answer {
+        Answer::Accepted => Outcome::Accepted,
+        Answer::Refused(_) => Outcome::Refused,
     };
     context.metrics.user_action(action.spec.verb, outcome);
-    let (mut list, now, ready) = (Vec::new(), context.clock.now(), &Readiness::Ready);
+    let (mut list, now) = (Vec::new(), context.clock.now());
     let message = "user action was evaluated";
-    match answer {
-        Answer::Accepted => conditions::set_readiness(&mut list, ready, Reason::Accepted, message, generation, now),
-        Answer::Refused(reason) => conditions::set_readiness(&mut list, ready, *reason, message, generation, now),
-    }
+    conditions::set_readiness(&mut list, &Readiness::Ready, answer, message, generation, now);
     let status = UserActionStatus {
         observed_generation: generation,
         outcome: Some(outcome),
-        reason: Some(reason.to_owned()),
+        reason: Some(answer.word().to_owned()),
         conditions: Some(list),
     };
     match patch_status_if_changed(&api, &action.name_any(), action.status.as_ref(), &status).await {

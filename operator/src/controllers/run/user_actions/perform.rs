@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use ntro_crds::UserAction;
+use ntro_crds::reasons::ConditionReason;
 use ntro_crds::user_action::GateSeen;
 use ntro_crds::workflow_run::RunPin;
 use ntro_crds::{Reason, UserActionReason};
@@ -22,6 +23,15 @@ pub enum Answer {
     Accepted,
     /// It does not count, for this reason.
     Refused(UserActionReason),
+}
+
+impl ConditionReason for &Answer {
+    fn word(self) -> &'static str {
+        match self {
+            Answer::Accepted => Reason::Accepted.word(),
+            Answer::Refused(reason) => reason.word(),
+        }
+    }
 }
 
 impl TryFrom<UserActionOutcome> for Answer {

@@ -1,9 +1,10 @@
 use std::sync::LazyLock;
 
+use ntro_crds::SlotReason;
+
 use super::super::events;
 use super::*;
 use crate::cache::Standing;
-use ntro_crds::SlotReason;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
