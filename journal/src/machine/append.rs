@@ -163,8 +163,8 @@ impl Transition {
                 parked.is_some_and(|parked| parked.seen_upto == it.seen_upto && parked.waiting_for == it.waiting_for)
             }
             PodEntry::Blocked(it) => {
-                let blocked = self.state.blocked.as_ref();
-                blocked.is_some_and(|blocked| blocked.code == it.code && blocked.site == it.site)
+                let last = self.state.last_block.as_ref();
+                last.is_some_and(|(code, site)| *code == it.code && *site == it.site)
             }
             PodEntry::Released(it) => self.state.holder().is_none() && self.state.last_release == Some(it.cause),
             PodEntry::ActivityScheduled(_)

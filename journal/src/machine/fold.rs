@@ -116,6 +116,7 @@ impl RunState {
         self.epoch = it.epoch;
         self.last_pod.clone_from(&it.pod_uid);
         self.last_release = None;
+        self.last_block = None;
         self.started_at = self.started_at.or(Some(at));
         self.parked = None;
         self.marks.clear();
@@ -297,6 +298,7 @@ impl RunState {
     }
 
     fn blocked(&mut self, it: &entries::Blocked, entry: &Entry) {
+        self.last_block = Some((it.code, it.site.clone()));
         self.blocked = Some(BlockedState {
             code: it.code,
             site: it.site.clone(),

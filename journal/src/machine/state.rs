@@ -10,8 +10,8 @@ use super::parts::{
     TimerState, UserActionOutcome, WantedSegment,
 };
 use crate::protocol::{
-    ChainHash, Entry, EntryBody, OutputFile, Payload, Phase, Pin, ReleaseCause, RunSecret, RunTrigger, RunWorkflow,
-    Sha256Digest, StepProgress, WaitTarget,
+    BlockCode, ChainHash, Entry, EntryBody, OutputFile, Payload, Phase, Pin, ReleaseCause, RunSecret, RunTrigger,
+    RunWorkflow, Sha256Digest, Site, StepProgress, WaitTarget,
 };
 
 /// The state of a run: a fold over its entries. Everything a projection needs is here; of payload only the input.
@@ -57,6 +57,9 @@ pub struct RunState {
     pub(super) last_pod: String,
     /// Why the last epoch ended, if it has.
     pub last_release: Option<ReleaseCause>,
+    /// What blocked the run since the last attach, also after a retry or the run's end: a holder whose reply was lost
+    /// says it again.
+    pub(super) last_block: Option<(BlockCode, Option<Site>)>,
     /// The number of the next command.
     pub next_command: u64,
     /// `seq` of every delivery, in order.
@@ -145,6 +148,7 @@ impl RunState {
             epoch: 0,
             last_pod: String::new(),
             last_release: None,
+            last_block: None,
             next_command: 0,
             deliveries: Vec::new(),
             seen_upto: 0,

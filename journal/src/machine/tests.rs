@@ -810,6 +810,28 @@ fn a_blocked_run_can_be_cancelled_and_hears_nothing_else() {
 }
 
 #[test]
+fn a_block_whose_reply_was_lost_is_said_again_whatever_came_of_the_run() {
+    let blocked =
+        PodEntry::Blocked(entries::Blocked { code: BlockCode::CodeError, site: None, activity: None, detail: None });
+    let last_words = vec![blocked, release(ReleaseCause::Blocked)];
+
+    let mut cancelled = Sim::running();
+    cancelled.cancel().unwrap();
+    cancelled.ok(last_words.clone());
+    assert_eq!(cancelled.state.phase(), Phase::Cancelled, "the release was what the cancellation waited for");
+    let length = cancelled.state.length;
+    cancelled.ok(last_words.clone());
+    assert_eq!(cancelled.state.length, length);
+
+    let mut retried = Sim::running();
+    retried.ok(last_words.clone());
+    retried.retry(&[]).unwrap();
+    let length = retried.state.length;
+    retried.ok(last_words);
+    assert_eq!(retried.state.length, length);
+}
+
+#[test]
 fn a_retry_before_the_pod_has_left_wants_the_next_segment_when_it_does() {
     let mut sim = Sim::running();
     let blocked =
