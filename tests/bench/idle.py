@@ -8,7 +8,6 @@ kill -9 until every schedule is armed again. Needs the cluster of tests/cluster.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -26,6 +25,7 @@ from kit.api import Cluster, say
 from kit.audit import operator_writes
 from kit.charts import install
 from kit.cluster import kubectl
+from kit.figures import print_figure
 from kit.load import prepare_tenant, queued_workflow
 from kit.objects import resource
 from kit.operator import operator_pid
@@ -170,10 +170,8 @@ def measure(n: int) -> dict[str, Any]:
     armed = restart(n)
     quiet(n)
     return {
-        "workflows": n,
-        "finishedRuns": n * RUNS,
-        "rssMiB": memory(),
         "rssMiBBeforeRestart": grown,
+        "rssMiB": memory(),
         "writesPerMinute": len(writes),
         "restartToArmedSeconds": armed,
     }
@@ -193,7 +191,8 @@ def main() -> None:
     kubectl("-n", SYSTEM, "rollout", "status", "statefulset/ntro", "--timeout=300s", timeout=320).ok()
     ours = measure(n)
     kubectl("delete", "namespace", name, "--wait=false").ok()
-    print(json.dumps({"bench": "idle", "ours": ours, "rival": None, "ratio": None}))
+    for figure, value in ours.items():
+        print_figure("idle", f"{n} Workflows, {n * RUNS} finished runs: {figure}", value)
 
 
 if __name__ == "__main__":

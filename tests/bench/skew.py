@@ -9,7 +9,6 @@ and with its client and workers tuned; ours with the tuned one running as well. 
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kit.api import Cluster, Watch, say
 from kit.charts import install
 from kit.cluster import ROOT, kubectl
+from kit.figures import print_figure
 from kit.load import QUOTA, prepare_tenant, queued_workflow
 from kit.schedules import next_minute
 
@@ -136,9 +136,10 @@ def main() -> None:
             say(f"defaults: {result['defaults']}")
     finally:
         controller_manager("")
-    rivals = {f"CronJob, {key}": result[key] for key in ("tuned", "defaults") if key in result}
-    ratio = round(result["ours"]["p99"] / result["tuned"]["p99"], 3)
-    print(json.dumps({"bench": "skew", "n": n, "unit": "s from tick to Job seen", "ours": result["ours"], "rival": rivals, "ratio": ratio}))
+    for rival_name in ("defaults", "tuned"):
+        for key in ("first", "p50", "last", "p99") if rival_name in result else ():
+            case = f"{n} schedules, {key}, seconds from the tick to the Job seen, against CronJob {rival_name}"
+            print_figure("skew", case, result["ours"][key], result[rival_name][key])
 
 
 if __name__ == "__main__":
