@@ -24,7 +24,7 @@ pub enum Command {
     Crds,
 }
 
-/// Everything the operator can be told, as flags or as environment variables.
+/// Settings of the operator, as flags or environment variables.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Settings {
     /// Directory of the journal, blobs, bundles and keys; must be on a local disk that outlives the pod
@@ -87,11 +87,11 @@ pub struct Settings {
     #[arg(long, env = "NTRO_ALLOW_NO_LANDLOCK", default_value_t = false, action = clap::ArgAction::Set)]
     pub allow_no_landlock: bool,
 
-    /// Directory of files that let the operator die at the places they name; for tests of the operator itself
+    /// Directory of failpoint files, which crash the operator at named places; for testing
     #[arg(long, env = "NTRO_FAILPOINT_DIR")]
     pub failpoint_dir: Option<PathBuf>,
 
-    /// Form of the log on standard output
+    /// Log format
     #[arg(long, env = "NTRO_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
 
@@ -106,7 +106,7 @@ impl Settings {
         Some(self.runner_image.as_str()).filter(|image| !image.is_empty())
     }
 
-    /// What the journal goes by.
+    /// The settings of the journal.
     pub fn for_journal(&self) -> ntro_journal::JournalSettings {
         ntro_journal::JournalSettings {
             lease: self.lease,
@@ -132,7 +132,7 @@ pub enum Scope {
     Namespace,
 }
 
-/// Form of log lines.
+/// Log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// One JSON object per line.

@@ -53,7 +53,7 @@ reasons! {
         GatePolicyInvalid,
         /// A run is asked for before its slot.
         SlotNotDue,
-        /// A run is asked for at a time that is no slot.
+        /// A run is requested at a time that is not a slot.
         NotASlot,
         /// A run is asked for with another period than its slot has.
         PeriodMismatch,
@@ -75,7 +75,7 @@ reasons! {
         JournalBehind,
         /// The name or the slot of a run has been executed before.
         AlreadyRan,
-        /// The namespace is no tenant.
+        /// The namespace is not a tenant.
         NotATenant,
         /// The namespace lacks what a tenant needs.
         TenantNotPrepared,

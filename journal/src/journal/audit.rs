@@ -27,7 +27,7 @@ pub struct Export {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// A line is no JSON object, or lacks what every entry has.
-    #[error("line {0} is no entry")]
+    #[error("line {0} is not a journal entry")]
     NotAnEntry(usize),
     /// An entry is missing, repeated or out of order.
     #[error("line {0} is out of order")]

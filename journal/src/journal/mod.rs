@@ -162,7 +162,7 @@ impl Journal {
             Payload::Inline { inline } => Ok(inline.clone()),
             Payload::Blob { blob, .. } => {
                 let bytes = self.get_blob(run_id, *blob).await?;
-                String::from_utf8(bytes.into()).map_err(|_| JournalError::invalid("the payload is no text"))
+                String::from_utf8(bytes.into()).map_err(|_| JournalError::invalid("payload is not valid UTF-8"))
             }
         }
     }

@@ -48,7 +48,7 @@ impl Transition {
 
     fn check_retry(&self, target: u64, attempt: u32, cause: RetryCause) -> Result<(), Stop> {
         let Some(activity) = self.state.activities.get(&target) else {
-            return invalid("the target is no activity");
+            return invalid("target is not an activity");
         };
         let open = matches!(activity.state, ActivityState::Running | ActivityState::AttemptFailed);
         if !open || activity.cancel_requested {
@@ -71,7 +71,7 @@ impl Transition {
     /// An attempt that was begun may end; `after_failure` allows the end of one already reported as failed.
     fn check_end(&self, target: u64, attempt: u32, after_failure: bool) -> Result<(), Stop> {
         let Some(activity) = self.state.activities.get(&target) else {
-            return invalid("the target is no activity");
+            return invalid("target is not an activity");
         };
         let open = activity.state == ActivityState::Running
             || (after_failure && activity.state == ActivityState::AttemptFailed);

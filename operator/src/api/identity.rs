@@ -41,7 +41,7 @@ pub struct JobPod {
 pub enum IdentityError {
     /// Not a pod we know. The reason is for our log, never for the caller.
     #[error("not a runner pod: {0}")]
-    Stranger(&'static str),
+    NotRecognized(&'static str),
     /// The API server could not be asked.
     #[error("cannot ask the API server")]
     Unavailable(#[from] kube::Error),
@@ -49,13 +49,13 @@ pub enum IdentityError {
 
 /// Reviews a token and looks at its pod.
 pub async fn identify(client: &Client, tenants: &Tenants, token: &str) -> Result<JobPod, IdentityError> {
-    let namespace = claimed_namespace(token).ok_or(IdentityError::Stranger("the token has no namespace"))?;
+    let namespace = claimed_namespace(token).ok_or(IdentityError::NotRecognized("the token has no namespace"))?;
     if tenants.get(&namespace).is_none() {
-        return Err(IdentityError::Stranger("the namespace is no tenant"));
+        return Err(IdentityError::NotRecognized("the namespace is not a tenant"));
     }
     let pod = review(client, token, &namespace).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
-    let object = pods.get_opt(&pod.name).await?.ok_or(IdentityError::Stranger("the pod is gone"))?;
+    let object = pods.get_opt(&pod.name).await?.ok_or(IdentityError::NotRecognized("the pod is gone"))?;
     job_of(pod, &object)
 }
 
@@ -82,7 +82,7 @@ async fn review(client: &Client, token: &str, namespace: &str) -> Result<PodIden
         ..TokenReview::default()
     };
     let reviewed = Api::<TokenReview>::all(client.clone()).create(&PostParams::default(), &review).await?;
-    reviewed_pod(reviewed.status.unwrap_or_default(), namespace, &audience).map_err(IdentityError::Stranger)
+    reviewed_pod(reviewed.status.unwrap_or_default(), namespace, &audience).map_err(IdentityError::NotRecognized)
 }
 
 /// The pod of a reviewed token, if the review confirms our audience and the namespace the token claimed.
@@ -116,19 +116,19 @@ fn reviewed_pod(status: TokenReviewStatus, namespace: &str, audience: &str) -> R
 
 /// The Job of a pod that lives.
 fn job_of(pod: PodIdentity, object: &Pod) -> Result<JobPod, IdentityError> {
-    let stranger = |why| Err(IdentityError::Stranger(why));
+    let rejected = |why| Err(IdentityError::NotRecognized(why));
     if object.uid().as_deref() != Some(pod.uid.as_str()) {
-        return stranger("another pod has that name now");
+        return rejected("another pod has that name now");
     }
     let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
     if object.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")) {
-        return stranger("the pod is over");
+        return rejected("the pod is over");
     }
     let controller = object
         .owner_references()
         .iter()
         .find(|owner| owner.controller == Some(true) && owner.kind == "Job" && owner.api_version == "batch/v1");
-    let Some(job) = controller else { return stranger("the pod is controlled by no Job") };
+    let Some(job) = controller else { return rejected("the pod is controlled by no Job") };
     let run_id_hint = object.labels().get(labels::RUN_ID).cloned();
     Ok(JobPod { job_uid: job.uid.clone(), pod, run_id_hint })
 }

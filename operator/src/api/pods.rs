@@ -54,7 +54,7 @@ pub async fn attach(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> 
     let context = &api.context;
     let found = match identify(&context.kube.client, &context.tenants, token).await {
         Ok(found) => found,
-        Err(IdentityError::Stranger(why)) => {
+        Err(IdentityError::NotRecognized(why)) => {
             tracing::info!(why, "a stranger wanted to attach");
             return Err(Refusal::forbidden().into_response());
         }

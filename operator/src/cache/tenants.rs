@@ -76,7 +76,7 @@ impl Tenants {
             .send_if_modified(|set| if prepared { set.remove(namespace) } else { set.insert(namespace.to_owned()) });
     }
 
-    /// Replaces what is known of one namespace. `None` means it is no tenant.
+    /// Replaces what is known of one namespace. `None` means it is not a tenant.
     pub fn set(&self, namespace: &str, tenant: Option<Tenant>) {
         self.current.send_if_modified(|map| {
             if map.get(namespace) == tenant.as_ref() {

@@ -61,7 +61,9 @@ fn check_slot(workflow: &Workflow, request: &Request) -> Result<(), Problem> {
     })?;
     let Some(slot) = request.trigger.scheduled_time.as_ref().map(|time| time.0).filter(|slot| slots.has(*slot)) else {
         let asked = request.trigger.scheduled_time.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
-        let message = format!("{asked} is no slot of the schedule: `ntro workflow backfill --dry-run` lists them");
+        let message = format!(
+            "invalid scheduled time {asked}: not a slot of the schedule; `ntro workflow backfill --dry-run` lists them"
+        );
         return invalid(Reason::NotASlot, message);
     };
     let period = period_of(&workflow.spec, slot);
@@ -78,7 +80,7 @@ fn check_period(workflow: &Workflow, request: &Request) -> Result<(), Problem> {
     let Some(asked) = request.context.as_ref().and_then(|context| context.period.as_deref()) else { return Ok(()) };
     let wanted = workflow.spec.period.as_ref().map(|rule| spec::unit(rule.unit));
     let message = match period::unit_of(asked) {
-        None => format!("context.period {asked} is no period: write 2026-10-31, 2026-10, 2026-Q4 or 2026"),
+        None => format!("invalid context.period {asked}: use 2026-10-31, 2026-10, 2026-Q4 or 2026"),
         Some(unit) if wanted.is_some_and(|wanted| wanted != unit) => {
             let like = period_of(&workflow.spec, Timestamp::UNIX_EPOCH);
             format!("context.period {asked} is not of the length that the Workflow's period says: write it like {like}")

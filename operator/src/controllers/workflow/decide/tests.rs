@@ -545,7 +545,7 @@ proptest! {
                 }
                 Event::Dies(n) => Ends::Dies(n),
                 Event::Fails(n) => Ends::Fails(n),
-                // What was due before an edit is no slot any more; objects that are gone are the other property's.
+                // What was due before an edit is no longer a slot; objects that are gone are the other property's.
                 Event::Edited | Event::Pruned => continue,
             };
             latest = latest.max(world.now);
