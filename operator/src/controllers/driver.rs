@@ -13,7 +13,7 @@ use crate::error::{Backoff, Class, Failures, Problem, Requeue, requeue};
 use crate::metrics::{ControllerName, Outcome, SharedMetrics};
 use crate::queue::{Key, Worklist};
 
-/// What a controller has to provide. [`super::start`] is the one place where it is wired in.
+/// What a controller has to provide. It is wired in in [`super::start`].
 pub trait Controller: Send + Sync + 'static {
     /// What is reconciled.
     type Key: Key;
@@ -26,7 +26,7 @@ pub trait Controller: Send + Sync + 'static {
     fn reconcile(&self, key: &Self::Key) -> impl Future<Output = Result<Requeue, Problem>> + Send;
 
     /// Hears what came of a reconcile, back-off included, whatever came of it.
-    fn reconciled(&self, _key: &Self::Key, _requeue: Requeue) {}
+    fn after_reconcile(&self, _key: &Self::Key, _requeue: Requeue) {}
 
     /// What runs beside the workers until told to stop: watches and feeds that fill the queue.
     fn background(self: &Arc<Self>, _shutdown: &CancellationToken) -> Vec<BoxFuture<'static, ()>> {
@@ -73,7 +73,7 @@ impl Driver {
         // Boxed: a reconcile's future is large, and there are as many as workers.
         let result = Box::pin(controller.reconcile(key)).instrument(span.clone()).await;
         let requeue = self.follow(C::NAME, format!("{namespace}/{name}"), result, since, &span);
-        controller.reconciled(key, requeue);
+        controller.after_reconcile(key, requeue);
         requeue
     }
 
@@ -121,6 +121,6 @@ fn log(problem: &Problem, requeue: Requeue) {
         Class::Waiting { .. } => tracing::debug!(reason, error = message, ?requeue, "waiting"),
         Class::Invalid => tracing::info!(reason, error = message, "invalid"),
         Class::Transient => tracing::warn!(reason, error = message, ?requeue, "reconcile failed"),
-        Class::Bug => tracing::error!(reason, error = message, ?requeue, "reconcile failed by a defect"),
+        Class::Bug => tracing::error!(reason, error = message, ?requeue, "reconcile failed: internal error"),
     }
 }

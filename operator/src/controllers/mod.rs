@@ -9,7 +9,8 @@
 //! | [`run`] | a `WorkflowRun` | Jobs, Gates, answers to `UserAction`s |
 //! | [`tenant`] | a tenant's namespace | the `ConfigMap` by which its pods find the operator |
 //!
-//! A new one implements [`driver::Controller`] and is started in [`start`]. None imports another: what two of them need is
+//! A new one implements [`driver::Controller`] and is started in [`start`] (tenants, which wait for no CRD,
+//! in `app.rs`). None imports another: what two of them need is
 //! in [`crate::launch`] (how a run is begun) or [`crate::cache`] (what is known of the cluster).
 
 pub mod driver;

@@ -1,5 +1,6 @@
 //! Starts the controllers over one cache: each kind is watched once, and no controller works before Workflows, Runbooks and
-//! runs were listed. This is where a controller is wired in, and where a change of one kind enqueues objects of another.
+//! runs were listed. This is where a controller of our kinds is wired in (that of
+//! tenants needs none of them and is started in `app.rs`), and where a change of one kind enqueues objects of another.
 
 use std::sync::Arc;
 

@@ -17,11 +17,11 @@ use crate::error::{Classified, Problem};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admitted {
     /// Its journal has begun, now or earlier.
-    Open(Uuid),
+    Journaled(Uuid),
     /// A run of that name or slot has ended: it is not executed again.
     AlreadyRan(Uuid),
     /// The name or slot belongs to another request.
-    Taken(Uuid),
+    NameTaken(Uuid),
 }
 
 impl Launcher {
@@ -48,19 +48,25 @@ impl Launcher {
         };
         let pin = pin::pin(&sources).map_err(|error| error.problem())?;
         // The input names the identity; the claims and the journal are begun in one transaction.
-        let new = create(run, &pin, request, run_id, &workflow.spec.entity)?;
+        let new = journal_header(run, &pin, request, run_id, &workflow.spec.entity)?;
         let inserted = context.journal.create_run(new).await?;
         failpoint::hit("run-created");
         Ok(match inserted {
-            Inserted::Created(id) | Inserted::Existing(id) => Admitted::Open(id),
+            Inserted::Created(id) | Inserted::Existing(id) => Admitted::Journaled(id),
             Inserted::AlreadyRan(id) | Inserted::Conflict { run_id: id, terminal: true } => Admitted::AlreadyRan(id),
-            Inserted::Conflict { run_id: id, terminal: false } => Admitted::Taken(id),
+            Inserted::Conflict { run_id: id, terminal: false } => Admitted::NameTaken(id),
         })
     }
 }
 
 /// What the journal of a new run is begun with.
-fn create(run: &RunRef, pin: &RunPin, request: &Request, run_id: Uuid, entity: &str) -> Result<CreateRun, Problem> {
+fn journal_header(
+    run: &RunRef,
+    pin: &RunPin,
+    request: &Request,
+    run_id: Uuid,
+    entity: &str,
+) -> Result<CreateRun, Problem> {
     Ok(CreateRun {
         run: entries::RunCreated {
             run_id,

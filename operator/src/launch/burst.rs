@@ -12,16 +12,16 @@ use crate::queue::Queue;
 
 /// A first Job waits for the objects of other runs no longer than this.
 const HEAD_START: Duration = Duration::from_secs(3);
-/// A first Job that nobody released is created after this all the same: whoever held it back died of a defect.
+/// Safety timeout: a first Job is created after this even if nobody released it.
 const LONGEST_HOLD: Duration = Duration::from_secs(10);
 /// Nothing is deferred for longer: a namespace whose launches never end has its statuses written all the same. Long enough for
 /// five thousand launches on a small control plane, which the status writes of the first would slow down for the last.
 pub const LONGEST_DEFERRAL: Duration = Duration::from_mins(2);
 /// What was deferred follows this long after the last launch, so that a burst with a pause is one burst.
 pub const AFTER_BURST: Duration = Duration::from_millis(200);
-/// Between one thing that was deferred and the next. Done all at once they would take the API server from those who wait for it
-/// just then: whoever watches the Jobs that were created, the Job controller, people.
-const APART: Duration = Duration::from_millis(5);
+/// Spacing between deferred reconciles. All at once they would compete with the Job controller and the watchers of the Jobs
+/// that were just created.
+const DEFERRED_SPACING: Duration = Duration::from_millis(5);
 
 /// The launches under way, by namespace. Cloning is cheap.
 ///
@@ -116,8 +116,9 @@ impl Burst {
         runs
     }
 
-    /// Whether a run's reconcile may go ahead.
-    pub fn turn(&self, run: &RunRef) -> Turn {
+    /// Whether a run's reconcile may go ahead. Takes the turn: a launch that is ready is over, and its namespace stays busy until
+    /// the value is dropped.
+    pub fn take_turn(&self, run: &RunRef) -> Turn {
         let mut namespaces = self.lock();
         let Some(namespace) = namespaces.get_mut(&run.namespace) else { return Turn::Usual };
         match namespace.launches.get(&run.name) {
@@ -173,7 +174,7 @@ impl Burst {
                 Deferred::Run(run) => self.runs.push_after(run, turn),
                 Deferred::Workflow(workflow) => self.workflows.push_after(workflow, turn),
             }
-            turn += APART;
+            turn += DEFERRED_SPACING;
         }
     }
 }
@@ -260,36 +261,36 @@ mod tests {
     }
 
     fn is_held(burst: &Burst, name: &str) -> bool {
-        matches!(burst.turn(&run(name)), Turn::Held)
+        matches!(burst.take_turn(&run(name)), Turn::Held)
     }
 
     #[test]
     fn jobs_follow_when_no_more_objects_are_due_or_after_the_head_start() {
         let ((burst, ..), now) = (burst(), Instant::now());
         let (a, b) = (burst.begin(&run("a")), burst.begin(&run("b")));
-        assert!(is_held(&burst, "a") && matches!(burst.turn(&run("c")), Turn::Usual));
+        assert!(is_held(&burst, "a") && matches!(burst.take_turn(&run("c")), Turn::Usual));
         a.created();
         assert!(burst.release("acme", true, now).is_empty() && burst.release("beta", false, now).is_empty());
         assert!(is_held(&burst, "a"));
         assert_eq!(burst.release("acme", true, now + 2 * HEAD_START), [run("a")]);
-        let first = burst.turn(&run("a"));
+        let first = burst.take_turn(&run("a"));
         assert!(matches!(first, Turn::First(_)) && is_held(&burst, "b"));
         b.created();
         assert_eq!(burst.release("acme", false, now), [run("b")]);
         assert!(burst.release("acme", false, now).is_empty());
         assert!(burst.is_busy("acme"));
-        drop((first, burst.turn(&run("b"))));
+        drop((first, burst.take_turn(&run("b"))));
         assert!(!burst.is_busy("acme"));
     }
 
     #[test]
-    fn a_run_that_was_not_created_is_anybodys() {
+    fn a_run_that_was_not_created_can_be_created_by_its_own_reconcile() {
         let (burst, mut runs, _) = burst();
         burst.begin(&run("a")).cancelled();
-        assert!(matches!(burst.turn(&run("a")), Turn::Usual) && !burst.is_busy("acme"));
+        assert!(matches!(burst.take_turn(&run("a")), Turn::Usual) && !burst.is_busy("acme"));
         assert_eq!(runs.wanted(), [(run("a"), Duration::ZERO)]);
         drop(burst.begin(&run("a")));
-        assert!(matches!(burst.turn(&run("a")), Turn::Usual) && !burst.is_busy("acme"));
+        assert!(matches!(burst.take_turn(&run("a")), Turn::Usual) && !burst.is_busy("acme"));
     }
 
     #[test]
@@ -298,7 +299,9 @@ mod tests {
         let launch = burst.begin(&run("a"));
         assert!(is_held(&burst, "a"));
         launch.adopted();
-        assert!(matches!(burst.turn(&run("a")), Turn::First(_)) && matches!(burst.turn(&run("a")), Turn::Usual));
+        assert!(
+            matches!(burst.take_turn(&run("a")), Turn::First(_)) && matches!(burst.take_turn(&run("a")), Turn::Usual)
+        );
         assert_eq!(runs.wanted(), [(run("a"), Duration::ZERO)]);
     }
 
@@ -334,6 +337,6 @@ mod tests {
         let runs = runs.wanted().into_iter().map(|(_, after)| after);
         let mut turns: Vec<_> = runs.chain(workflows.wanted().into_iter().map(|(_, after)| after)).collect();
         turns.sort_unstable();
-        assert_eq!(turns, [0, 1, 2, 3].map(|n| AFTER_BURST + n * APART));
+        assert_eq!(turns, [0, 1, 2, 3].map(|n| AFTER_BURST + n * DEFERRED_SPACING));
     }
 }

@@ -27,10 +27,10 @@ pub enum PinError {
     #[error("Runbook {0} does not exist")]
     RunbookMissing(String),
     /// The Runbook has no verified version yet.
-    #[error("Runbook {0} has no version that could be run yet: see its conditions")]
+    #[error("Runbook {0} has no verified version yet; see its conditions")]
     RunbookNotReady(String),
     /// The version wanted is not among the verified ones.
-    #[error("Runbook {runbook} has not verified version {version} yet")]
+    #[error("version {version} of Runbook {runbook} is not verified yet")]
     VersionNotVerified {
         /// Its name.
         runbook: String,
@@ -52,7 +52,7 @@ pub enum PinError {
         runbook: String,
     },
     /// The gate policy asks for what this release cannot do.
-    #[error("gatePolicy: onExpiry {0} is not there yet; `reject` is")]
+    #[error("gatePolicy: onExpiry {0} is not supported yet; use `reject`")]
     ExpiryUnsupported(&'static str),
 }
 
@@ -157,7 +157,7 @@ pub fn check_gate_policy(workflow: &Workflow, version: &VerifiedVersion) -> Resu
     }
 }
 
-/// The runner image of a Workflow's runs: its own, else the installation's. Tags are not resolved by anybody.
+/// The runner image of a Workflow's runs: its own, else the installation's. Tags are never resolved.
 pub fn image<'a>(workflow: &'a Workflow, installed: Option<&'a str>) -> Result<&'a str, PinError> {
     let own = workflow.spec.run_template.as_ref().and_then(|template| template.image.as_deref());
     let image = own.or(installed).unwrap_or_default();
@@ -214,12 +214,12 @@ pub fn pin(sources: &Sources<'_>) -> Result<RunPin, PinError> {
 }
 
 /// Activities of the SDK itself that change nothing, whatever a runbook declares or forgets to.
-const HARMLESS: [&str; 3] = ["run_quality_check", "load_previous_task", "find_committed_document"];
+const SDK_ACTIVITIES_WITHOUT_EFFECT: [&str; 3] = ["run_quality_check", "load_previous_task", "find_committed_document"];
 
 /// The pin as the journal keeps it: what runners and the machine need, and the whole as text. (Entries hold no fractions,
 /// which a configuration may.)
 pub fn for_journal(pin: &RunPin, request: &Request) -> Result<journal::Pin, serde_json::Error> {
-    let harmless = HARMLESS.map(|name| (name.to_owned(), json!({ "effect": "none" })));
+    let of_sdk = SDK_ACTIVITIES_WITHOUT_EFFECT.map(|name| (name.to_owned(), json!({ "effect": "none" })));
     let declared = pin.activities.iter().flatten().map(|activity| {
         let mut policy = json!({ "effect": activity.effect });
         if let Some(step) = &activity.requires {
@@ -227,7 +227,7 @@ pub fn for_journal(pin: &RunPin, request: &Request) -> Result<journal::Pin, serd
         }
         (activity.name.clone(), policy)
     });
-    let activities: Map<String, Value> = harmless.into_iter().chain(declared).collect();
+    let activities: Map<String, Value> = of_sdk.into_iter().chain(declared).collect();
     let mut map = Map::new();
     map.insert("runbook".to_owned(), serde_json::to_value(&pin.runbook)?);
     map.insert("layerDigest".to_owned(), json!(pin.runbook.layer_digest));

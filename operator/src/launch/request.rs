@@ -21,7 +21,7 @@ pub fn check(workflow: &Workflow, request: &Request, now: Timestamp) -> Result<(
         check_slot(workflow, request)?;
     }
     check_due(request, now)?;
-    check_period(workflow, request)
+    check_period(workflow, request, now)
 }
 
 /// Hash of what was asked for: tells the same wish from another under the same name.
@@ -69,21 +69,21 @@ fn check_slot(workflow: &Workflow, request: &Request) -> Result<(), Problem> {
     let period = period_of(&workflow.spec, slot);
     let asked = request.context.as_ref().and_then(|context| context.period.as_deref());
     if asked != Some(period.as_str()) {
-        let message = format!("the slot {slot} stands for the period {period}: say so in context.period");
+        let message = format!("slot {slot} belongs to period {period}; set context.period to {period}");
         return invalid(Reason::PeriodMismatch, message);
     }
     Ok(())
 }
 
 /// A period of the length that the Workflow says, if it says one: under another name the same month could be closed twice.
-fn check_period(workflow: &Workflow, request: &Request) -> Result<(), Problem> {
+fn check_period(workflow: &Workflow, request: &Request, now: Timestamp) -> Result<(), Problem> {
     let Some(asked) = request.context.as_ref().and_then(|context| context.period.as_deref()) else { return Ok(()) };
     let wanted = workflow.spec.period.as_ref().map(|rule| spec::unit(rule.unit));
     let message = match period::unit_of(asked) {
         None => format!("invalid context.period {asked}: use 2026-10-31, 2026-10, 2026-Q4 or 2026"),
         Some(unit) if wanted.is_some_and(|wanted| wanted != unit) => {
-            let like = period_of(&workflow.spec, Timestamp::UNIX_EPOCH);
-            format!("context.period {asked} is not of the length that the Workflow's period says: write it like {like}")
+            let example = period_of(&workflow.spec, now);
+            format!("invalid context.period {asked}: spec.period of the Workflow wants one like {example}")
         }
         Some(_) => return Ok(()),
     };

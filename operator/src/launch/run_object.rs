@@ -99,7 +99,7 @@ pub fn owned_by(workflow: &Workflow) -> OwnerReference {
 }
 
 /// The name of a slot's run.
-pub fn slot_run(namespace: &str, workflow: &str, slot: Timestamp) -> RunRef {
+pub fn slot_run_ref(namespace: &str, workflow: &str, slot: Timestamp) -> RunRef {
     RunRef::new(namespace, names::slot_run(workflow, slot))
 }
 
@@ -131,7 +131,7 @@ mod tests {
         let mut state = created();
         state.slot = Some(slot.to_string());
         state.trigger.kind = "Schedule".to_owned();
-        let mut object = build(&slot_run("acme", "nav", slot), &request_of(&state).unwrap(), "wf-uid", Uuid::nil());
+        let mut object = build(&slot_run_ref("acme", "nav", slot), &request_of(&state).unwrap(), "wf-uid", Uuid::nil());
         assert!(!asks_for_same_slot(&object, &state), "the schedule's own");
         object.spec.request.trigger.kind = TriggerKind::Backfill;
         assert!(asks_for_same_slot(&object, &state));
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_slot_names_its_run() {
-        let key = slot_run("acme", "nav", "2026-11-05T08:00:00Z".parse().unwrap());
+        let key = slot_run_ref("acme", "nav", "2026-11-05T08:00:00Z".parse().unwrap());
         assert_eq!(key.name, "nav-20261105t0800z");
     }
 }

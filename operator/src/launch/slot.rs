@@ -14,7 +14,7 @@ use ntro_manifests::admission::operator_user;
 use ntro_schedule::spec::jitter_of;
 use uuid::Uuid;
 
-use super::run_object::{self, slot_run};
+use super::run_object::{self, slot_run_ref};
 use super::{Admitted, Launcher};
 use crate::cache::{Lookup, RunRef, is_precreated};
 use crate::error::{Problem, Requeue, chain};
@@ -36,8 +36,8 @@ pub struct SlotRun<'a> {
 }
 
 impl SlotRun<'_> {
-    pub fn run(&self) -> RunRef {
-        slot_run(&self.workflow.namespace().unwrap_or_default(), &self.workflow.name_any(), self.slot)
+    pub fn run_ref(&self) -> RunRef {
+        slot_run_ref(&self.workflow.namespace().unwrap_or_default(), &self.workflow.name_any(), self.slot)
     }
 
     fn workflow_uid(&self) -> String {
@@ -47,13 +47,13 @@ impl SlotRun<'_> {
 
 /// What came of a slot.
 #[derive(Debug)]
-pub enum Served {
+pub enum SlotOutcome {
     /// Its run exists.
     Run(Box<WorkflowRun>),
     /// Its run ended earlier, and its object is gone.
-    Before,
+    AlreadyRan,
     /// It gives no run: its name belongs to another one.
-    Taken,
+    NameTaken,
 }
 
 /// What came of the object of a run that was to be launched.
@@ -63,18 +63,18 @@ enum Outcome {
     Existing(WorkflowRun),
     Precreated(Arc<WorkflowRun>),
     /// There is to be none.
-    None(Served),
+    NoObject(SlotOutcome),
 }
 
 impl Launcher {
     /// Creates the object of a slot to come. If it fails, the object is created at the slot.
     pub async fn precreate(&self, slot_run: &SlotRun<'_>) -> Result<(), Problem> {
-        let run = slot_run.run();
+        let run = slot_run.run_ref();
         let claimed = self.context.journal.run_by_name(&run.namespace, &run.name).await?;
         if claimed.is_some() || !matches!(self.cache.runs.get(&run), Lookup::Missing) {
             return Ok(());
         }
-        let request = self.request(slot_run);
+        let request = self.build_request(slot_run);
         let mut object = run_object::build(&run, &request, &slot_run.workflow_uid(), Uuid::new_v4());
         object.annotations_mut().insert(labels::PRECREATED.to_owned(), "true".to_owned());
         if let Created::New(created) = create_once(&self.context.kube.client, &object).await? {
@@ -85,8 +85,8 @@ impl Launcher {
         Ok(())
     }
 
-    /// Deletes precreated objects that will not be begun. One that cannot be deleted hinders nothing, as nobody begins it: it
-    /// is tried again.
+    /// Deletes precreated objects whose slots give no run. A failed delete is harmless, as a precreated object is never started
+    /// on its own; it is retried.
     pub async fn delete_precreated(&self, namespace: &str, names: impl Iterator<Item = &str> + Send) -> Requeue {
         let api = self.context.kube.namespaced::<WorkflowRun>(namespace);
         let mut requeue = Requeue::OnChange;
@@ -117,28 +117,32 @@ impl Launcher {
 
     /// Launches the run of a slot: claim and journal first, then the object, unless that was precreated. Asked again, it finds
     /// what it created. The first Job follows when the burst releases it.
-    pub async fn launch(&self, slot_run: &SlotRun<'_>) -> Result<Served, Problem> {
-        let run = slot_run.run();
+    pub async fn launch(&self, slot_run: &SlotRun<'_>) -> Result<SlotOutcome, Problem> {
+        let run = slot_run.run_ref();
         let launch = self.burst.begin(&run);
         let outcome = self.begin(&run, slot_run).await;
         match &outcome {
             Ok(Outcome::Created(_) | Outcome::Existing(_)) => launch.created(),
             Ok(Outcome::Precreated(_)) => launch.adopted(),
-            Ok(Outcome::None(_)) | Err(_) => launch.cancelled(),
+            Ok(Outcome::NoObject(_)) | Err(_) => launch.cancelled(),
         }
         let (object, new) = match outcome? {
             Outcome::Created(object) => (object, true),
             Outcome::Existing(object) => (object, false),
             Outcome::Precreated(object) => (object.as_ref().clone(), true),
-            Outcome::None(served) => return Ok(served),
+            Outcome::NoObject(served) => return Ok(served),
         };
         failpoint::hit("slot-run-created");
         if new && !slot_run.waited {
             let late = self.context.clock.now().duration_since(slot_run.slot);
             self.context.metrics.skew(Started::Run, late.saturating_sub(jitter_of(slot_run.workflow)));
         }
-        tracing::info!(namespace = run.namespace, run = run.name, slot = %slot_run.slot, "launched the run of a slot");
-        Ok(Served::Run(Box::new(object)))
+        if new {
+            tracing::info!(namespace = run.namespace, run = run.name, slot = %slot_run.slot, "launched run");
+        } else {
+            tracing::debug!(namespace = run.namespace, run = run.name, slot = %slot_run.slot, "run already launched");
+        }
+        Ok(SlotOutcome::Run(Box::new(object)))
     }
 
     /// Begins the journal of a run and creates its object.
@@ -147,13 +151,13 @@ impl Launcher {
             Lookup::Unfinished(object) if is_precreated(&object) => Some(object),
             _ => None,
         };
-        let request = self.request(slot_run);
+        let request = self.build_request(slot_run);
         let named = precreated.as_ref().and_then(|object| object.labels().get(labels::RUN_ID)?.parse().ok());
         let run_id = named.unwrap_or_else(Uuid::new_v4);
         let run_id = match self.admit(run, slot_run.workflow, &request, run_id).await? {
-            Admitted::Open(run_id) => run_id,
-            Admitted::AlreadyRan(_) => return Ok(Outcome::None(Served::Before)),
-            Admitted::Taken(_) => return Ok(Outcome::None(Served::Taken)),
+            Admitted::Journaled(run_id) => run_id,
+            Admitted::AlreadyRan(_) => return Ok(Outcome::NoObject(SlotOutcome::AlreadyRan)),
+            Admitted::NameTaken(_) => return Ok(Outcome::NoObject(SlotOutcome::NameTaken)),
         };
         if let Some(object) = precreated {
             return Ok(Outcome::Precreated(object));
@@ -172,7 +176,7 @@ impl Launcher {
         })
     }
 
-    fn request(&self, slot_run: &SlotRun<'_>) -> Request {
+    fn build_request(&self, slot_run: &SlotRun<'_>) -> Request {
         Request {
             workflow_ref: WorkflowRef { name: slot_run.workflow.name_any() },
             context: Some(RunContext { period: Some(slot_run.period.to_owned()) }),

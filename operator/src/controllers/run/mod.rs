@@ -1,13 +1,13 @@
 //! Runs: everything about one run is done by one worker at a time, user actions before timers before Jobs before status.
 //!
 //! The journal decides; this controller turns what it wants into Jobs, what the cluster shows into observations, and what it
-//! says into Gates and status. A run is reconciled although its `WorkflowRun` was deleted: deleting is not cancelling.
+//! says into Gates and status. A run is reconciled even if its `WorkflowRun` was deleted: deleting is not cancelling.
 
 mod apply;
 mod decide;
 mod gates;
-mod intake;
 mod jobs;
+mod mismatch;
 mod observe;
 mod reconcile;
 mod status;
@@ -46,12 +46,11 @@ impl Runs {
 impl Controller for Runs {
     type Key = RunRef;
     const NAME: ControllerName = ControllerName::Run;
-    /// So many that the first Jobs of a month's end get the better part of the API server, which the Job controller wants
-    /// for those that exist already.
+    /// High, so that at month end the creation of first Jobs is not starved by the Job controller's own API traffic.
     const WORKERS: usize = 128;
 
     async fn reconcile(&self, run: &RunRef) -> Result<Requeue, Problem> {
-        self.reconcile(run).await
+        self.reconcile_one(run).await
     }
 
     fn background(self: &Arc<Self>, shutdown: &CancellationToken) -> Vec<BoxFuture<'static, ()>> {

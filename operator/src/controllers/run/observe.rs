@@ -46,7 +46,7 @@ pub enum JournalSeen {
 
 impl Runs {
     pub(super) async fn observe(&self, run: &RunRef) -> Result<Seen, Problem> {
-        let turn = self.launcher.burst.turn(run);
+        let turn = self.launcher.burst.take_turn(run);
         if self.context.tenants.get(&run.namespace).is_none_or(|tenant| tenant.terminating) {
             // Nothing starts here any more.
             return Ok(Seen::NothingToDo(Requeue::OnChange));

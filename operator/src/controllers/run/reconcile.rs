@@ -7,14 +7,14 @@ use crate::cache::RunRef;
 use crate::error::{Problem, Requeue};
 
 impl Runs {
-    pub(super) async fn reconcile(&self, run: &RunRef) -> Result<Requeue, Problem> {
+    pub(super) async fn reconcile_one(&self, run: &RunRef) -> Result<Requeue, Problem> {
         let observed = match self.observe(run).await? {
             Seen::Present(observed) => observed,
             Seen::NothingToDo(requeue) => return Ok(requeue),
         };
         let open = match validate(&observed)? {
-            Validated::Open(open) => open,
-            Validated::NotOpen(intake) => return self.take_in(&observed, intake).await,
+            Validated::Consistent(open) => open,
+            Validated::Inconsistent(mismatch) => return self.resolve_mismatch(&observed, mismatch).await,
         };
         let plan = decide::decide(&open, self.context.clock.now());
         let applied = self.apply(*open, plan).await?;

@@ -15,8 +15,8 @@ use crate::launch::run_object::{asks_for_same_slot, is_same};
 
 /// A run, checked.
 pub enum Validated {
-    Open(Box<Open>),
-    NotOpen(Intake),
+    Consistent(Box<Open>),
+    Inconsistent(Mismatch),
 }
 
 /// A run whose object and journal belong together.
@@ -28,10 +28,10 @@ pub struct Open {
     pub user_actions: Vec<Arc<UserAction>>,
 }
 
-/// What to do about a run that is not open.
+/// What to do about a run whose object and journal do not belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Intake {
-    Nothing,
+pub enum Mismatch {
+    Ignore,
     /// There is no such run: nobody can act on it.
     Missing,
     /// An unfinished run lost its object, which is created again: deleting is not cancelling.
@@ -57,6 +57,8 @@ pub enum Refusal {
     Behind,
     /// A run of this name was executed before.
     AlreadyRan,
+    /// The name, or the slot asked for, belongs to another run that has not ended.
+    NameTaken,
 }
 
 impl Refusal {
@@ -64,7 +66,7 @@ impl Refusal {
     pub fn code(self) -> Reason {
         match self {
             Self::Unknown | Self::OtherRun | Self::Behind => Reason::JournalBehind,
-            Self::AlreadyRan => Reason::AlreadyRan,
+            Self::AlreadyRan | Self::NameTaken => Reason::AlreadyRan,
         }
     }
 
@@ -72,7 +74,7 @@ impl Refusal {
     pub fn of_user_action(self) -> UserActionReason {
         match self {
             Self::Unknown | Self::OtherRun | Self::Behind => UserActionReason::JournalBehind,
-            Self::AlreadyRan => UserActionReason::AlreadyRan,
+            Self::AlreadyRan | Self::NameTaken => UserActionReason::AlreadyRan,
         }
     }
 
@@ -80,55 +82,56 @@ impl Refusal {
     pub fn message(self) -> &'static str {
         match self {
             Self::Unknown => {
-                "the store does not know this run: it is older than what was published; restore the newest copy"
+                "the journal store does not know this run: it is older than the published status; restore the latest backup"
             }
-            Self::OtherRun => {
-                "the store knows another run under this name: it is not the one that published this status"
+            Self::OtherRun => "the journal store has another run under this name, which did not publish this status",
+            Self::Behind => {
+                "the journal store is older than, or differs from, the published status; restore the latest backup"
             }
-            Self::Behind => "the store is older than, or differs from, what was published; restore the newest copy",
             Self::AlreadyRan => {
-                "a run of this name has been executed already; nothing is executed again: start a run with another name"
+                "a run of this name has already ended and is not executed again; start a run with another name"
             }
+            Self::NameTaken => "another run already uses this name or slot; start a run with another name",
         }
     }
 }
 
 /// Checks a run.
 pub fn validate(observed: &Observed) -> Result<Validated, Problem> {
-    let intake = match (&observed.object, &observed.journal) {
-        (None, JournalSeen::Unknown) => Intake::Missing,
-        (None, JournalSeen::Claimed) => Intake::Nothing,
-        (None, JournalSeen::Begun(state)) if state.terminal.is_some() => Intake::Nothing,
-        (None, JournalSeen::Begun(_)) => Intake::Recreate,
+    let mismatch = match (&observed.object, &observed.journal) {
+        (None, JournalSeen::Unknown) => Mismatch::Missing,
+        (None, JournalSeen::Claimed) => Mismatch::Ignore,
+        (None, JournalSeen::Begun(state)) if state.terminal.is_some() => Mismatch::Ignore,
+        (None, JournalSeen::Begun(_)) => Mismatch::Recreate,
         (Some(object), JournalSeen::Unknown | JournalSeen::Claimed) => unbegun(object),
         (Some(object), JournalSeen::Begun(state)) => match begun(observed, object, state) {
-            Some(intake) => intake,
-            None => return open(observed, object, state).map(|open| Validated::Open(Box::new(open))),
+            Some(mismatch) => mismatch,
+            None => return open(observed, object, state).map(|open| Validated::Consistent(Box::new(open))),
         },
     };
-    Ok(Validated::NotOpen(intake))
+    Ok(Validated::Inconsistent(mismatch))
 }
 
 /// An object without a journal.
-fn unbegun(object: &WorkflowRun) -> Intake {
+fn unbegun(object: &WorkflowRun) -> Mismatch {
     if object.status.as_ref().is_some_and(|status| status.run_id.is_some()) {
-        return Intake::Refuse(Refusal::Unknown);
+        return Mismatch::Refuse(Refusal::Unknown);
     }
     // A precreated one: its Workflow begins it when the slot is due, or deletes it. User actions wait for that.
-    if is_precreated(object) { Intake::Nothing } else { Intake::Admit }
+    if is_precreated(object) { Mismatch::Ignore } else { Mismatch::Admit }
 }
 
 /// An object with a journal: `None` if they belong together.
-fn begun(observed: &Observed, object: &WorkflowRun, state: &RunState) -> Option<Intake> {
+fn begun(observed: &Observed, object: &WorkflowRun, state: &RunState) -> Option<Mismatch> {
     match object.status.as_ref().and_then(|status| status.run_id.as_deref()) {
-        Some(published) if published != state.run_id.to_string() => Some(Intake::Refuse(Refusal::OtherRun)),
-        None if observed.stale => Some(Intake::ReconcileSoon),
+        Some(published) if published != state.run_id.to_string() => Some(Mismatch::Refuse(Refusal::OtherRun)),
+        None if observed.stale => Some(Mismatch::ReconcileSoon),
         None if state.terminal.is_none() && is_same(object, state) => {
-            observed.behind.then_some(Intake::Refuse(Refusal::Behind))
+            observed.behind.then_some(Mismatch::Refuse(Refusal::Behind))
         }
-        None if state.terminal.is_none() && asks_for_same_slot(object, state) => Some(Intake::DeleteDuplicate),
-        None => Some(Intake::Refuse(Refusal::AlreadyRan)),
-        Some(_) => observed.behind.then_some(Intake::Refuse(Refusal::Behind)),
+        None if state.terminal.is_none() && asks_for_same_slot(object, state) => Some(Mismatch::DeleteDuplicate),
+        None => Some(Mismatch::Refuse(Refusal::AlreadyRan)),
+        Some(_) => observed.behind.then_some(Mismatch::Refuse(Refusal::Behind)),
     }
 }
 

@@ -61,11 +61,11 @@ impl Controller for Runbooks {
     const WORKERS: usize = 4;
 
     async fn reconcile(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
-        self.reconcile(key).await
+        self.reconcile_one(key).await
     }
 
     /// The repository is asked again when the driver says so, back-off included.
-    fn reconciled(&self, key: &NamespacedName, requeue: Requeue) {
+    fn after_reconcile(&self, key: &NamespacedName, requeue: Requeue) {
         if let Some(asked) = self.asked().get_mut(key) {
             asked.answered(requeue, self.context.clock.now());
         }
@@ -76,7 +76,7 @@ impl Controller for Runbooks {
     }
 }
 
-/// Enqueues every Runbook when the tenants change, or their being prepared.
+/// Enqueues every Runbook when the tenants or their readiness change.
 async fn watch_tenants(runbooks: Arc<Runbooks>, shutdown: CancellationToken) {
     let tenants = &runbooks.context.tenants;
     let (mut tenants, mut prepared) = (tenants.subscribe(), tenants.subscribe_prepared());

@@ -6,7 +6,7 @@ use crate::error::{Problem, Requeue};
 use crate::k8s::NamespacedName;
 
 impl Runbooks {
-    pub(super) async fn reconcile(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
+    pub(super) async fn reconcile_one(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
         let Some(observed) = self.observe(key) else {
             self.asked().remove(key);
             return Ok(Requeue::OnChange);

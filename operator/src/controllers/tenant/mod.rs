@@ -39,7 +39,7 @@ impl Controller for Tenants {
     const WORKERS: usize = 4;
 
     async fn reconcile(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
-        self.reconcile(key).await
+        self.reconcile_one(key).await
     }
 
     fn background(self: &Arc<Self>, shutdown: &CancellationToken) -> Vec<BoxFuture<'static, ()>> {

@@ -17,7 +17,7 @@ const UNPREPARED: Duration = Duration::from_secs(3);
 
 impl Tenants {
     /// There is nothing to validate: what is published is the operator's own.
-    pub(super) async fn reconcile(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
+    pub(super) async fn reconcile_one(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
         if self.context.tenants.get(&key.namespace).is_none_or(|tenant| tenant.terminating) {
             return Ok(Requeue::OnChange);
         }

@@ -14,7 +14,7 @@ use super::validate::Validated;
 use crate::cache::{RunRef, RunSummary};
 use crate::error::{Problem, Requeue};
 use crate::k8s::NamespacedName;
-use crate::launch::slot::{Served, SlotRun};
+use crate::launch::slot::{SlotOutcome, SlotRun};
 
 /// What was done: all that a status is made from. Only [`Workflows::apply`] makes one.
 pub struct Applied {
@@ -105,12 +105,12 @@ impl Workflows {
         launched
     }
 
-    async fn launch_one(&self, observed: &Observed, due: &Due, runs: &[RunSummary]) -> Result<Served, Problem> {
+    async fn launch_one(&self, observed: &Observed, due: &Due, runs: &[RunSummary]) -> Result<SlotOutcome, Problem> {
         let Due { slot, ref period, waited, .. } = *due;
         let slot_run = SlotRun { workflow: &observed.workflow, slot, period, waited };
-        let name = slot_run.run().name;
+        let name = slot_run.run_ref().name;
         if runs.iter().any(|run| run.name == name) {
-            return Ok(Served::Taken);
+            return Ok(SlotOutcome::NameTaken);
         }
         self.launcher.launch(&slot_run).await
     }
@@ -160,9 +160,9 @@ impl Workflows {
 }
 
 impl Launched {
-    fn add(&mut self, served: Served, due: &Due, uid: &str) {
+    fn add(&mut self, served: SlotOutcome, due: &Due, uid: &str) {
         match served {
-            Served::Run(run) => {
+            SlotOutcome::Run(run) => {
                 self.any = true;
                 self.served = self.served.max(Some(due.slot));
                 let summary = RunSummary { begun: true, ..RunSummary::of(&run).seen_by(uid) };
@@ -170,8 +170,8 @@ impl Launched {
                     self.runs.push(summary);
                 }
             }
-            Served::Before => self.served = self.served.max(Some(due.slot)),
-            Served::Taken => self
+            SlotOutcome::AlreadyRan => self.served = self.served.max(Some(due.slot)),
+            SlotOutcome::NameTaken => self
                 .taken
                 .push(Skipped { period: Some(due.period.clone()), ..Skipped::one(due.slot, SlotReason::NameTaken) }),
         }

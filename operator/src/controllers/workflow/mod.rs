@@ -50,15 +50,15 @@ impl Workflows {
 impl Controller for Workflows {
     type Key = NamespacedName;
     const NAME: ControllerName = ControllerName::Workflow;
-    /// They share the journal's commits: the more, the fewer of those.
+    /// Concurrent reconciles share group commits of the journal: more workers means fewer commits.
     const WORKERS: usize = 64;
 
     async fn reconcile(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
-        self.reconcile(key).await
+        self.reconcile_one(key).await
     }
 
     /// Whatever came of a reconcile, the Jobs that waited for it follow, unless more Workflows of the namespace are due.
-    fn reconciled(&self, key: &NamespacedName, _requeue: Requeue) {
+    fn after_reconcile(&self, key: &NamespacedName, _requeue: Requeue) {
         self.launcher.burst.release_jobs(&key.namespace, self.queue.is_waiting(&key.namespace));
     }
 

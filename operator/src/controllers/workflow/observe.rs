@@ -33,7 +33,7 @@ pub struct Observed {
     pub workflow: Arc<Workflow>,
     /// As it was last written, which the watch may not show yet.
     pub status: Option<WorkflowStatus>,
-    /// The runs that have begun, or are anybody's to begin.
+    /// The runs that have begun, or have a `WorkflowRun` that nobody has claimed yet.
     pub runs: Vec<RunSummary>,
     /// The runs of slots to come whose objects exist already.
     pub precreated: Vec<RunSummary>,
@@ -68,7 +68,7 @@ impl Workflows {
         })))
     }
 
-    /// The runs of a Workflow: those that have begun, or are anybody's to begin, and those that were precreated.
+    /// The runs of a Workflow: those that have begun or that nobody has claimed yet, and those that were precreated.
     async fn runs_of(&self, key: &NamespacedName, uid: &str) -> Result<(Vec<RunSummary>, Vec<RunSummary>), Problem> {
         let (mut runs, mut precreated) = (Vec::new(), Vec::new());
         for mut run in self.launcher.cache.runs.summaries(key, uid) {

@@ -6,7 +6,7 @@ use crate::error::{Problem, Requeue};
 use crate::k8s::NamespacedName;
 
 impl Workflows {
-    pub(super) async fn reconcile(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
+    pub(super) async fn reconcile_one(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
         let observed = match self.observe(key).await? {
             Seen::Present(observed) => observed,
             Seen::Gone(precreated) => return Ok(self.forget(key, &precreated).await),

@@ -11,7 +11,7 @@ use ntro_journal::protocol::BlockCode;
 use uuid::Uuid;
 
 use super::observe::{JournalSeen, Observed};
-use super::validate::{Intake, Refusal};
+use super::validate::{Mismatch, Refusal};
 use super::{Runs, status, user_actions};
 use crate::cache::RunRef;
 use crate::error::{Class, Problem, Requeue};
@@ -24,13 +24,13 @@ const SOON: Requeue = Requeue::After(Duration::from_secs(1));
 const RETRY: Requeue = Requeue::After(Duration::from_mins(1));
 
 impl Runs {
-    pub(super) async fn take_in(&self, observed: &Observed, intake: Intake) -> Result<Requeue, Problem> {
-        match (intake, &observed.object, &observed.journal) {
-            (Intake::Missing, ..) => {
+    pub(super) async fn resolve_mismatch(&self, observed: &Observed, mismatch: Mismatch) -> Result<Requeue, Problem> {
+        match (mismatch, &observed.object, &observed.journal) {
+            (Mismatch::Missing, ..) => {
                 user_actions::refuse_all(&self.context, &observed.user_actions, UserActionReason::RunMissing).await?;
                 Ok(Requeue::OnChange)
             }
-            (Intake::Recreate, _, JournalSeen::Begun(state)) => {
+            (Mismatch::Recreate, _, JournalSeen::Begun(state)) => {
                 let Some(request) = run_object::request_of(state) else { return Ok(Requeue::OnChange) };
                 let object = run_object::build(&observed.run, &request, &state.workflow.uid, state.run_id);
                 if let Created::New(_) = create_once(&self.context.kube.client, &object).await? {
@@ -39,10 +39,10 @@ impl Runs {
                 }
                 Ok(Requeue::OnChange)
             }
-            (Intake::Admit, Some(object), _) => self.admit(&observed.run, object).await,
-            (Intake::DeleteDuplicate, Some(object), _) => self.delete_duplicate(&observed.run, object).await,
-            (Intake::ReconcileSoon, ..) => Ok(SOON),
-            (Intake::Refuse(refusal), Some(object), journal) => {
+            (Mismatch::Admit, Some(object), _) => self.admit(&observed.run, object).await,
+            (Mismatch::DeleteDuplicate, Some(object), _) => self.delete_duplicate(&observed.run, object).await,
+            (Mismatch::ReconcileSoon, ..) => Ok(SOON),
+            (Mismatch::Refuse(refusal), Some(object), journal) => {
                 if let (Refusal::Behind, JournalSeen::Begun(state)) = (refusal, journal)
                     && state.terminal.is_none()
                 {
@@ -50,7 +50,7 @@ impl Runs {
                 }
                 self.refuse(object, refusal).await
             }
-            (Intake::Nothing | Intake::Recreate, ..) | (_, None, _) => Ok(Requeue::OnChange),
+            (Mismatch::Ignore | Mismatch::Recreate, ..) | (_, None, _) => Ok(Requeue::OnChange),
         }
     }
 
@@ -68,8 +68,9 @@ impl Runs {
         };
         match self.launcher.admit(run, &workflow, request, Uuid::new_v4()).await {
             // The next reconcile finds its journal.
-            Ok(Admitted::Open(_)) => Ok(Requeue::After(Duration::ZERO)),
-            Ok(Admitted::AlreadyRan(_) | Admitted::Taken(_)) => self.refuse(object, Refusal::AlreadyRan).await,
+            Ok(Admitted::Journaled(_)) => Ok(Requeue::After(Duration::ZERO)),
+            Ok(Admitted::AlreadyRan(_)) => self.refuse(object, Refusal::AlreadyRan).await,
+            Ok(Admitted::NameTaken(_)) => self.refuse(object, Refusal::NameTaken).await,
             Err(problem) => {
                 self.write_not_started(object, &problem).await?;
                 Err(problem)
@@ -81,7 +82,11 @@ impl Runs {
         let api = self.context.kube.namespaced::<WorkflowRun>(&run.namespace);
         let preconditions = Preconditions { uid: object.uid(), resource_version: None };
         delete_exactly(&api, &run.name, preconditions, PropagationPolicy::Background).await?;
-        tracing::info!(namespace = run.namespace, run = run.name, "the requested slot has been started already");
+        tracing::info!(
+            namespace = run.namespace,
+            run = run.name,
+            "deleted duplicate WorkflowRun: the schedule already started this slot"
+        );
         Ok(SOON)
     }
 
