@@ -67,15 +67,20 @@ impl Runs {
             return Ok(RETRY);
         };
         match self.launcher.admit(run, &workflow, request, Uuid::new_v4()).await {
-            // The next reconcile finds its journal.
-            Ok(Admitted::Journaled(_)) => Ok(Requeue::After(Duration::ZERO)),
+            // It has a journal now: its first Job need not stand in the queue behind the admission of others.
+            Ok(Admitted::Journaled(id)) if self.is_claimed_by(run, id).await? => Box::pin(self.reconcile_one(run)).await,
             Ok(Admitted::AlreadyRan(_)) => self.refuse(object, Refusal::AlreadyRan).await,
-            Ok(Admitted::NameTaken(_)) => self.refuse(object, Refusal::NameTaken).await,
+            Ok(Admitted::NameTaken(_) | Admitted::Journaled(_)) => self.refuse(object, Refusal::NameTaken).await,
             Err(problem) => {
                 self.write_not_started(object, &problem).await?;
                 Err(problem)
             }
         }
+    }
+
+    /// Whether this is the run of that name: the same request may have been admitted under another.
+    async fn is_claimed_by(&self, run: &RunRef, id: Uuid) -> Result<bool, Problem> {
+        Ok(self.context.journal.run_by_name(&run.namespace, &run.name).await? == Some(id))
     }
 
     async fn delete_duplicate(&self, run: &RunRef, object: &WorkflowRun) -> Result<Requeue, Problem> {

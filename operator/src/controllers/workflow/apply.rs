@@ -153,9 +153,8 @@ impl Workflows {
 
     /// Notes whether a slot of a Workflow is waited for.
     pub(super) fn arm(&self, key: &NamespacedName, next_slot: Option<Timestamp>) {
-        if let Some(armed) = self.memory.arm(key, next_slot.is_some()) {
-            self.launcher.context.metrics.set_schedules_armed(armed);
-        }
+        let metrics = &self.launcher.context.metrics;
+        self.memory.arm(key, next_slot.is_some(), |armed| metrics.set_schedules_armed(armed));
     }
 }
 

@@ -86,18 +86,20 @@ impl Memory {
         self.with(key, |memo| memo.done = Some(done));
     }
 
-    /// Notes whether a slot to come is waited for; gives how many Workflows wait for one, if that changed.
-    pub fn arm(&self, key: &NamespacedName, armed: bool) -> Option<usize> {
+    /// Notes whether a slot to come is waited for. If that changed, `tell` is given how many Workflows wait for one, in the
+    /// order of the changes.
+    pub fn arm(&self, key: &NamespacedName, armed: bool, tell: impl FnOnce(usize)) {
         let before = self.with(key, |memo| std::mem::replace(&mut memo.armed, armed));
-        (before != armed).then(|| {
+        if before != armed {
             let mut inner = self.lock();
             if armed {
                 inner.armed += 1;
             } else {
                 inner.armed -= 1;
             }
-            inner.armed
-        })
+            // Under the lock: told outside of it, two changes at once could leave the older count behind.
+            tell(inner.armed);
+        }
     }
 
     /// Forgets a Workflow that is gone, but for [`Self::arm`].
@@ -134,10 +136,15 @@ mod tests {
     #[test]
     fn armed_workflows_are_counted_once_and_an_empty_entry_goes() {
         let (memory, a, b) = (Memory::default(), NamespacedName::new("acme", "a"), NamespacedName::new("acme", "b"));
-        assert_eq!(memory.arm(&a, false), None);
-        assert_eq!((memory.arm(&a, true), memory.arm(&a, true), memory.arm(&b, true)), (Some(1), None, Some(2)));
+        let arm = |key, armed| {
+            let mut told = None;
+            memory.arm(key, armed, |count| told = Some(count));
+            told
+        };
+        assert_eq!(arm(&a, false), None);
+        assert_eq!((arm(&a, true), arm(&a, true), arm(&b, true)), (Some(1), None, Some(2)));
         memory.forget(&a);
-        assert_eq!((memory.arm(&a, false), memory.arm(&b, false)), (Some(1), Some(0)));
+        assert_eq!((arm(&a, false), arm(&b, false)), (Some(1), Some(0)));
         assert!(memory.lock().memos.is_empty());
     }
 

@@ -41,7 +41,7 @@ pub async fn reject(context: &Context, run_id: Uuid, expired: &[(Uuid, Timestamp
     for (gate_id, due) in expired {
         // What the user actions left open.
         let state = context.journal.state(run_id).await?;
-        let Some(gate) = state.gates.values().filter(|gate| is_open(gate)).find(|gate| gate.id == *gate_id) else {
+        let Some(gate) = state.gates.values().filter(|gate| state.terminal.is_none() && is_open(gate)).find(|gate| gate.id == *gate_id) else {
             continue;
         };
         let rejection = GateDecision {
