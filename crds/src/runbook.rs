@@ -22,7 +22,7 @@ use crate::schema::{self, Object};
     category = "all",
     doc = "A runbook: plain Python and its runbook.md, published as an OCI artifact. The name is the runbook's slug. The operator resolves a version to a digest, verifies the bundle and keeps what it learned in the status.",
     validation = Rule::new("size(self.metadata.name) <= 30").message("the name of a Runbook has at most 30 characters: names of runs and Jobs are made from it"),
-    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("the name of a Runbook is a slug: lower-case letters, digits and dashes"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("the name of a Runbook must consist of lower case letters, digits and dashes"),
     validation = Rule::new("!has(oldSelf.status) || has(self.status)").message("the status cannot be removed"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.resolved.version", description = "The version runs use unless pinned"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status", description = "Whether a verified bundle is available"),

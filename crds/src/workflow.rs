@@ -29,7 +29,7 @@ use crate::schema::{self, Object};
     selectable = ".spec.entity",
     selectable = ".spec.runbookRef.name",
     validation = Rule::new("size(self.metadata.name) <= 30").message("the name of a Workflow has at most 30 characters: names of runs and Jobs are made from it"),
-    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("the name of a Workflow is a slug: lower-case letters, digits and dashes"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("the name of a Workflow must consist of lower case letters, digits and dashes"),
     validation = Rule::new("self.spec.entity == oldSelf.spec.entity").message("entity is immutable: create another Workflow"),
     validation = Rule::new("self.spec.runbookRef.name == oldSelf.spec.runbookRef.name").message("runbookRef.name is immutable: create another Workflow"),
     validation = Rule::new("!has(oldSelf.status) || has(self.status)").message("the status cannot be removed"),

@@ -102,9 +102,9 @@ def named(who: Person, namespace: str) -> Person:
     return Person(who.name.format(ns=namespace), who.groups)
 
 
-MACHINE = "is an account of a machine"
-NO_MANDATE = "holds every right by a wildcard, which does not authorize anyone to"
-BIND_APPROVER = "bind the role ntro-approver in namespace"
+MACHINE = "is a system user: only people may"
+NO_MANDATE = "has wildcard permissions, which do not authorize anyone to"
+BIND_APPROVER = "bind Role ntro-approver in namespace"
 
 # who, verb, edit, message
 ACTS: list[tuple[Person, str, dict[str, Any], str]] = [
@@ -115,32 +115,32 @@ ACTS: list[tuple[Person, str, dict[str, Any], str]] = [
         APPROVER,
         "approve",
         {"spec/actor": VIEWER.name},
-        f"actor must be the user who acts: this is {APPROVER.name}",
+        f"spec.actor must be the requesting user {APPROVER.name}",
     ),
     (
         APPROVER,
         "approve",
         {"spec/groups": ["board", "trustees"]},
-        "groups must be groups of the user who acts",
+        "spec.groups must be groups of the requesting user",
     ),
     (
         APPROVER,
         "approve",
         {"metadata/finalizers": ["example.com/keep"]},
-        "a user action has neither owners nor finalizers",
+        "a UserAction must not have owner references or finalizers",
     ),
     (
         APPROVER,
         "approve",
         {"metadata/ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}]},
-        "a user action has neither owners nor finalizers",
+        "a UserAction must not have owner references or finalizers",
     ),
     (APPROVER, "view", {}, OK),
     (
         APPROVER,
         "cancel",
         {},
-        f"{APPROVER.name} may not cancel: bind the role ntro-runner in namespace",
+        f"{APPROVER.name} may not cancel: bind Role ntro-runner in namespace",
     ),
     (ONE_CLASS, "approve", {}, OK),
     (ONE_CLASS, "reject", {}, OK),
@@ -154,14 +154,14 @@ ACTS: list[tuple[Person, str, dict[str, Any], str]] = [
         ONE_CLASS,
         "view",
         {},
-        f"{ONE_CLASS.name} may not view: bind the role ntro-viewer",
+        f"{ONE_CLASS.name} may not view: bind Role ntro-viewer",
     ),
     (VIEWER, "view", {}, OK),
     (VIEWER, "approve", {}, f"{VIEWER.name} may not approve: {BIND_APPROVER}"),
     (VIEWER, "reject", {}, f"{VIEWER.name} may not reject: {BIND_APPROVER}"),
     (VIEWER, "correct", {}, f"{VIEWER.name} may not correct: {BIND_APPROVER}"),
     (VIEWER, "submit", {}, f"{VIEWER.name} may not submit: {BIND_APPROVER}"),
-    (VIEWER, "cancel", {}, f"{VIEWER.name} may not cancel: bind the role ntro-runner"),
+    (VIEWER, "cancel", {}, f"{VIEWER.name} may not cancel: bind Role ntro-runner"),
     (RUNNER, "cancel", {}, OK),
     (RUNNER, "retry", {}, OK),
     (RUNNER, "signal", {}, OK),
@@ -224,26 +224,26 @@ RUNS: list[tuple[Person, dict[str, Any], str]] = [
     (
         RUNNER,
         {"spec/request/trigger/initiator": APPROVER.name},
-        f"trigger.initiator must be the user who starts the run: this is {RUNNER.name}",
+        f"trigger.initiator must be the requesting user {RUNNER.name}",
     ),
-    (RUNNER, SLOT, "names that end in a slot of a schedule are for the runs of slots"),
+    (RUNNER, SLOT, "name suffix -<yyyymmdd>t<hhmm>z is reserved for runs of slots"),
     (
         RUNNER,
         {**SLOT, **SCHEDULE},
-        "only the operator creates runs of the kinds Schedule and Child",
+        "only the operator may create runs with trigger.kind Schedule or Child",
     ),
     (
         RUNNER,
         CHILD,
-        "only the operator creates runs of the kinds Schedule and Child",
+        "only the operator may create runs with trigger.kind Schedule or Child",
     ),
     (RUNNER, {**SLOT, **backfill(RUNNER)}, OK),
-    (RUNNER, {**SLOT, **backfill(APPROVER)}, f"trigger.initiator must be the user who starts the run: this is {RUNNER.name}"),
-    (RUNNER, backfill(RUNNER), "the run of a slot is named after it: nav-monthly-20261105t0800z"),
+    (RUNNER, {**SLOT, **backfill(APPROVER)}, f"trigger.initiator must be the requesting user {RUNNER.name}"),
+    (RUNNER, backfill(RUNNER), "the run of a slot must be named nav-monthly-20261105t0800z"),
     (
         RUNNER,
         {"metadata/name": "nav-monthly-20261105t0900z", **backfill(RUNNER)},
-        "the run of a slot is named after it: nav-monthly-20261105t0800z",
+        "the run of a slot must be named nav-monthly-20261105t0800z",
     ),
     (NOBODY, {**SLOT, **backfill(NOBODY)}, f"{NOBODY.name} may not start runs of nav-monthly"),
     (OPERATOR, {**SLOT, **SCHEDULE}, OK),
@@ -258,11 +258,11 @@ RUNS: list[tuple[Person, dict[str, Any], str]] = [
     (
         NOBODY,
         {},
-        f"{NOBODY.name} may not start runs of nav-monthly: bind the role ntro-runner",
+        f"{NOBODY.name} may not start runs of nav-monthly: bind Role ntro-runner",
     ),
     (VIEWER, {}, "cannot create resource"),
     (ADMIN, {}, OK),
-    (ADMIN, {**SLOT, **SCHEDULE}, "only the operator creates runs"),
+    (ADMIN, {**SLOT, **SCHEDULE}, "only the operator may create runs"),
 ]
 
 
@@ -291,26 +291,26 @@ def governed(ns: str) -> Iterator[Object]:
 
 
 def test_the_author_of_a_gate_policy_is_who_sends_it(ns: str, governed: Object) -> None:
-    foreign = f"gatePolicy.author must be the user who writes the policy: this is {RUNNER.name}"
+    foreign = f"gatePolicy.author must be the requesting user {RUNNER.name}"
     create(edit(workflow(ns), {"spec/gatePolicy": gate_policy(APPROVER.name)}), RUNNER).refused(foreign)
     # Somebody else may change the rest, but not the policy, not even under the first author's name.
     replace(edit(governed, {"spec/suspend": True}), ADMIN).ok()
     lenient = {"spec/gatePolicy/default/users": [ADMIN.name]}
-    replace(edit(governed, lenient), ADMIN).refused(f"this is {ADMIN.name}")
+    replace(edit(governed, lenient), ADMIN).refused(f"must be the requesting user {ADMIN.name}")
     replace(edit(governed, {**lenient, "spec/gatePolicy/author": ADMIN.name}), ADMIN).ok()
     replace(edit(governed, {"spec/gatePolicy/author": ADMIN.name}), RUNNER).refused(foreign)
-    replace(edit(governed, {"spec/gatePolicy/gates": None}), ADMIN).refused(f"this is {ADMIN.name}")
-    replace(edit(governed, {"spec/gatePolicy": None}), RUNNER).refused("a gate policy cannot be removed")
+    replace(edit(governed, {"spec/gatePolicy/gates": None}), ADMIN).refused(f"must be the requesting user {ADMIN.name}")
+    replace(edit(governed, {"spec/gatePolicy": None}), RUNNER).refused("spec.gatePolicy cannot be removed once set")
     bare = edit(workflow(ns), {"metadata/name": f"bare-{secrets.token_hex(3)}"})
     create(bare, RUNNER, dry=False).ok()
     found = kubectl("-n", ns, "get", "nwf", bare["metadata"]["name"], "-o", "json").ok().json
-    replace(edit(found, {"spec/gatePolicy": gate_policy(RUNNER.name)}), ADMIN).refused(f"this is {ADMIN.name}")
+    replace(edit(found, {"spec/gatePolicy": gate_policy(RUNNER.name)}), ADMIN).refused(f"must be the requesting user {ADMIN.name}")
     replace(edit(found, {"spec/gatePolicy": gate_policy(RUNNER.name)}), RUNNER).ok()
 
 
 def test_only_the_operator_writes_gates(ns: str) -> None:
     thing = edit(gate(ns), {"metadata/name": "written"})
-    message = "only the operator may create gates: a gate is the question of a run; answer it with ntro gate"
+    message = "only the operator may create gates: Gates show what a run waits for; decide them with ntro gate"
     create(thing, ADMIN).refused(message)
     create(thing, OPERATOR, dry=False).ok()
     found = kubectl("-n", ns, "get", "gate", "written", "-o", "json").ok().json
@@ -324,7 +324,7 @@ def test_only_the_operator_writes_gates(ns: str) -> None:
 def test_what_a_person_did_stays(ns: str) -> None:
     create(edit(user_action(ns), {"metadata/name": "stays"}), APPROVER, dry=False).ok()
     found = kubectl("-n", ns, "get", "act", "stays", "-o", "json").ok().json
-    kept = "what a person did stays as it was"
+    kept = "UserActions are immutable"
     replace(edit(found, {"metadata/labels": {"a": "b"}}), ADMIN).refused(kept)
     delete = ("-n", ns, "delete", "act", "stays", "--dry-run=server")
     kubectl(*delete, person=ADMIN).refused(kept)

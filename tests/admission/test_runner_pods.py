@@ -13,12 +13,12 @@ from kit.pods import IMAGE, job, pod
 from kit.writes import create
 
 OK = ""
-ONE_CONTAINER = "the pod of a run has exactly one container"
-ENVIRONMENT = "the environment of a run comes from no Secret and no ConfigMap"
-MOUNTS = "the pod of a run mounts scratch space"
-RESTRICTED = "the container of a run is restricted"
-ALONE = "the pod of a run shares nothing with its node"
-LABELS = "the pod of a run has labels of ntro.dev and labels.ntro.dev only"
+ONE_CONTAINER = "run pods must have exactly one container"
+ENVIRONMENT = "the environment of run pods must not reference Secrets or ConfigMaps"
+MOUNTS = "run pods may mount only emptyDir volumes"
+RESTRICTED = "containers of run pods must be restricted"
+ALONE = "run pods must not use host namespaces"
+LABELS = "run pods may have labels of ntro.dev and labels.ntro.dev only"
 SIDECAR = {**job("x")["spec"]["template"]["spec"]["containers"][0], "name": "sidecar"}
 C = "containers/0"
 
@@ -61,7 +61,7 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {f"{C}/image": "registry.example.com/runner:1.0"},
-        "the image of a run is given by digest",
+        "the image of a run pod must be pinned by digest (repository@sha256:…)",
     ),
     (
         {f"{C}/env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
@@ -124,27 +124,27 @@ def test_labels_of_a_job(labels: dict[str, str], message: str, ns: str) -> None:
 @pytest.mark.parametrize(
     ("who", "changes", "message"),
     [
-        (ADMIN, {}, "only the operator makes Jobs that use the account ntro-runner"),
+        (ADMIN, {}, "only the operator may create Jobs with service account ntro-runner"),
         (RUNNER, {}, "cannot create resource"),
         (
             OPERATOR,
             {"metadata/ownerReferences": None},
-            "a Job of the operator belongs to a WorkflowRun",
+            "the operator's Jobs must be controlled by a WorkflowRun",
         ),
         (
             OPERATOR,
             {"spec/backoffLimit": 3},
-            "a Job of the operator runs one pod, once",
+            "the operator's Jobs must set backoffLimit 0, parallelism 1 and completions 1",
         ),
         (
             OPERATOR,
             {"spec/backoffLimit": None},
-            "a Job of the operator runs one pod, once",
+            "the operator's Jobs must set backoffLimit 0, parallelism 1 and completions 1",
         ),
         (
             OPERATOR,
             {"spec/parallelism": 2, "spec/completions": 2},
-            "a Job of the operator runs one pod, once",
+            "the operator's Jobs must set backoffLimit 0, parallelism 1 and completions 1",
         ),
         (ADMIN, {"spec/template/spec/serviceAccountName": "default"}, OK),
     ],
@@ -154,7 +154,7 @@ def test_who_makes_jobs(who: Person, changes: dict[str, Any], message: str, ns: 
     done.refused(message) if message else done.ok()
 
 
-ONLY_JOBS = "only Jobs of the operator make pods that use the account ntro-runner"
+ONLY_JOBS = "only the operator's Jobs may create pods with service account ntro-runner"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ ONLY_JOBS = "only Jobs of the operator make pods that use the account ntro-runne
         (
             JOB_CONTROLLER,
             {f"spec/{C}/image": "registry.example.com/runner:1.0"},
-            "given by digest",
+            "must be pinned by digest",
         ),
         (JOB_CONTROLLER, {"metadata/labels/app": "api"}, LABELS),
         (ADMIN, {"spec/serviceAccountName": "default"}, OK),
@@ -234,4 +234,4 @@ def test_a_running_pod_stays_as_it_is(running: Object) -> None:
         # Whatever the kubelet has written of it since.
         send=edit(whole, {"spec/ephemeralContainers": [container], "metadata/resourceVersion": None}),
     )
-    done.refused("no container is added to the pod of a run")
+    done.refused("ephemeral containers are not allowed in run pods")

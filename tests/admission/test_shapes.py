@@ -40,7 +40,7 @@ CREATED: list[tuple[Make, Person, dict[str, Any], str]] = [
         runbook,
         RUNNER,
         {"metadata/name": "nav.monthly"},
-        "the name of a Runbook is a slug",
+        "the name of a Runbook must consist of",
     ),
     (runbook, RUNNER, {"spec/source": None}, "spec.source: Required value"),
     (
@@ -70,7 +70,7 @@ CREATED: list[tuple[Make, Person, dict[str, Any], str]] = [
         workflow,
         RUNNER,
         {"metadata/name": "nav.monthly"},
-        "the name of a Workflow is a slug",
+        "the name of a Workflow must consist of",
     ),
     (workflow, RUNNER, {"spec/entity": None}, "spec.entity: Required value"),
     (workflow, RUNNER, {"spec/entity": "ACME SPV"}, "spec.entity in body should match"),

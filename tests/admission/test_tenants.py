@@ -28,14 +28,14 @@ def labelled(**labels: str) -> Object:
         ({"pod-security.kubernetes.io/enforce": "privileged"}, ""),
         (
             {TENANT: "acme"},
-            "a tenant's namespace has the label pod-security.kubernetes.io/enforce=restricted",
+            "a tenant's namespace must have the label pod-security.kubernetes.io/enforce=restricted",
         ),
         (
             {TENANT: "acme", "pod-security.kubernetes.io/enforce": "baseline"},
             "enforce=restricted",
         ),
-        ({TENANT: "Acme", **RESTRICTED}, "the label ntro.dev/tenant is a slug"),
-        ({TENANT: "", **RESTRICTED}, "the label ntro.dev/tenant is a slug"),
+        ({TENANT: "Acme", **RESTRICTED}, "the label ntro.dev/tenant must consist of lower case alphanumeric characters"),
+        ({TENANT: "", **RESTRICTED}, "the label ntro.dev/tenant must consist of lower case alphanumeric characters"),
     ],
 )
 def test_create(labels: dict[str, str], message: str, ns: str) -> None:
@@ -51,7 +51,7 @@ def tenant(ns: str) -> Iterator[str]:
     kubectl("delete", "namespace", thing["metadata"]["name"], "--wait=false")
 
 
-STAYS = "the label ntro.dev/tenant cannot be changed or removed: identities and journals of tenant acme-of-the-table hang on it"
+STAYS = "the label ntro.dev/tenant is immutable: identities and journals of tenant acme-of-the-table depend on it"
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_forbid_skips_behind_a_waiting_run_and_says_so(tenant: Tenant, tick: Tic
 
     def has_event(slot: datetime) -> bool:
         """An Event of its own: which slot, of which period, behind which run."""
-        words = [f"slot {slot:%Y-%m-%dT%H:%M:00Z} for ", f"run {tick.forbid.name} ", "waits for a person"]
+        words = [f"slot {slot:%Y-%m-%dT%H:%M:00Z} for ", f"run {tick.forbid.name} ", "is waiting for a gate"]
         return any(r == "RunWaiting" and all(word in note for word in words) for r, note in events(tenant, name))
 
     for slot in (tick.due, tick.due + timedelta(minutes=1)):
@@ -241,7 +241,7 @@ def backfill(tenant: Tenant, workflow: str, name: str, slot: str, period: str, p
 def test_a_backfill_of_what_is_no_slot_is_refused(tenant: Tenant, make: Make) -> None:
     name = make(schedule="0 8 5 * *")
     refused = backfill(tenant, name, f"{name}-20260505t0800z", "2026-06-05T08:00:00Z", "2026-05", tenant.runner)
-    assert refused.code != 0 and f"named after it: {name}-20260605t0800z" in refused.err, refused.err
+    assert refused.code != 0 and f"must be named {name}-20260605t0800z" in refused.err, refused.err
     stranger = backfill(tenant, name, f"{name}-20260605t0800z", "2026-06-05T08:00:00Z", "2026-05", tenant.viewer)
     assert stranger.code != 0 and "orbidden" in stranger.err
     table = [

@@ -11,17 +11,17 @@ pub(super) fn jobs(values: &PolicyValues) -> PolicyBuilder {
     let mut rules = vec![
         Rule::text(
             format!("request.userInfo.username == '{operator}'"),
-            format!("only the operator makes Jobs that use the account {RUNNER_SERVICE_ACCOUNT}"),
+            format!("only the operator may create Jobs with service account {RUNNER_SERVICE_ACCOUNT}"),
         ),
         Rule::text(
             "object.metadata.?ownerReferences.orValue([]).exists(owner, owner.kind == 'WorkflowRun' && \
              owner.apiVersion.startsWith('ntro.dev/') && owner.?controller.orValue(false))",
-            "a Job of the operator belongs to a WorkflowRun",
+            "the operator's Jobs must be controlled by a WorkflowRun",
         ),
         Rule::text(
             "object.spec.?backoffLimit.orValue(6) == 0 && object.spec.?parallelism.orValue(1) == 1 && \
              object.spec.?completions.orValue(1) == 1",
-            "a Job of the operator runs one pod, once",
+            "the operator's Jobs must set backoffLimit 0, parallelism 1 and completions 1",
         ),
     ];
     rules.extend(shape("true"));
@@ -57,11 +57,11 @@ pub(super) fn pods(values: &PolicyValues) -> PolicyBuilder {
                  'system:kube-controller-manager'] && object.metadata.?ownerReferences.orValue([]).exists(owner, \
                  owner.kind == 'Job' && owner.apiVersion.startsWith('batch/') && owner.?controller.orValue(false)))"
             ),
-            format!("only Jobs of the operator make pods that use the account {RUNNER_SERVICE_ACCOUNT}"),
+            format!("only the operator's Jobs may create pods with service account {RUNNER_SERVICE_ACCOUNT}"),
         ),
         Rule::text(
             "!has(object.spec.ephemeralContainers)",
-            "no container is added to the pod of a run: it holds the run's identity and data",
+            "ephemeral containers are not allowed in run pods, which hold the run's identity and data",
         ),
     ];
     rules.extend(shape(created));
@@ -101,7 +101,7 @@ fn identity() -> Vec<Rule> {
                 "variables.pod.?serviceAccountName.orValue('') == '{RUNNER_SERVICE_ACCOUNT}' && \
                  variables.pod.?automountServiceAccountToken.orValue(true) == false"
             ),
-            "the pod of a run uses the account ntro-runner and no token for the API server",
+            "run pods must use service account ntro-runner and set automountServiceAccountToken: false",
         ),
         Rule::text(
             format!(
@@ -111,7 +111,7 @@ fn identity() -> Vec<Rule> {
                  (has(source.serviceAccountToken) && source.serviceAccountToken.?audience.orValue('') == 'ntro.' + request.namespace) || \
                  (has(source.configMap) && {ca}))))"
             ),
-            "the pod of a run mounts scratch space, the operator's CA, its own token and Secrets named ntro-run-…, nothing else",
+            "run pods may mount only emptyDir volumes, the operator's CA, their own token and Secrets named ntro-run-*",
         ),
     ]
 }
@@ -121,16 +121,16 @@ fn content() -> Vec<Rule> {
     vec![
         Rule::text(
             "size(variables.pod.containers) == 1 && size(variables.pod.?initContainers.orValue([])) == 0",
-            "the pod of a run has exactly one container",
+            "run pods must have exactly one container",
         ),
         Rule::text(
             "variables.pod.containers.all(c, c.?image.orValue('').matches('@sha256:[0-9a-f]{64}$'))",
-            "the image of a run is given by digest",
+            "the image of a run pod must be pinned by digest (repository@sha256:…)",
         ),
         Rule::text(
             "variables.pod.containers.all(c, size(c.?envFrom.orValue([])) == 0 && \
              c.?env.orValue([]).all(e, !has(e.valueFrom) || has(e.valueFrom.fieldRef)))",
-            "the environment of a run comes from no Secret and no ConfigMap",
+            "the environment of run pods must not reference Secrets or ConfigMaps",
         ),
     ]
 }
@@ -142,7 +142,7 @@ fn isolation() -> Rule {
          !variables.pod.?hostIPC.orValue(false) && !variables.pod.?shareProcessNamespace.orValue(false) && \
          variables.pod.?enableServiceLinks.orValue(true) == false && variables.pod.?restartPolicy.orValue('') == 'Never' && \
          variables.pod.containers.all(c, size(c.?ports.orValue([])) == 0)",
-        "the pod of a run shares nothing with its node, offers no port, has no service links and is never restarted",
+        "run pods must not use host namespaces, a shared process namespace, ports or service links, and must set restartPolicy: Never",
     )
 }
 
@@ -156,8 +156,8 @@ fn restriction() -> Rule {
          c.?securityContext.?runAsNonRoot.orValue(variables.pod.?securityContext.?runAsNonRoot.orValue(false)) && \
          c.?securityContext.?seccompProfile.?type.orValue(variables.pod.?securityContext.?seccompProfile.?type.orValue('')) \
          == 'RuntimeDefault')",
-        "the container of a run is restricted: not root, no privileges, no capabilities, default seccomp profile, \
-         read-only root filesystem",
+        "containers of run pods must be restricted: not root, no privilege escalation, no capabilities, seccomp profile \
+         RuntimeDefault, read-only root filesystem",
     )
 }
 
@@ -172,6 +172,6 @@ fn labels() -> Rule {
              (key == 'app.kubernetes.io/managed-by' && variables.labels[key] == 'ntro') || \
              (key == 'app.kubernetes.io/name' && variables.labels[key] == '{RUNNER_SERVICE_ACCOUNT}'))"
         ),
-        "the pod of a run has labels of ntro.dev and labels.ntro.dev only: with others a Service could take it for its own",
+        "run pods may have labels of ntro.dev and labels.ntro.dev only, so that no Service selects them",
     )
 }

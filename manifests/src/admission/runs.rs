@@ -26,26 +26,26 @@ pub(super) fn runs(values: &PolicyValues) -> PolicyBuilder {
         rules: vec![
             Rule::text(
                 "variables.request.trigger.kind in ['Manual', 'Backfill']",
-                "only the operator creates runs of the kinds Schedule and Child: create one of the kind Manual",
+                "only the operator may create runs with trigger.kind Schedule or Child; use Manual",
             ),
             // A slot has one name, so that it gives one run whoever asks for it.
             Rule::text(
                 "variables.request.trigger.kind == 'Backfill' || !object.metadata.name.matches('-[0-9]{8}t[0-9]{4}z$')",
-                "names that end in a slot of a schedule are for the runs of slots: choose another suffix, or use ntro workflow backfill",
+                "name suffix -<yyyymmdd>t<hhmm>z is reserved for runs of slots: choose another, or use ntro workflow backfill",
             ),
             Rule::cel(
                 "variables.request.trigger.kind != 'Backfill' || object.metadata.name == variables.slotName",
-                "'the run of a slot is named after it: ' + variables.slotName",
+                "'the run of a slot must be named ' + variables.slotName",
             ),
             Rule::cel(
                 "variables.request.trigger.initiator == request.userInfo.username",
-                "'trigger.initiator must be the user who starts the run: this is ' + request.userInfo.username",
+                "'trigger.initiator must be the requesting user ' + request.userInfo.username",
             ),
             Rule::cel(
                 "authorizer.group('ntro.dev').resource('workflows').namespace(request.namespace)\
                  .name(variables.request.workflowRef.name).check('run').allowed()",
                 "request.userInfo.username + ' may not start runs of ' + variables.request.workflowRef.name \
-                 + ': bind the role ntro-runner in namespace ' + request.namespace \
+                 + ': bind Role ntro-runner in namespace ' + request.namespace \
                  + ', or a role with the verb run on workflows.ntro.dev, resource name ' + variables.request.workflowRef.name",
             ),
         ],
@@ -65,13 +65,13 @@ pub(super) fn gate_policies(values: &PolicyValues) -> PolicyBuilder {
         rules: vec![
             Rule::text(
                 "!variables.had || variables.has",
-                "a gate policy cannot be removed, as nobody would be its author: replace it by one that holds only your \
-                 name as author",
+                "spec.gatePolicy cannot be removed once set; to lift its restrictions, set it to your name as author and \
+                 nothing else",
             ),
             Rule::cel(
                 "!variables.has || (variables.had && object.spec.gatePolicy == oldObject.spec.gatePolicy) \
                  || object.spec.gatePolicy.author == request.userInfo.username",
-                "'gatePolicy.author must be the user who writes the policy: this is ' + request.userInfo.username",
+                "'gatePolicy.author must be the requesting user ' + request.userInfo.username",
             ),
         ],
         fast_path: true,

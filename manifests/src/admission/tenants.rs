@@ -30,17 +30,19 @@ pub(super) fn tenants(values: &PolicyValues) -> PolicyBuilder {
             Rule::cel(
                 "variables.old == '' || variables.new == variables.old",
                 format!(
-                    "'the label {TENANT} cannot be changed or removed: identities and journals of tenant ' + variables.old \
-                     + ' hang on it'"
+                    "'the label {TENANT} is immutable: identities and journals of tenant ' + variables.old \
+                     + ' depend on it'"
                 ),
             ),
             Rule::text(
                 "variables.new.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-                format!("the label {TENANT} is a slug: lower-case letters, digits and dashes"),
+                format!(
+                    "the label {TENANT} must consist of lower case alphanumeric characters or '-', and start and end with one of the former"
+                ),
             ),
             Rule::text(
                 "object.metadata.labels[?'pod-security.kubernetes.io/enforce'].orValue('') == 'restricted'",
-                "a tenant's namespace has the label pod-security.kubernetes.io/enforce=restricted",
+                "a tenant's namespace must have the label pod-security.kubernetes.io/enforce=restricted",
             ),
         ],
         fast_path: false,

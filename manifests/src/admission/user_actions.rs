@@ -33,33 +33,33 @@ pub(super) fn user_actions(values: &PolicyValues) -> PolicyBuilder {
         rules: vec![
             Rule::cel(
                 "object.spec.actor == variables.user",
-                "'actor must be the user who acts: this is ' + variables.user",
+                "'spec.actor must be the requesting user ' + variables.user",
             ),
             Rule::text(
                 "object.spec.?groups.orValue([]).all(group, group in request.userInfo.?groups.orValue([]))",
-                "groups must be groups of the user who acts",
+                "spec.groups must be groups of the requesting user",
             ),
             Rule::cel(
                 "!variables.personal || !variables.user.startsWith('system:')",
-                "variables.user + ' is an account of a machine: gates are decided, and what runs hold is read, by people'",
+                "variables.user + ' is a system user: only people may decide gates and read what runs hold'",
             ),
             Rule::cel(
                 check("variables.verb"),
-                "variables.user + ' may not ' + object.spec.verb + ': bind the role ' + variables.role + ' in namespace ' \
+                "variables.user + ' may not ' + object.spec.verb + ': bind Role ' + variables.role + ' in namespace ' \
                  + request.namespace + ', or a role with the verb ' + variables.verb + ' on ' + variables.resource \
                  + '.ntro.dev, resource name ' + variables.name",
             ),
             Rule::cel(
                 format!("!variables.personal || variables.adminsMayDecide || !{}", check(&format!("'{CANARY_VERB}'"))),
-                "variables.user + ' holds every right by a wildcard, which does not authorize anyone to ' + object.spec.verb \
-                 + ': bind the role ' + variables.role + ' in namespace ' + request.namespace + ' to a user without \
+                "variables.user + ' has wildcard permissions, which do not authorize anyone to ' + object.spec.verb \
+                 + ': bind Role ' + variables.role + ' in namespace ' + request.namespace + ' to a user without \
                  wildcards; where everyone is an administrator, for example on an evaluation cluster, install the chart \
                  ntro with adminsMayDecide=true'",
             ),
             // Either would have the user action deleted before it was evaluated, or kept for ever.
             Rule::text(
                 "!has(object.metadata.ownerReferences) && !has(object.metadata.finalizers)",
-                "a user action has neither owners nor finalizers",
+                "a UserAction must not have owner references or finalizers",
             ),
         ],
         fast_path: false,

@@ -39,9 +39,9 @@ pub(super) fn writes(values: &PolicyValues) -> PolicyBuilder {
                  request.userInfo.username in {CLEANERS})"
             ),
             "'only the operator may ' + request.operation.lowerAscii() + ' ' + variables.what + ': ' \
-             + (variables.what == 'useractions' ? 'what a person did stays as it was' \
-             : variables.what == 'gates' ? 'a gate is the question of a run; answer it with ntro gate' \
-             : 'it says what the operator knows')",
+             + (variables.what == 'useractions' ? 'UserActions are immutable' \
+             : variables.what == 'gates' ? 'Gates show what a run waits for; decide them with ntro gate' \
+             : 'it reports what the operator observed')",
         )],
         fast_path: true,
     }

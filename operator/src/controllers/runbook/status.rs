@@ -70,7 +70,7 @@ pub fn next(previous: Option<&RunbookStatus>, found: &Found, about: About<'_>) -
         Found::Suspended => {
             status.observed_generation = generation;
             let readiness = if status.resolved.is_some() { Readiness::Ready } else { Readiness::NotReady };
-            let message = "spec.suspend is true: newer versions are not looked for";
+            let message = "spec.suspend is true: reconciliation is suspended; newer versions are not looked for";
             conditions::set_readiness(&mut conditions, &readiness, Reason::Suspended, message, generation, about.now);
             conditions::remove(&mut conditions, FETCH_FAILED);
         }

@@ -73,7 +73,7 @@ fn explained(reason: SlotReason, held_by: Option<&str>) -> String {
         SlotReason::LaterSlotDue => "a later slot was due as well".to_owned(),
         SlotReason::MissedRunPolicySkip => "missed, and missedRunPolicy is Skip".to_owned(),
         SlotReason::RunUnfinished => format!("{run} is unfinished"),
-        SlotReason::RunWaiting => format!("{run} waits for a person at a gate, or for something else outside"),
+        SlotReason::RunWaiting => format!("{run} is waiting for a gate, timer or signal"),
         SlotReason::RunBlocked => format!("{run} is blocked until a person retries or cancels it"),
         SlotReason::Replacing => format!("{run} is being cancelled"),
         SlotReason::NotStarted => "not started yet: see condition Ready".to_owned(),

@@ -53,7 +53,10 @@ impl Runs {
             Step::NameTaken { name } => Err(Problem::new(
                 Class::Waiting { after: Duration::from_secs(30) },
                 Reason::JobNameTaken,
-                format!("Job {}/{name} is not ours: delete it, the run needs its name", open.run.namespace),
+                format!(
+                    "Job {}/{name} already exists and is not controlled by this run; delete it to continue",
+                    open.run.namespace
+                ),
             )),
         }
     }

@@ -126,7 +126,7 @@ fn slots_that_wait_are_shown_and_told_once() {
     let one = next(None, &StatusInput { queued: &waiting, ..input(&[]) });
     let events = events::events(None, &one, &[]);
     assert!(
-        events.iter().any(|event| event.reason == "Queued" && event.note.contains("waits for a person")),
+        events.iter().any(|event| event.reason == "Queued" && event.note.contains("is waiting for a gate")),
         "{events:?}"
     );
     let two = [slot(600, SlotReason::RunUnfinished), slot(660, SlotReason::RunUnfinished)];
