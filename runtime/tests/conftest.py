@@ -32,7 +32,7 @@ def servers(tmp_path: Path) -> Iterator[list[Server]]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    it = Server(tmp_path / "server", "--linger-ms", "0")
+    it = Server(tmp_path / "server", "--linger-ms", "0", "--cancel-grace-ms", "1000")
     yield it
     it.close()
 

@@ -68,7 +68,7 @@ class Refusal(Exception):
 class HttpsOperator:
     """`refusals` are error objects served, one each, before anything else is answered. `down` drops every connection.
 
-    `hold` names an operation that is not answered while it is set.
+    `garbled` are paths whose answer is once something else. `hold` names an operation that is not answered while it is set.
     """
 
     def __init__(self, directory: Path, server: Server, run: str, layer: bytes, layer_digest: str | None = None) -> None:
@@ -80,6 +80,7 @@ class HttpsOperator:
         self.refusals: list[Json] = []
         self.down = threading.Event()
         self.requests: list[str] = []
+        self.garbled: list[str] = []
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.ca_file, key_file)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -120,6 +121,9 @@ class HttpsOperator:
                     status, body = STATUS.get(error.body["code"], 409), json.dumps(error.body).encode()
                 except ProtocolError as error:
                     status, body = STATUS.get(error.code, 409), json.dumps(error.to_wire()).encode()
+                if self.path in operator.garbled:
+                    operator.garbled.remove(self.path)
+                    body = b"<html>a proxy's page</html>"
                 self.wfile.write(f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
 
         return Handler

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from https_operator import layer_of
+from ntro_runtime.engine.attempts import MAX_RUNNING, Attempts
 from ntro_runtime.engine.bundle import class_name
 from ntro_runtime.sdk.context import file_name
 from ntro_runtime.shared.manifest import BundleError, read_slug
@@ -33,7 +35,7 @@ from ntro_runtime.workflow.failures import class_name as error_class
 from ntro_runtime.workflow.journal import WITHOUT_EFFECT, Journal
 from ntro_runtime.workflow.options import activity_call, milliseconds
 from ntro_runtime.workflow.payload import Payload, digest_of, read_payload
-from ntro_runtime.workflow.retry_policy import Verdict, decide_retry
+from ntro_runtime.workflow.retry_policy import MIN_DELAY_MS, Verdict, decide_retry
 from ntro_runtime.workflow.scope import PREPARE
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
@@ -368,3 +370,23 @@ def test_every_command_can_be_described() -> None:
 def test_every_delivery_is_handed_to_workflow_code() -> None:
     # A cancellation is not: the process leaves instead.
     assert set(PREPARE) | {"cancelRequested"} == entries.DELIVERIES
+
+
+@pytest.mark.parametrize("running", [0, MAX_RUNNING - 1, MAX_RUNNING])
+def test_what_waits_for_a_place_is_not_asked_about_again_and_again(running: int) -> None:
+    states = [SimpleNamespace(command=n, attempt=1, failed_attempt=0, failures=0, last_failure=None) for n in range(3 * MAX_RUNNING)]
+    session = SimpleNamespace(journal=SimpleNamespace(open_activities=lambda: states))
+    nothing: Any = None
+    attempts = Attempts(cast(Any, session), nothing, nothing, nothing, nothing)
+    attempts.wanted = {state.command: nothing for state in states}
+    attempts._running = {n: cast(Any, SimpleNamespace(deadline=None)) for n in range(running)}
+    assert attempts.next_deadline() == (None if running == MAX_RUNNING else 0)
+
+
+def test_no_policy_makes_a_loop_without_a_pause() -> None:
+    failure = failure_of(RuntimeError())
+    eager = RetryPolicy(initial_interval=timedelta(0))
+    at_once = dataclasses.replace(failure, next_delay=timedelta(0))
+    for it in (failure, at_once):
+        step = decide_retry(it, effect="none", policy=eager, failures=1, elapsed_ms=0, limit_ms=None)
+        assert (step.verdict, step.delay_ms) == (Verdict.RETRY, MIN_DELAY_MS)

@@ -273,6 +273,15 @@ def test_not_yet_and_lost_answers_are_waited_out(pod: Callable[..., Pod]) -> Non
     assert it.operator.requests.count("POST /v1/pod/attach") == 3
 
 
+def test_an_answer_that_is_not_the_operators_is_asked_for_again(pod: Callable[..., Pod]) -> None:
+    it = pod("return 7")
+    it.operator.garbled += ["/v1/pod/append", "/v1/pod/poll"]
+    code, printed = it.finish()
+    assert code == 0, printed
+    assert it.run.result() == 7
+    assert "/v1/pod/append" not in it.operator.garbled
+
+
 def test_an_operator_that_is_never_there_is_left_after_the_wait(pod: Callable[..., Pod]) -> None:
     it = pod("return 7")
     it.operator.down.set()

@@ -468,6 +468,102 @@ def test_an_attempt_that_takes_too_long_is_given_up(make: Make) -> None:
     assert [e["error"]["type"] for e in run.entries("activityAttemptFailed")] == ["TimeoutError", "TimeoutError"]
 
 
+POSTING = """
+@activity.defn
+def post(seconds: float) -> int:
+    again = effect("post") > 1
+    time.sleep(0 if again else seconds)
+    effect("posted")
+    return 1
+"""
+IMPATIENT = "start_to_close_timeout=timedelta(seconds=0.05), retry_policy=RetryPolicy(maximum_attempts=3)"
+
+
+@pytest.mark.parametrize("effect", ["external", "undeclared"])
+def test_an_effect_that_takes_too_long_is_unknown_and_begins_once(make: Make, effect: str) -> None:
+    body = f"return await runbook.execute_activity(post, args=[60], {IMPATIENT})"
+    run = make(body, POSTING, effects={} if effect == "undeclared" else {"post": effect})
+    assert_blocked(run, "EffectUnknown", "took longer than start_to_close_timeout and may have its effect yet", "runbook.execute_activity")
+    assert run.effect_counts() == {"post": 1}
+    assert run.server.ask("retry", run=run.id)["reason"] == "EffectUnknown"
+    assert run.server.ask("retry", run=run.id, repeatEffects=[0])["outcome"] == "Applied"
+    assert run.drive() == "Succeeded"
+    assert run.effect_counts() == {"post": 2, "posted": 1}
+
+
+def test_an_effect_that_ends_within_the_grace_of_its_timeout_is_known(make: Make) -> None:
+    run = make(f"return await runbook.execute_activity(post, args=[0.2], {IMPATIENT})", POSTING, effects={"post": "external"})
+    assert run.drive() == "Succeeded"
+    assert run.effect_counts() == {"post": 1, "posted": 1}
+    assert run.entries("activityAttemptFailed", "blocked") == []
+
+
+def test_a_run_that_is_blocked_lets_effects_under_way_end(make: Make) -> None:
+    body = "return await asyncio.gather(runbook.execute_activity(post, args=[0.2]), runbook.execute_activity(flaky, args=[1, 'runtime']))"
+    run = make(body, FLAKY + POSTING, effects={"post": "external", "flaky": "external"})
+    assert_blocked(run, "ActivityRetriesExhausted", "activity 'flaky' failed", None)
+    assert run.effect_counts() == {"post": 1, "posted": 1, "flaky": 1}
+    assert run.server.ask("retry", run=run.id)["outcome"] == "Applied"
+    assert run.drive() == "Succeeded"
+    assert run.effect_counts() == {"post": 1, "posted": 1, "flaky": 2}
+
+
+@pytest.mark.parametrize("effect", ["none", "external"])
+def test_the_end_of_the_code_waits_only_for_what_must_end(make: Make, effect: str) -> None:
+    body = """
+    late = asyncio.ensure_future(runbook.execute_activity(post, args=[SECONDS]))
+    await runbook.execute_activity(echo, args=[1])
+    late.cancel()
+    return 7
+    """
+    run = make(body.replace("SECONDS", "30" if effect == "none" else "0.2"), POSTING, effects={"post": effect})
+    assert run.drive() == "Succeeded"
+    assert run.result() == 7
+    assert run.effect_counts().get("posted", 0) == (1 if effect == "external" else 0)
+    assert [e["type"] for e in run.entries("activityCancelRequested", "activityCompleted", "runCompleted")][-1] == "runCompleted"
+
+
+def test_a_result_that_does_not_fit_its_annotation_is_a_failure_that_code_can_handle(make: Make) -> None:
+    more = """
+    @activity.defn
+    def count() -> int:
+        effect("count")
+        return "many"
+    """
+    body = """
+    try:
+        return await runbook.execute_activity(count)
+    except ActivityError as error:
+        return [error.cause.type, error.cause.non_retryable]
+    """
+    run = make(body, more, effects={"count": "external"})
+    assert run.drive() == "Succeeded"
+    assert run.result() == ["ResultTypeMismatch", True]
+    assert run.effect_counts() == {"count": 1}
+
+
+REFUSED = {
+    "await asyncio.sleep(200 * 366 * 86400)": ("SdkMisuse", "years"),
+    "await runbook.execute_activity(hoard)": ("TooLarge", ""),
+}
+
+
+@pytest.mark.parametrize("statement", REFUSED)
+def test_what_the_journal_does_not_take_blocks_the_run_at_once_and_says_why(make: Make, statement: str) -> None:
+    more = """
+    @activity.defn
+    async def hoard() -> None:
+        effect("hoard")
+        for n in range(4000):
+            await storage.write(path=f"file-with-quite-a-long-name-{n}.txt", content=b"", content_type="text/plain")
+    """
+    run = make(statement, more, effects={"hoard": "external"})
+    code, message = REFUSED[statement]
+    assert_blocked(run, code, message, None)
+    assert len(run.exits) == 1
+    assert run.effect_counts().get("hoard", 0) <= 1
+
+
 def test_a_result_that_cannot_travel_is_misuse(make: Make) -> None:
     more = """
     @activity.defn

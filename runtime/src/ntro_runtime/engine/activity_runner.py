@@ -14,8 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from temporalio.exceptions import ApplicationError
+
 from ..sdk.context import ActivityContext, current_activity
-from ..workflow.codec import CodecError, Signature, decode_args, encode
+from ..workflow.codec import CodecError, Signature, decode, decode_args, encode
 from ..workflow.journal import Output
 from .probe import Probe
 
@@ -116,10 +118,16 @@ class ActivityRunner:
 
     def _leave(self, attempt: Attempt, value: Any = None, error: BaseException | None = None) -> None:
         self._probe("activity:end")
-        result = None
+        result, what = None, f"the result of activity {attempt.name!r}"
         if error is None:
             try:
-                result = encode(value, f"the result of activity {attempt.name!r}")
+                result = encode(value, what)
             except CodecError as failure:
                 error = UnwritableResultError(str(failure))
+        if result is not None:
+            # Found out here it is a failure that the code can handle; found out when it is handed over, nobody could repair it.
+            try:
+                decode(result, attempt.signature.result, what)
+            except CodecError as failure:
+                result, error = None, ApplicationError(str(failure), type="ResultTypeMismatch", non_retryable=True)
         self._on_end(AttemptOutcome(attempt, result, list(attempt.context.files.written.values()), error))

@@ -13,7 +13,7 @@ from ..workflow.activity_calls import PendingActivity
 from ..workflow.block import Block
 from ..workflow.failures import Failure, error_fields, failure_of
 from ..workflow.journal import NOT_STARTED, ActivityState, Entry, time_of
-from ..workflow.retry_policy import Verdict, decide_retry
+from ..workflow.retry_policy import REPEATABLE, Verdict, decide_retry
 from ..workflow.source_location import SourceLocation, SourceLocator
 from .activity_runner import ActivityRunner, Attempt, AttemptOutcome, OnEnd, UnwritableResultError
 from .journal_client import ConnectionLostError, Json
@@ -21,7 +21,7 @@ from .journal_session import JournalSession
 from .probe import Probe
 
 _log = logging.getLogger("ntro.runtime")
-_MAX_RUNNING = 16
+MAX_RUNNING = 16
 
 
 class Halt(Protocol):
@@ -33,8 +33,13 @@ class Halt(Protocol):
 @dataclass
 class _Running:
     attempt: Attempt
+    pending: PendingActivity
     deadline: float | None
     """Of `time.monotonic()`."""
+    cancelled: bool = False
+    """Workflow code no longer wants it: how it ends is recorded if it had its effect, and of no consequence."""
+    overdue: bool = False
+    """It took too long, and must not be repeated: nobody knows whether it has, or will have, its effect."""
 
 
 class Attempts:
@@ -63,9 +68,12 @@ class Attempts:
     def on_entry(self, entry: Entry) -> None:
         """Give up what workflow code no longer wants."""
         if entry["type"] == "activityCancelRequested":
-            running = self._running.pop(int(entry["target"]), None)
+            running = self._running.get(int(entry["target"]))
             if running is not None:
-                self._runner.cancel(running.attempt)
+                running.cancelled = True
+                if self._repeatable(running.attempt):
+                    running.deadline = None
+                    self._runner.cancel(running.attempt)
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -77,7 +85,7 @@ class Attempts:
             if pending is None:
                 continue
             busy = True
-            if state.command not in self._running and len(self._running) < _MAX_RUNNING and self._due_in(state) <= 0:
+            if state.command not in self._running and len(self._running) < MAX_RUNNING and self._due_in(state) <= 0:
                 self._start(state, pending)
         return busy
 
@@ -86,7 +94,8 @@ class Attempts:
         now = time.monotonic()
         waits = [r.deadline - now for r in self._running.values() if r.deadline is not None]
         for state in self._session.journal.open_activities():
-            if state.command in self.wanted and state.command not in self._running:
+            # What waits for a place is woken by the end of another one.
+            if state.command in self.wanted and state.command not in self._running and len(self._running) < MAX_RUNNING:
                 waits.append(self._due_in(state))
         return min(waits) if waits else None
 
@@ -114,7 +123,7 @@ class Attempts:
         context = ActivityContext(info, RunFiles(self._session.journal, self._session.client))
         attempt = Attempt(state.command, state.attempt, call.name, call.function, pending.signature, pending.args_text, context)
         deadline = None if call.timeout_ms is None else time.monotonic() + call.timeout_ms / 1000
-        self._running[state.command] = _Running(attempt, deadline)
+        self._running[state.command] = _Running(attempt, pending, deadline)
         self._probe("activity:acknowledged")
         self._runner.start(attempt)
 
@@ -141,7 +150,8 @@ class Attempts:
             return
         del self._running[attempt.command]
         if outcome.error is not None or outcome.result is None:
-            self._failed(attempt, outcome.error or RuntimeError("no result"))
+            if not running.cancelled:
+                self._failed(running, outcome.error or RuntimeError("no result"))
             return
         self._session.append(
             {
@@ -154,13 +164,41 @@ class Attempts:
         )
 
     def expire(self) -> None:
-        """Give up the attempts that have taken too long."""
+        """Give up the attempts that have taken too long, but those whose effect must not be repeated: they are overdue."""
         now = time.monotonic()
         for running in list(self._running.values()):
-            if running.deadline is not None and running.deadline <= now:
+            if running.deadline is None or running.deadline > now:
+                continue
+            if self._repeatable(running.attempt):
                 del self._running[running.attempt.command]
                 self._runner.cancel(running.attempt)
-                self._failed(running.attempt, TimeoutError("the attempt took longer than start_to_close_timeout"))
+                self._failed(running, TimeoutError("the attempt took longer than start_to_close_timeout"))
+            else:
+                running.overdue, running.deadline = True, None
+
+    def _repeatable(self, attempt: Attempt) -> bool:
+        return self._session.journal.activities[attempt.command].effect in REPEATABLE
+
+    @property
+    def unrepeatable(self) -> bool:
+        """Whether an attempt is under way whose effect must not be repeated."""
+        return any(not self._repeatable(running.attempt) for running in self._running.values())
+
+    @property
+    def must_end(self) -> bool:
+        """Whether an attempt is under way before whose end the run is not sealed: its effect is wanted, or must not be repeated."""
+        return any(not running.cancelled or not self._repeatable(running.attempt) for running in self._running.values())
+
+    @property
+    def overdue(self) -> Block | None:
+        """Why a person has to be asked about an attempt that took too long and is not to be repeated without."""
+        for running in self._running.values():
+            if running.overdue:
+                attempt = running.attempt
+                text = f"attempt {attempt.number} of activity {attempt.name!r} (command {attempt.command}) took longer than "
+                text += "start_to_close_timeout and may have its effect yet; a person must allow it to be repeated"
+                return Block(BlockCode.EFFECT_UNKNOWN, text, running.pending.site, attempt.name)
+        return None
 
     def disown_fresh(self) -> None:
         """Intents were journaled, but this process will not act on them: say so, else a person would be asked whether it did."""
@@ -171,7 +209,8 @@ class Attempts:
                 entry |= {"error": {"type": NOT_STARTED}, "detail": self._session.payload(detail), "retryAfterMs": 0}
                 self._session.append(entry)
 
-    def _failed(self, attempt: Attempt, error: BaseException) -> None:
+    def _failed(self, running: _Running, error: BaseException) -> None:
+        attempt = running.attempt
         if isinstance(error, (ProtocolError, ConnectionLostError)):
             raise error
         site = self._locator.of_exception(error) or self._locator.of_code(attempt.function)
@@ -180,7 +219,7 @@ class Attempts:
         failure = failure_of(error)
         _log.error("activity %s, attempt %d, failed", attempt.name, attempt.number, exc_info=error)
         state = self._session.journal.activities[attempt.command]
-        call = self.wanted[attempt.command].call
+        call = running.pending.call
         step = decide_retry(
             failure,
             effect=state.effect,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..shared.errors import BlockCode, ExitCode, ProtocolError
-from ..workflow.block import Block
+from ..shared.errors import ExitCode, ProtocolError
 from ..workflow.commands import Command
 from .attempts import Attempts
 from .exit import Exit, Leave
@@ -36,10 +35,7 @@ class CommandWriter:
             if error.code == "RequirementNotMet":
                 # The operator has blocked the run and said which activity.
                 self._exit.leave(Leave(ExitCode.BLOCKED, released="blocked"))
-            if error.code in ("TooLarge", "Diverged"):
-                code = BlockCode.TOO_LARGE if error.code == "TooLarge" else BlockCode.DIVERGENCE
-                self._exit.halt(Block(code, error.message, commands[0].site))
-            raise
+            self._exit.refused(error, commands[0].site)
         for command in commands:
             if command.type == "activityScheduled":
                 self._attempts.scheduled(command.number)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from ..sdk.runtime import DurableRuntime, WorkflowInfo
 from ..shared.errors import BlockCode, ExitCode, ProtocolError
+from ..workflow import guards
 from ..workflow.block import Block
 from ..workflow.commands import Command
 from ..workflow.guards import Guard
@@ -24,7 +25,7 @@ from ..workflow.journal import Entry, time_of
 from ..workflow.payload import read_payload
 from ..workflow.replay import DivergenceError, unrecorded
 from ..workflow.scope import WorkflowScope
-from ..workflow.source_location import SourceLocator
+from ..workflow.source_location import SourceLocation, SourceLocator
 from .attempts import Attempts
 from .command_writer import CommandWriter
 from .exit import Exit, Leave
@@ -35,6 +36,10 @@ from .start import LoadedBundle, load_bundle
 
 _log = logging.getLogger("ntro.runtime")
 _TERMINATION_GRACE_S = 17.0
+
+
+class _AlreadyLeavingError(Exception):
+    """A second reason to block the run, found while effects are drained for the first."""
 
 
 class Engine:
@@ -57,13 +62,12 @@ class Engine:
         self._journal = self._session.journal
         self._exit = Exit(self._session, exit_process)
         # Before the bundle is imported, which may replace what the guard knows by identity.
-        self._guard = Guard(self._locator, self._exit.misused)
-        self._attempts = Attempts(
-            self._session, self._locator, self._exit.halt, probe, lambda outcome: self._events.put(("ended", outcome))
-        )
+        self._guard = Guard(self._locator, self._misused)
+        self._attempts = Attempts(self._session, self._locator, self._halt, probe, lambda outcome: self._events.put(("ended", outcome)))
         self._writer = CommandWriter(self._session, self._attempts, self._exit)
         self._poll: Future[Json] | None = None
         self._terminate = False
+        self._halting = False
         self._scope: WorkflowScope
         self._loaded: LoadedBundle
 
@@ -78,6 +82,7 @@ class Engine:
             self._turn(None)
             while True:
                 self._leave_if_asked()
+                self._ask_about_overdue()
                 if self._journal.undelivered:
                     self._turn(self._journal.undelivered.popleft())
                 elif self._attempts.advance():
@@ -98,7 +103,7 @@ class Engine:
         created = self._journal.created
         envelope = read_payload(created["input"], self._session.client)
         self._loaded = load_bundle(self._root, envelope, self._runtime, self._locator, self._exit)
-        self._scope = WorkflowScope(self._locator, self._session.client, self._exit.halt, time_of(created), self._guard)
+        self._scope = WorkflowScope(self._locator, self._session.client, self._halt, time_of(created), self._guard)
         self._attempts.wanted = self._scope.activities.pending
         self._runtime.activity_by_name = self._loaded.bundle.activities.get
         self._runtime.bind(self._scope, _workflow_info(created, self._loaded.bundle.workflow))
@@ -125,15 +130,21 @@ class Engine:
     def _diverged(self, error: DivergenceError) -> NoReturn:
         code = BlockCode.ARGS_DRIFT if error.difference.drift else BlockCode.DIVERGENCE
         site = error.site or self._locator.of_code(self._loaded.bundle.entry)
-        self._exit.halt(Block(code, error.difference.message, site))
+        self._halt(Block(code, error.difference.message, site))
 
     def _write(self, commands: list[Command]) -> None:
-        # The code is done, but effects under way are still to be recorded before the run is sealed.
-        while self._scope.finished and self._attempts.running:
+        if not self._scope.finished:
+            self._writer.write(commands)
+            return
+        # The code is done. What it no longer wants is cancelled first; effects under way are recorded before the run is sealed.
+        *before, last = commands
+        if before:
+            self._writer.write(before)
+        while self._attempts.must_end and self._attempts.overdue is None:
             self._wait(self._attempts.next_deadline())
-        self._writer.write(commands)
-        if self._scope.finished:
-            self._exit.leave(Leave(ExitCode.OK, released="finished"))
+        self._ask_about_overdue()
+        self._writer.write([last])
+        self._exit.leave(Leave(ExitCode.OK, released="finished"))
 
     # -- waiting -----------------------------------------------------------------------------------
 
@@ -157,7 +168,7 @@ class Engine:
         """Record that the run waits, linger for news, and leave. Returns if there is something to do after all."""
         waiting_for = self._scope.waiting_for()
         if not waiting_for:
-            self._exit.halt(Block(BlockCode.CODE_ERROR, "the workflow waits for something that can never happen"))
+            self._halt(Block(BlockCode.CODE_ERROR, "the workflow waits for something that can never happen"))
         if not self._unless_unread({"type": "parked", "seenUpto": self._scope.recorder.seen, "waitingFor": waiting_for}):
             return
         linger_until = time.monotonic() + self._session.seconds("lingerMs")
@@ -185,6 +196,27 @@ class Engine:
 
     # -- leaving -----------------------------------------------------------------------------------
 
+    def _halt(self, block: Block, *first: Json) -> NoReturn:
+        """Block the run, after the effects under way had their grace to end and be recorded. `first` are entries to write before."""
+        if self._halting:
+            if first:
+                self._session.append(*first)
+            raise _AlreadyLeavingError
+        self._halting = True
+        guards.disarm()
+        self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.unrepeatable)
+        self._exit.halt(block, *first)
+
+    def _misused(self, message: str, site: SourceLocation | None) -> NoReturn:
+        self._halt(Block(BlockCode.SDK_MISUSE, message, site))
+
+    def _ask_about_overdue(self) -> None:
+        """Block the run for an effect that took too long, unless its end comes within the grace after all."""
+        if self._attempts.overdue is not None:
+            self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.overdue is not None)
+            if (block := self._attempts.overdue) is not None:
+                self._halt(block)
+
     def _leave_if_asked(self) -> None:
         if self._journal.cancel_requested:
             self._drain(self._session.seconds("cancelGraceMs"))
@@ -195,13 +227,16 @@ class Engine:
             # Only the operator may say that a pod is gone; it sees so at once.
             self._exit.leave(Leave(ExitCode.TERMINATED))
 
-    def _drain(self, grace_s: float) -> None:
-        """Give running attempts `grace_s` to end, and report them; start nothing new."""
+    def _drain(self, grace_s: float, waits: Callable[[], bool] | None = None) -> None:
+        """Give running attempts `grace_s` to end, and report them; start nothing new. Done when nothing runs or `waits` is over."""
         until = time.monotonic() + grace_s
-        while self._attempts.running and time.monotonic() < until:
+        while self._attempts.running and (waits is None or waits()) and time.monotonic() < until:
             deadline = self._attempts.next_deadline()
             left = until - time.monotonic()
-            self._wait(left if deadline is None else min(left, deadline))
+            try:
+                self._wait(left if deadline is None else min(left, deadline))
+            except _AlreadyLeavingError:
+                _log.error("the run is being blocked already; what else went wrong is in the journal")
 
 
 def _workflow_info(created: Entry, workflow: type) -> WorkflowInfo:

@@ -17,6 +17,16 @@ from .journal_session import JournalSession
 
 _log = logging.getLogger("ntro.runtime")
 
+_EXITS = {
+    "Fenced": ExitCode.FENCED,
+    "Sealed": ExitCode.OK,
+    "Version": ExitCode.CONFIG,
+    "NotYet": ExitCode.CRASH,
+    "Forbidden": ExitCode.CRASH,
+    "Unavailable": ExitCode.OUTAGE,
+}
+_BLOCKS = {"TooLarge": BlockCode.TOO_LARGE, "Diverged": BlockCode.DIVERGENCE}
+
 
 @dataclass(frozen=True)
 class Leave:
@@ -67,10 +77,11 @@ class Exit:
             self.now(ExitCode.OUTAGE)
         self.now(order.code)
 
-    def refused(self, error: ProtocolError) -> NoReturn:
-        """The operator does not want this process any more, or does not understand it."""
-        codes = {"Fenced": ExitCode.FENCED, "Sealed": ExitCode.OK, "Version": ExitCode.CONFIG}
-        code = codes.get(error.code, ExitCode.CRASH)
+    def refused(self, error: ProtocolError, site: SourceLocation | None = None) -> NoReturn:
+        """The operator does not want this process any more, or does not take what it said: another try would say the same."""
+        code = _EXITS.get(error.code)
+        if code is None:
+            self.halt(Block(_BLOCKS.get(error.code, BlockCode.SDK_MISUSE), f"the journal refused an entry: {error.message}", site))
         if code is ExitCode.CRASH:
             _log.error("the journal refused a request: %s", error)
         guards.disarm()

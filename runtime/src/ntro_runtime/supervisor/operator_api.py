@@ -67,9 +67,12 @@ class OperatorApi:
     def _json(self, method: str, path: str, body: Json, *, bearer: str = "", timeout: float = _TIMEOUT_S) -> Json:
         data = json.dumps(body, separators=(",", ":")).encode()
         answer = self._request(method, path, data, "application/json", bearer or self.session, timeout)
-        value = json.loads(answer) if answer else {}
+        try:
+            value = json.loads(answer) if answer else {}
+        except ValueError:
+            raise UnreachableError("the answer is not JSON") from None
         if not isinstance(value, dict):
-            raise UnreachableError("the answer is no object")
+            raise UnreachableError("the answer is not an object")
         return value
 
     def _request(self, method: str, path: str, data: bytes | None, media_type: str | None, bearer: str, timeout: float) -> bytes:

@@ -61,6 +61,9 @@ class Proxy:
             reply = {"id": request_id, "error": error.to_wire()}
         except OutageError:
             return  # the pod is leaving
+        except Exception as error:
+            # Without a reply the child would wait for ever, and its pod with it.
+            reply = {"id": request_id, "error": ProtocolError("Unavailable", type(error).__name__).to_wire()}
         with self._write_lock:
             try:
                 stream.sendall(json.dumps(reply, separators=(",", ":")).encode() + b"\n")

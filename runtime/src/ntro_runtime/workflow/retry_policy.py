@@ -12,6 +12,8 @@ from .failures import Failure
 
 REPEATABLE = ("none", "idempotent")
 DEFAULT_POLICY = RetryPolicy(maximum_attempts=5)
+MIN_DELAY_MS = 100
+"""Between two attempts, whatever a policy says: each costs two entries of a journal that is bounded."""
 
 
 class Verdict(enum.Enum):
@@ -55,7 +57,7 @@ def decide_retry(
 
 def _delay_ms(policy: RetryPolicy, failures: int, asked: timedelta | None) -> int:
     if asked is not None:
-        return int(asked.total_seconds() * 1000)
+        return max(MIN_DELAY_MS, int(asked.total_seconds() * 1000))
     first = policy.initial_interval.total_seconds()
     ceiling = (policy.maximum_interval or policy.initial_interval * 100).total_seconds()
-    return int(1000 * min(ceiling, first * policy.backoff_coefficient ** min(failures - 1, 64)))
+    return max(MIN_DELAY_MS, int(1000 * min(ceiling, first * policy.backoff_coefficient ** min(failures - 1, 64))))
