@@ -236,7 +236,7 @@ impl<K: Key> Worklist<K> {
                     None => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
                 Some(done) = running.join_next() => {
-                    // A worker that panicked keeps its key taken: nothing may be done twice after a defect.
+                    // The driver catches what panics: a worker that is gone all the same keeps its key taken.
                     if let Ok((key, next)) = done {
                         let at = match next {
                             Requeue::After(delay) => Some(Instant::now() + delay),

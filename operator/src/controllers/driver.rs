@@ -1,10 +1,13 @@
 //! What every controller shares: workers that take keys off a queue, one reconcile of a key at a time, each in a span,
 //! timed and counted, with the back-off of objects that fail.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
+use ntro_crds::Reason;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
@@ -71,7 +74,9 @@ impl Driver {
         let span = tracing::info_span!("reconcile", controller = C::NAME.as_str(), namespace, name);
         let since = Instant::now();
         // Boxed: a reconcile's future is large, and there are as many as workers.
-        let result = Box::pin(controller.reconcile(key)).instrument(span.clone()).await;
+        let reconcile = AssertUnwindSafe(controller.reconcile(key)).catch_unwind();
+        // A panic is a defect like any other: what a reconcile has done is in the journal or the API server, or is not done.
+        let result = Box::pin(reconcile).instrument(span.clone()).await.unwrap_or_else(|panic| Err(panicked(&*panic)));
         let requeue = self.follow(C::NAME, format!("{namespace}/{name}"), result, since, &span);
         controller.after_reconcile(key, requeue);
         requeue
@@ -105,6 +110,11 @@ impl Driver {
     }
 }
 
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Problem {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Problem::new(Class::Bug, Reason::InternalError, format!("panicked: {}", text.unwrap_or("without a message")))
+}
+
 fn outcome(class: Class) -> Outcome {
     match class {
         Class::Invalid => Outcome::Invalid,
@@ -122,5 +132,35 @@ fn log(problem: &Problem, requeue: Requeue) {
         Class::Invalid => tracing::info!(reason, error = message, "invalid"),
         Class::Transient => tracing::warn!(reason, error = message, ?requeue, "reconcile failed"),
         Class::Bug => tracing::error!(reason, error = message, ?requeue, "reconcile failed: internal error"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::k8s::NamespacedName;
+    use crate::metrics::Metrics;
+
+    struct Defective;
+
+    impl Controller for Defective {
+        type Key = NamespacedName;
+        const NAME: ControllerName = ControllerName::Runbook;
+        const WORKERS: usize = 1;
+
+        #[expect(clippy::panic, reason = "a defect")]
+        async fn reconcile(&self, key: &NamespacedName) -> Result<Requeue, Problem> {
+            panic!("no {}", key.name)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reconcile_that_panics_is_tried_again_after_a_while() {
+        let driver = Driver::new(Arc::new(Metrics::new()));
+        let key = NamespacedName::new("acme", "nav");
+        for _ in 0..2 {
+            let requeue = driver.drive(&Defective, &key).await;
+            assert!(matches!(requeue, Requeue::After(wait) if wait > std::time::Duration::from_secs(1)), "{requeue:?}");
+        }
     }
 }
