@@ -179,7 +179,10 @@ async fn create(server: &Server, it: Create) -> Result<Value, Fault> {
 }
 
 async fn tick(server: &Server) -> Result<Value, Fault> {
-    server.journal.tick(server.journal.now()).await?;
+    let now = server.journal.now();
+    if let Some((_, error)) = server.journal.tick(|_| Some(now)).await.into_iter().next() {
+        return Err(error.into());
+    }
     for state in server.journal.take_up(|_| true).await? {
         server.make_jobs(state.run_id).await?;
     }

@@ -128,10 +128,7 @@ async fn main() -> Result<(), BoxError> {
         }
     }
     let clock = virtual_time.then(|| Arc::new(TestClock::at(start_of_time())));
-    let time: Arc<dyn Clock> = match &clock {
-        Some(clock) => clock.clone(),
-        None => Arc::new(SystemClock),
-    };
+    let time: Arc<dyn Clock> = if let Some(clock) = &clock { clock.clone() } else { real_time() };
     let journal = Journal::open(settings, time).await?;
     let open = journal.take_up(|_| true).await?;
     if let Some(clock) = &clock {
@@ -148,6 +145,14 @@ async fn main() -> Result<(), BoxError> {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(serve(server.clone(), stream));
     }
+}
+
+/// The clock of the machine, kept listening.
+fn real_time() -> Arc<SystemClock> {
+    let clock = Arc::new(SystemClock::default());
+    let listening = clock.clone();
+    tokio::spawn(async move { listening.keep_listening().await });
+    clock
 }
 
 fn start_of_time() -> Timestamp {
@@ -169,7 +174,8 @@ async fn keep_time(journal: Journal) {
     loop {
         ticks.tick().await;
         // What fails now is tried again in a moment.
-        let _ = journal.tick(journal.now()).await;
+        let now = journal.now();
+        let _ = journal.tick(|_| Some(now)).await;
     }
 }
 

@@ -1,44 +1,125 @@
 //! Where the time comes from.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
 /// The operator's clock.
 pub trait Clock: Send + Sync + 'static {
-    /// The time.
+    /// The time. It can be set, forwards and backwards.
     fn now(&self) -> Timestamp;
+
+    /// How long this process has been there to hear anybody, by a clock that cannot be set: what leases are measured by. A time
+    /// in which the process or the machine was stopped counts for a moment only, whoever was silent then.
+    fn listened(&self) -> Duration;
 }
 
+/// The longest time between two looks at [`Clock::listened`] that counts in full. [`SystemClock::keep_listening`] looks more
+/// often, so a longer one was a pause.
+const PAUSE: Duration = Duration::from_secs(3);
+/// How often it looks.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The clock of the machine.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
+#[derive(Debug)]
+pub struct SystemClock(Mutex<Listened>);
+
+#[derive(Debug, Clone, Copy)]
+struct Listened {
+    total: Duration,
+    looked: Instant,
+}
+
+impl Listened {
+    fn look(&mut self, at: Instant) -> Duration {
+        self.total += at.duration_since(self.looked).min(PAUSE);
+        self.looked = at;
+        self.total
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self(Mutex::new(Listened { total: Duration::ZERO, looked: Instant::now() }))
+    }
+}
+
+impl SystemClock {
+    /// Looks at the clock often enough for all the time that passes to count. Without it leases take longer, never less.
+    pub async fn keep_listening(&self) {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            self.listened();
+        }
+    }
+}
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
+
+    fn listened(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).look(Instant::now())
+    }
 }
 
 /// A clock that moves only when told to.
 #[derive(Debug)]
-pub struct TestClock(Mutex<Timestamp>);
+pub struct TestClock(Mutex<TestTime>);
+
+#[derive(Debug)]
+struct TestTime {
+    now: Timestamp,
+    listened: Duration,
+}
 
 impl TestClock {
     /// A clock that stands at this time.
-    pub fn at(time: Timestamp) -> Self {
-        Self(Mutex::new(time))
+    pub fn at(now: Timestamp) -> Self {
+        Self(Mutex::new(TestTime { now, listened: Duration::ZERO }))
     }
 
-    /// Moves it forward.
+    /// Lets time pass.
     pub fn advance(&self, by: SignedDuration) {
-        let mut time = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *time = time.checked_add(by).unwrap_or(*time);
+        self.set(by);
+        self.time().listened += by.unsigned_abs();
+    }
+
+    /// Sets the clock, or stops the machine for so long: no time passes in which anybody could be heard.
+    pub fn set(&self, by: SignedDuration) {
+        let mut time = self.time();
+        time.now = time.now.checked_add(by).unwrap_or(time.now);
+    }
+
+    fn time(&self) -> MutexGuard<'_, TestTime> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.time().now
+    }
+
+    fn listened(&self) -> Duration {
+        self.time().listened
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_counts_for_a_moment() {
+        let start = Instant::now();
+        let mut listened = Listened { total: Duration::ZERO, looked: start };
+        assert_eq!(listened.look(start + LOOK), LOOK);
+        assert_eq!(listened.look(start + LOOK + Duration::from_hours(1)), LOOK + PAUSE);
+        assert_eq!(listened.look(start), LOOK + PAUSE, "never backwards");
     }
 }

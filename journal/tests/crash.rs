@@ -66,7 +66,8 @@ fn wanted_run(run_id: Uuid) -> CreateRun {
 
 impl Driver {
     async fn open(dir: &Path) -> Self {
-        let journal = Journal::open(JournalSettings::new(dir.join("journal")), Arc::new(SystemClock)).await.unwrap();
+        let journal =
+            Journal::open(JournalSettings::new(dir.join("journal")), Arc::new(SystemClock::default())).await.unwrap();
         let created = journal.create_run(wanted_run(Uuid::new_v4())).await.unwrap();
         let (Inserted::Created(run) | Inserted::Existing(run) | Inserted::AlreadyRan(run)) = created else {
             panic!("{created:?}");
@@ -238,7 +239,8 @@ fn run_child(dir: &Path, failpoint: Option<(&str, u32)>) -> ExitStatus {
 }
 
 async fn compare(dir: &Path, what: &str) -> RunState {
-    let journal = Journal::open(JournalSettings::new(dir.join("journal")), Arc::new(SystemClock)).await.unwrap();
+    let journal =
+        Journal::open(JournalSettings::new(dir.join("journal")), Arc::new(SystemClock::default())).await.unwrap();
     let run = journal.run_by_name("acme", "nav").await.unwrap().unwrap();
     let state = journal.state(run).await.unwrap();
     assert_eq!(state.phase(), Phase::Succeeded, "{what}");

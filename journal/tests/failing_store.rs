@@ -159,8 +159,7 @@ impl World {
         let timer = entries::TimerStarted { command: 0, seen_upto: 0, duration_ms: 10_000 };
         let parked = entries::Parked { seen_upto: 0, waiting_for: Vec::new() };
         let released = entries::PodReleased { epoch: Some(session.epoch), cause: ReleaseCause::Parked };
-        let entries =
-            vec![PodEntry::TimerStarted(timer), PodEntry::Parked(parked), PodEntry::Released(released)];
+        let entries = vec![PodEntry::TimerStarted(timer), PodEntry::Parked(parked), PodEntry::Released(released)];
         again(async || self.append(&session, head, entries.clone()).await).await;
     }
 
@@ -221,7 +220,8 @@ async fn whichever_commit_fails_a_timer_fires_once_and_no_other_run_waits() {
             world.store.committed()
         };
         assert!(all >= 4, "{all} commits");
-        for first in 0..all {
+        // The two runs of each world make twice as many.
+        for first in 0..2 * all {
             for times in [1, 3] {
                 let world = World::new(failure).await;
                 let (run, other) = (world.create("nav").await, world.create("other").await);

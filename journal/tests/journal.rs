@@ -76,7 +76,8 @@ impl World {
 
     async fn pass(&self, seconds: i64) {
         self.clock.advance(SignedDuration::from_secs(seconds));
-        self.journal.tick(self.journal.now()).await.unwrap();
+        let now = self.journal.now();
+        assert!(self.journal.tick(|_| Some(now)).await.is_empty());
     }
 
     async fn poll(&self, session: &Session, wait_ms: u64) -> Result<Vec<EntryBody>, JournalError> {
@@ -165,6 +166,16 @@ async fn unread_entries_come_with_the_refusal() {
 }
 
 #[tokio::test]
+async fn a_signal_whose_arguments_are_no_array_is_refused() {
+    let world = World::new().await;
+    let (run, _) = world.running("nav").await;
+    let refused = world.journal.signal(run, "bad", "bob", "go", "{}".to_owned()).await.unwrap();
+    assert!(
+        matches!(refused, UserActionOutcome::Refused { reason, .. } if reason == RefusalReason::Malformed.as_str())
+    );
+}
+
+#[tokio::test]
 async fn a_silent_holder_is_released_after_its_lease_and_grace() {
     let world = World::new().await;
     let (run, session) = world.running("nav").await;
@@ -199,6 +210,23 @@ async fn an_operator_that_comes_back_gives_a_whole_lease() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_and_a_machine_that_stood_still_fence_nobody() {
+    let world = World::new().await;
+    let (run, session) = world.running("nav").await;
+    for by in [SignedDuration::from_hours(1), SignedDuration::from_hours(-2)] {
+        world.clock.set(by);
+        world.pass(0).await;
+        assert_eq!(world.phase(run).await, Phase::Running, "nobody could have heard it meanwhile");
+    }
+    world.pass(40).await;
+    world.journal.renew(&session);
+    world.pass(40).await;
+    assert_eq!(world.phase(run).await, Phase::Running, "it was heard of");
+    world.pass(10).await;
+    assert_eq!(world.phase(run).await, Phase::Queued, "silent for its lease, whatever the clock says");
+}
+
+#[tokio::test]
 async fn timers_wait_for_the_acts_that_may_come_before_them() {
     let world = World::new().await;
     let (run, session) = world.running("nav").await;
@@ -207,10 +235,30 @@ async fn timers_wait_for_the_acts_that_may_come_before_them() {
     let due = world.journal.now() + SignedDuration::from_secs(10);
     assert_eq!(world.journal.next_due(), Some(due));
     world.clock.advance(SignedDuration::from_secs(11));
-    world.journal.tick(due - SignedDuration::from_millis(1)).await.unwrap();
+    world.journal.tick(|_| Some(due - SignedDuration::from_millis(1))).await;
     assert_eq!(world.phase(run).await, Phase::Waiting);
-    world.journal.tick(due).await.unwrap();
+    world.journal.tick(|_| Some(due)).await;
     assert!(world.journal.state(run).await.unwrap().wanted().is_some());
+}
+
+#[tokio::test]
+async fn a_run_whose_acts_are_not_known_keeps_its_timer_and_no_other_run_does() {
+    let world = World::new().await;
+    let mut runs = Vec::new();
+    for name in ["nav", "other"] {
+        let (run, session) = world.running(name).await;
+        let timer = PodEntry::TimerStarted(entries::TimerStarted { command: 0, seen_upto: 0, duration_ms: 10_000 });
+        world.append(&session, [vec![timer], parked_and_released()].concat()).await.unwrap();
+        runs.push(run);
+    }
+    world.clock.advance(SignedDuration::from_secs(10));
+    let now = world.journal.now();
+    assert!(world.journal.tick(|state| (state.name != "nav").then_some(now)).await.is_empty());
+    assert_eq!(world.phase(runs[0]).await, Phase::Waiting);
+    assert!(world.journal.state(runs[1]).await.unwrap().wanted().is_some());
+    assert!(world.journal.next_due().unwrap() > now, "asked again after a while, not at once");
+    world.pass(1).await;
+    assert!(world.journal.state(runs[0]).await.unwrap().wanted().is_some());
 }
 
 #[tokio::test]
@@ -287,20 +335,26 @@ async fn a_decision_uses_its_drafts_up() {
     assert_eq!(world.journal.payload_text(run, &said).await.unwrap(), "\"fine\"");
     assert!(matches!(corrected, Payload::Blob { size: 100_002, .. }));
     assert_eq!(world.journal.payload_text(run, &corrected).await.unwrap(), long);
-    assert_eq!(world.journal.draft_text(run, &draft(&comment).unwrap()).await.unwrap(), None);
+    assert_eq!(world.journal.draft_text(run, &draft(&comment).unwrap(), world.journal.now()).await.unwrap(), None);
     assert_eq!(world.journal.decide(run, good).await.unwrap(), outcome, "asked again without its drafts");
 }
 
 #[tokio::test]
-async fn a_draft_without_an_act_is_gone_after_an_hour() {
+async fn a_draft_counts_for_acts_of_its_hour_however_late_they_are_read() {
     let world = World::new().await;
     let run = world.create("nav").await;
     let digest = world.journal.put_draft(run, "key", "1".to_owned()).await.unwrap();
     let draft = DraftRef { key_hash: "key".to_owned(), digest };
-    world.clock.advance(SignedDuration::from_secs(3599));
-    assert_eq!(world.journal.draft_text(run, &draft).await.unwrap().as_deref(), Some("1"));
-    world.clock.advance(SignedDuration::from_secs(1));
-    assert_eq!(world.journal.draft_text(run, &draft).await.unwrap(), None);
+    let in_time = world.journal.now() + SignedDuration::from_secs(3599);
+    let too_late = world.journal.now() + SignedDuration::from_secs(3600);
+    let text = async |acted_at| world.journal.draft_text(run, &draft, acted_at).await.unwrap();
+    world.clock.advance(SignedDuration::from_hours(5));
+    assert_eq!(text(in_time).await.as_deref(), Some("1"), "the operator was away");
+    assert_eq!(text(too_late).await, None);
+    world.journal.expire(in_time).await.unwrap();
+    assert_eq!(text(in_time).await.as_deref(), Some("1"), "an action without an answer may still name it");
+    world.journal.expire(too_late).await.unwrap();
+    assert_eq!(text(in_time).await, None);
     assert!(world.journal.put_draft(run, "key", "{".to_owned()).await.is_err());
 }
 

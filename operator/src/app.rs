@@ -67,7 +67,8 @@ impl Tasks {
 
 /// Runs the operator until SIGTERM or SIGINT, or until a part of it dies, which is an error.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let system_clock = Arc::new(SystemClock::default());
+    let clock: Arc<dyn Clock> = system_clock.clone();
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?settings.scope, "starting");
@@ -84,6 +85,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let readiness = Arc::new(Readiness::waiting_for(["start"]));
 
     let mut tasks = Tasks { set: JoinSet::new(), shutdown: shutdown.clone() };
+    let listening = shutdown.clone();
+    tasks.spawn("lease clock", async move {
+        listening.run_until_cancelled(system_clock.keep_listening()).await;
+    });
     tasks.spawn("certificate", Arc::clone(&certificate).keep_fresh(Arc::clone(&clock), shutdown.clone()));
     let opened = Arc::new(OnceLock::new());
     let health = Health {

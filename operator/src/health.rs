@@ -59,10 +59,16 @@ pub struct Health {
 /// The routes of the health port.
 pub fn router(health: Health) -> Router {
     Router::new()
-        .route("/live", get(|| async { StatusCode::NO_CONTENT }))
+        .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(health)
+}
+
+/// Only a restart brings back a journal whose writer is gone.
+async fn live(State(health): State<Health>) -> StatusCode {
+    let writable = health.journal.get().is_none_or(Journal::is_alive);
+    if writable { StatusCode::NO_CONTENT } else { StatusCode::INTERNAL_SERVER_ERROR }
 }
 
 async fn ready(State(health): State<Health>) -> StatusCode {

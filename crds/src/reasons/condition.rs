@@ -67,6 +67,8 @@ reasons! {
         VersionNotVerified,
         /// The runner's image is named by a tag and not by its digest.
         ImageNotPinned,
+        /// User actions on a run could not be read or answered: nothing expires until they are.
+        UserActionsUnknown,
         /// The pin of a run cannot be read.
         PinUnreadable,
         /// A foreign Job has the name of the run's next one.

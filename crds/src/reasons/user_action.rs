@@ -53,6 +53,8 @@ reasons! {
         Reserved,
         /// The draft it names is not there.
         DraftMissing,
+        /// What it carries is not what its verb takes, such as arguments of a signal that are no JSON array.
+        Malformed,
     }
 }
 

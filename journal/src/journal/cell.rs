@@ -1,6 +1,7 @@
 //! What is kept in memory about one run.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{MutexGuard, watch};
@@ -10,15 +11,38 @@ use super::Shared;
 use crate::error::JournalError;
 use crate::machine::RunState;
 
+/// How long a run is left alone by time after it could not be read or changed, at first and at most.
+const HOLD_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// What is in memory of a run's journal.
+#[derive(Debug, Clone)]
+pub(super) enum Known {
+    /// Nobody has asked for it.
+    Unread,
+    /// A commit failed, and whether it was made is not known: it is read again, and until then everything may be due.
+    Lost,
+    /// The state after the last commit.
+    State(Arc<RunState>),
+}
+
+/// A run that time could not do its part for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trouble {
+    failures: u32,
+    until: Option<Timestamp>,
+}
+
 /// The cached state of a run, its writer's turn, and when its holder was last heard of.
 pub(super) struct Cell {
     pub(super) run_id: Uuid,
     writer: tokio::sync::Mutex<()>,
-    latest: RwLock<Option<Arc<RunState>>>,
+    latest: RwLock<Known>,
     length: watch::Sender<u64>,
     log: watch::Sender<u64>,
-    seen: Mutex<Option<Timestamp>>,
+    /// When its holder was last heard of, by [`Clock::listened`](crate::Clock::listened).
+    heard: Mutex<Duration>,
     log_bytes: tokio::sync::Mutex<Option<u64>>,
+    trouble: Mutex<Trouble>,
 }
 
 impl Cell {
@@ -26,11 +50,12 @@ impl Cell {
         Self {
             run_id,
             writer: tokio::sync::Mutex::default(),
-            latest: RwLock::default(),
+            latest: RwLock::new(Known::Unread),
             length: watch::Sender::new(0),
             log: watch::Sender::new(0),
-            seen: Mutex::default(),
+            heard: Mutex::default(),
             log_bytes: tokio::sync::Mutex::default(),
+            trouble: Mutex::default(),
         }
     }
 
@@ -40,6 +65,13 @@ impl Cell {
     }
 
     pub(super) fn cached(&self) -> Option<Arc<RunState>> {
+        match self.known() {
+            Known::State(state) => Some(state),
+            Known::Unread | Known::Lost => None,
+        }
+    }
+
+    pub(super) fn known(&self) -> Known {
         self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -72,7 +104,7 @@ impl Cell {
             return Err(JournalError::Corrupt { run_id, source });
         }
         // A holder is given its whole lease by an operator that has just come up.
-        self.heard_of_holder(inner.clock.now());
+        self.heard_of_holder(inner.clock.listened());
         let state = Arc::new(state);
         self.publish(state.clone());
         Ok(state)
@@ -80,12 +112,38 @@ impl Cell {
 
     pub(super) fn publish(&self, state: Arc<RunState>) {
         let length = state.length;
-        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Some(state);
+        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Known::State(state);
         self.length.send_replace(length);
     }
 
-    pub(super) fn forget(&self) {
-        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Forgets a state of which it is not known whether it is still the last.
+    pub(super) fn lose(&self) {
+        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Known::Lost;
+    }
+
+    /// Until when time leaves the run alone, after it failed to do its part. A clock that was set back does not make that
+    /// longer.
+    pub(super) fn held_off(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = self.trouble().until?;
+        let longest = now.checked_add(HOLD_OFF.1).unwrap_or(Timestamp::MAX);
+        (now < until && until <= longest).then_some(until)
+    }
+
+    /// Time could not do its part: the run is left alone for a while, twice as long each time.
+    pub(super) fn hold_off(&self, now: Timestamp) {
+        let mut trouble = self.trouble();
+        let wait = HOLD_OFF.0.saturating_mul(1 << trouble.failures.min(6)).min(HOLD_OFF.1);
+        trouble.failures = trouble.failures.saturating_add(1);
+        trouble.until = now.checked_add(wait).ok();
+    }
+
+    /// Time has done its part.
+    pub(super) fn well(&self) {
+        *self.trouble() = Trouble::default();
+    }
+
+    fn trouble(&self) -> std::sync::MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells when the journal grows.
@@ -107,11 +165,11 @@ impl Cell {
         self.log_bytes.lock().await
     }
 
-    pub(super) fn heard_of_holder(&self, now: Timestamp) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    pub(super) fn heard_of_holder(&self, listened: Duration) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = listened;
     }
 
-    pub(super) fn holder_heard_at(&self) -> Option<Timestamp> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn holder_heard_at(&self) -> Duration {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

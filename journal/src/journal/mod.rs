@@ -107,7 +107,12 @@ impl Journal {
         self.inner.clock.now()
     }
 
-    /// Every run whose state changes from now on. A reader that lags behind must look at all runs again.
+    /// Whether its store can still write.
+    pub fn is_alive(&self) -> bool {
+        self.inner.store.is_alive()
+    }
+
+    /// Every run whose state changes, or may have changed, from now on. A reader that lags behind must look at all runs again.
     pub fn subscribe(&self) -> broadcast::Receiver<Uuid> {
         self.inner.feed.subscribe()
     }
@@ -223,8 +228,10 @@ impl Journal {
             };
             failpoint::hit(failpoint::BEFORE_COMMIT);
             if let Err(error) = journal.inner.store.commit(commit).await {
-                // Whether it was committed is not known: the next one reads what is there.
-                cell.forget();
+                // Whether it was committed is not known: the next one reads what is there. Who waits for what time brings
+                // computes it anew.
+                cell.lose();
+                let _ = journal.inner.feed.send(run_id);
                 return Err(error.into());
             }
             failpoint::hit(failpoint::AFTER_COMMIT);
@@ -234,7 +241,12 @@ impl Journal {
             let _ = journal.inner.feed.send(run_id);
             Ok(Changed { reply: outcome.reply, before, entries: outcome.entries, state })
         };
-        tokio::spawn(work).await.map_err(|_| JournalError::Stopped)?
+        let done = tokio::spawn(work).await;
+        done.unwrap_or_else(|_| {
+            // It panicked: whether its entries were committed is not known.
+            self.cell(run_id).lose();
+            Err(JournalError::Stopped)
+        })
     }
 
     /// A change whose refusal is an error.

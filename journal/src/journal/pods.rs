@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::{Beside, Journal};
 use crate::error::JournalError;
-use crate::machine::{self, Append, Attach, Refusal, RunState};
+use crate::machine::{self, Append, Attach, NotHolder, Refusal, RunState};
 use crate::protocol::{
-    AppendRequest, AttachReply, EntriesReply, ErrorCode, LogLine, LogRequest, PollRequest, RunnerVersions, Session,
-    Sha256Digest,
+    AppendRequest, AttachReply, BlockCode, EntriesReply, ErrorCode, LogLine, LogRequest, PollRequest, RunnerVersions,
+    Session, Sha256Digest,
 };
 use crate::store::StoredLine;
 
@@ -60,7 +60,7 @@ impl Journal {
         let decide = move |state: &RunState, now| machine::attach(state, &attach, now);
         let changed = self.change(run_id, Beside::default(), decide).await?;
         let attached = changed.reply?;
-        self.cell(run_id).heard_of_holder(self.now());
+        self.cell(run_id).heard_of_holder(self.inner.clock.listened());
         let state = changed.state;
         Ok(AttachReply {
             session: self.inner.session_key.token(&Session { run_id, epoch: attached.epoch, pod_uid }),
@@ -133,7 +133,9 @@ impl Journal {
         loop {
             growth.borrow_and_update();
             let state = self.state(session.run_id).await?;
-            Self::still_holder(&state, session, request.head)?;
+            if let Err(not) = Self::still_holder(&state, session, request.head) {
+                return Err(self.not_holder(session.run_id, not).await);
+            }
             self.renew(session);
             if state.length > request.head + 1 {
                 return Ok(EntriesReply { entries: self.entries(session.run_id, request.head + 1).await? });
@@ -145,22 +147,33 @@ impl Journal {
         }
     }
 
-    fn still_holder(state: &RunState, session: &Session, head: u64) -> Result<(), Refusal> {
+    async fn not_holder(&self, run_id: Uuid, not: NotHolder) -> JournalError {
+        match not {
+            NotHolder::Fenced(refusal) => refusal.into(),
+            NotHolder::JournalBehind(refusal) => match self.block(run_id, BlockCode::JournalBehind).await {
+                Ok(()) => refusal.into(),
+                Err(error) => error,
+            },
+        }
+    }
+
+    fn still_holder(state: &RunState, session: &Session, head: u64) -> Result<(), NotHolder> {
         let request = AppendRequest { epoch: session.epoch, head, entries: Vec::new() };
         machine::standing(state, &session.pod_uid, &request)?;
         if state.terminal.is_some() {
-            return Err(Refusal::new(ErrorCode::Sealed, "the run has ended"));
+            return Err(NotHolder::Fenced(Refusal::new(ErrorCode::Sealed, "the run has ended")));
         }
         if state.holder().is_none() {
-            return Err(Refusal::new(ErrorCode::Fenced, "the segment is over"));
+            return Err(NotHolder::Fenced(Refusal::new(ErrorCode::Fenced, "the segment is over")));
         }
         Ok(())
     }
 
-    fn renew(&self, session: &Session) {
+    /// Renews the lease of a holder: whatever it asks for, it was heard of. A holder that is none any more renews nothing.
+    pub fn renew(&self, session: &Session) {
         let cell = self.cell(session.run_id);
         if cell.cached().is_some_and(|state| state.epoch == session.epoch) {
-            cell.heard_of_holder(self.now());
+            cell.heard_of_holder(self.inner.clock.listened());
         }
     }
 

@@ -35,7 +35,7 @@ impl Journal {
                 payloads.push(None);
                 continue;
             };
-            let Some(payload) = self.draft(run_id, draft).await? else {
+            let Some(payload) = self.draft(run_id, draft, decision.acted_at).await? else {
                 let (verb, reason) = (decision.verb.as_str(), RefusalReason::DraftMissing.as_str());
                 return self.refuse(run_id, user_action, &decision.actor, verb, reason).await;
             };
@@ -62,7 +62,8 @@ impl Journal {
         args: String,
     ) -> Result<UserActionOutcome, JournalError> {
         if serde_json::from_str::<Vec<serde::de::IgnoredAny>>(&args).is_err() {
-            return Err(JournalError::invalid("the arguments of a signal are a JSON array"));
+            let reason = RefusalReason::Malformed.as_str();
+            return self.refuse(run_id, user_action, actor, "signal", reason).await;
         }
         let namespace = self.state(run_id).await?.namespace.clone();
         let args = self.payload(&namespace, run_id, args).await?;
@@ -164,10 +165,15 @@ impl Journal {
         Ok(draft.digest)
     }
 
-    /// The text of a draft that is still there, for validation before its user action is applied.
-    pub async fn draft_text(&self, run_id: Uuid, draft: &DraftRef) -> Result<Option<String>, JournalError> {
+    /// The text of a draft whose time was not over when the user action that names it was made, however late that is read.
+    pub async fn draft_text(
+        &self,
+        run_id: Uuid,
+        draft: &DraftRef,
+        acted_at: Timestamp,
+    ) -> Result<Option<String>, JournalError> {
         let found = self.inner.store.draft(run_id, &draft.key_hash, &draft.digest).await?;
-        Ok(found.filter(|found| found.expires > self.now()).map(|found| found.text))
+        Ok(found.filter(|found| found.expires > acted_at).map(|found| found.text))
     }
 
     /// The draft with this digest, if that person sent it to the run and it is still there.
@@ -181,9 +187,14 @@ impl Journal {
         Ok(key_hash.map(|key_hash| DraftRef { key_hash, digest: digest.to_owned() }))
     }
 
-    async fn draft(&self, run_id: Uuid, draft: &DraftRef) -> Result<Option<Payload>, JournalError> {
+    async fn draft(
+        &self,
+        run_id: Uuid,
+        draft: &DraftRef,
+        acted_at: Timestamp,
+    ) -> Result<Option<Payload>, JournalError> {
         let namespace = self.state(run_id).await?.namespace.clone();
-        match self.draft_text(run_id, draft).await? {
+        match self.draft_text(run_id, draft, acted_at).await? {
             Some(text) => Ok(Some(self.payload(&namespace, run_id, text).await?)),
             None => Ok(None),
         }

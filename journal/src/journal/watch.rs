@@ -1,9 +1,13 @@
 //! What the operator sees: Jobs, silence and time.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::Journal;
+use super::cell::{Cell, Known};
 use crate::error::JournalError;
 use crate::machine::{self, RunState};
 use crate::protocol::BlockCode;
@@ -42,41 +46,84 @@ impl Journal {
 
     /// When [`Journal::tick`] next has something to do, as far as is known now.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.cells()
-            .iter()
-            .filter_map(|cell| {
-                let state = cell.cached()?;
-                let heard = cell.holder_heard_at();
-                [state.next_timer(), self.lease_end(&state, heard), self.grace_end(&state)].into_iter().flatten().min()
-            })
-            .min()
+        let now = self.now();
+        self.cells().iter().filter_map(|cell| cell.held_off(now).or_else(|| self.due(cell))).min()
     }
 
-    /// Does what time asks for: fires the timers due by `actions_known_upto`, releases silent holders and those whose
-    /// grace after a cancellation is over, forgets old drafts and view keys. Every user action made until
-    /// `actions_known_upto` must have been applied before, because an action in time comes before a timer that is due.
-    pub async fn tick(&self, actions_known_upto: Timestamp) -> Result<(), JournalError> {
-        let now = self.now();
-        let upto = actions_known_upto.min(now);
+    /// When time next has a part in a run.
+    fn due(&self, cell: &Cell) -> Option<Timestamp> {
+        match cell.known() {
+            Known::Unread => None,
+            Known::Lost => Some(Timestamp::MIN),
+            Known::State(state) => {
+                [state.next_timer(), self.lease_end(&state, cell), self.grace_end(&state)].into_iter().flatten().min()
+            }
+        }
+    }
+
+    /// The runs in memory with a timer that is due.
+    pub fn timers_due(&self, now: Timestamp) -> Vec<Arc<RunState>> {
+        self.in_memory().into_iter().filter(|state| state.next_timer().is_some_and(|due| due <= now)).collect()
+    }
+
+    /// Forgets drafts and view keys whose time was over by `actions_known_upto`: every user action made until then has been
+    /// applied, so none can name them any more.
+    pub async fn expire(&self, actions_known_upto: Timestamp) -> Result<(), JournalError> {
+        Ok(self.inner.store.expire(actions_known_upto.min(self.now())).await?)
+    }
+
+    /// Does what time asks for: fires the timers that are due, releases silent holders and those whose grace after a
+    /// cancellation is over.
+    ///
+    /// `actions_known_upto` gives, for a run, the time until which every user action on it has been applied: only timers due
+    /// by then fire, because an action in time comes before a timer that is due. `None` if that is not known: no timer of
+    /// the run fires. A run that fails keeps no other one waiting; it is tried again after a while, and given back.
+    pub async fn tick(
+        &self,
+        actions_known_upto: impl Fn(&RunState) -> Option<Timestamp> + Send + Sync,
+    ) -> Vec<(Uuid, JournalError)> {
+        let (now, mut failed) = (self.now(), Vec::new());
         for cell in self.cells() {
-            let Some(state) = cell.cached() else { continue };
-            if state.next_timer().is_some_and(|due| due <= upto) {
-                let fire = move |state: &RunState, _| machine::fire_timers(state, upto);
-                self.changed(cell.run_id, fire).await?;
+            if self.due(&cell).is_none_or(|due| due > now) || cell.held_off(now).is_some() {
+                continue;
             }
-            if self.grace_end(&state).is_some_and(|end| end <= now) {
-                let grace = SignedDuration::try_from(self.inner.settings.cancel_grace).unwrap_or(SignedDuration::MAX);
-                self.changed(cell.run_id, move |state, now| machine::cancel_overdue(state, grace, now)).await?;
-            }
-            if let Some(holder) = state.holder()
-                && self.lease_end(&state, cell.holder_heard_at()).is_some_and(|end| end <= now)
-            {
-                let epoch = holder.epoch;
-                self.changed(cell.run_id, move |state, now| machine::lease_silent(state, epoch, now)).await?;
+            match self.tick_run(&cell, now, &actions_known_upto).await {
+                Ok(true) => cell.well(),
+                Ok(false) => cell.hold_off(now),
+                Err(error) => {
+                    cell.hold_off(now);
+                    failed.push((cell.run_id, error));
+                }
             }
         }
         self.forget_ended();
-        Ok(self.inner.store.expire(now).await?)
+        failed
+    }
+
+    /// Does what time asks for in one run. `false` if timers are due that may not fire.
+    async fn tick_run(
+        &self,
+        cell: &Cell,
+        now: Timestamp,
+        actions_known_upto: &(impl Fn(&RunState) -> Option<Timestamp> + Sync),
+    ) -> Result<bool, JournalError> {
+        let state = self.state(cell.run_id).await?;
+        let timer_due = state.next_timer().is_some_and(|due| due <= now);
+        let upto = actions_known_upto(&state).map(|upto| upto.min(now));
+        if let Some(upto) = upto.filter(|_| timer_due) {
+            self.changed(cell.run_id, move |state: &RunState, _| machine::fire_timers(state, upto)).await?;
+        }
+        if self.grace_end(&state).is_some_and(|end| end <= now) {
+            let grace = SignedDuration::try_from(self.inner.settings.cancel_grace).unwrap_or(SignedDuration::MAX);
+            self.changed(cell.run_id, move |state, now| machine::cancel_overdue(state, grace, now)).await?;
+        }
+        if let Some(holder) = state.holder()
+            && self.lease_left(cell).is_zero()
+        {
+            let epoch = holder.epoch;
+            self.changed(cell.run_id, move |state, now| machine::lease_silent(state, epoch, now)).await?;
+        }
+        Ok(upto.is_some() || !timer_due)
     }
 
     /// Runs that have ended are read from the store when somebody asks for them.
@@ -102,10 +149,16 @@ impl Journal {
         names.retain(|_, run_id| cells.contains_key(run_id));
     }
 
-    fn lease_end(&self, state: &RunState, heard: Option<Timestamp>) -> Option<Timestamp> {
+    /// How much longer a holder may be silent.
+    fn lease_left(&self, cell: &Cell) -> Duration {
+        let silence = self.inner.clock.listened().saturating_sub(cell.holder_heard_at());
+        (self.inner.settings.lease + self.inner.settings.grace).saturating_sub(silence)
+    }
+
+    /// When that is over if no clock is set until then.
+    fn lease_end(&self, state: &RunState, cell: &Cell) -> Option<Timestamp> {
         state.holder()?;
-        let silence = self.inner.settings.lease + self.inner.settings.grace;
-        heard?.checked_add(SignedDuration::try_from(silence).ok()?).ok()
+        self.now().checked_add(self.lease_left(cell)).ok()
     }
 
     fn grace_end(&self, state: &RunState) -> Option<Timestamp> {

@@ -21,7 +21,7 @@ pub struct AppendLimits {
     pub inline_max: usize,
     /// Largest entry, in bytes of its canonical text.
     pub entry_max: usize,
-    /// Number of entries from which no further command is accepted.
+    /// Number of entries from which no further command or attempt is accepted.
     pub entries_hard: u64,
 }
 
@@ -62,7 +62,13 @@ pub fn append(state: &RunState, append: &Append<'_>, now: Timestamp) -> Conseque
     let mut transition = Transition::of(state, now);
     let stop = match standing(state, append.pod_uid, append.request) {
         Ok(()) => append.request.entries.iter().try_for_each(|entry| transition.accept(entry, append)),
-        Err(refusal) => Err(Stop::from(refusal)),
+        Err(NotHolder::Fenced(refusal)) => Err(Stop::from(refusal)),
+        Err(NotHolder::JournalBehind(refusal)) => {
+            if state.terminal.is_none() && state.blocked.is_none() {
+                transition.block(BlockCode::JournalBehind, None);
+            }
+            return transition.done(Err(refusal));
+        }
     };
     match stop {
         Ok(()) => transition.done(Ok(())),
@@ -80,17 +86,27 @@ pub fn append(state: &RunState, append: &Append<'_>, now: Timestamp) -> Conseque
     }
 }
 
-/// Checks that the pod is, or was last, the holder it says it is.
-pub(crate) fn standing(state: &RunState, pod_uid: &str, request: &AppendRequest) -> Result<(), Refusal> {
-    let fenced = |message: &str| Err(Refusal::new(ErrorCode::Fenced, message));
+/// Why a pod is not the holder it says it is.
+#[derive(Debug)]
+pub(crate) enum NotHolder {
+    /// There is a newer one.
+    Fenced(Refusal),
+    /// It was told what the journal does not have: the journal is an older copy. What was acknowledged since then is lost, and
+    /// effects may be among it.
+    JournalBehind(Refusal),
+}
+
+/// Checks that the pod is, or was last, the holder it says it is. Its session was checked: it did hold that epoch.
+pub(crate) fn standing(state: &RunState, pod_uid: &str, request: &AppendRequest) -> Result<(), NotHolder> {
+    let refusal = |message: &str| Refusal::new(ErrorCode::Fenced, message);
     if request.epoch < state.epoch {
-        return fenced("a newer holder exists");
+        return Err(NotHolder::Fenced(refusal("a newer holder exists")));
     }
     if request.epoch > state.epoch || state.last_pod != pod_uid {
-        return fenced("the journal does not know this holder");
+        return Err(NotHolder::JournalBehind(refusal("the journal does not know this holder")));
     }
     if request.head >= state.length {
-        return fenced("the journal is shorter than the pod knows");
+        return Err(NotHolder::JournalBehind(refusal("the journal is shorter than the pod knows")));
     }
     Ok(())
 }
@@ -223,7 +239,8 @@ impl Transition {
         if let Some(missing) = said.blobs().find(|blob| !(append.has_blob)(*blob)) {
             return Err(Refusal::new(ErrorCode::BlobMissing, format!("blob {missing} was not uploaded")).into());
         }
-        if self.state.length >= append.limits.entries_hard && said.command.is_some() {
+        let continues = said.command.is_some() || matches!(entry, PodEntry::ActivityRetried(_));
+        if self.state.length >= append.limits.entries_hard && continues {
             let refusal = Refusal::new(ErrorCode::TooLarge, "the journal is full");
             return Err(Stop::Block(BlockCode::TooLarge, None, refusal));
         }

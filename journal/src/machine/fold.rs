@@ -61,7 +61,7 @@ impl RunState {
             EntryBody::TimerFired(it) => self.timer_fired(it),
             EntryBody::GateOpened(it) => self.gate_opened(&it.said, &it.stamp, entry),
             EntryBody::GateRevised(it) => self.gate_revised(&it.said, it.stamp.revision, entry.seq),
-            EntryBody::GateClosed(it) => self.resolve_gate(it.target, GateProgress::Closed(it.cause), None, entry.time),
+            EntryBody::GateClosed(it) => self.gate_closed(it, entry.time),
             EntryBody::GateDecided(it) => self.gate_decided(it, entry),
             EntryBody::SignalReceived(it) => {
                 if let Some(user_action) = &it.user_action {
@@ -252,7 +252,19 @@ impl RunState {
         self.resolve_gate(it.target, GateProgress::Decided, Some(decision), entry.time);
     }
 
-    /// The first end of a gate is its end: closing what a person has decided changes nothing.
+    /// Closing what a person has decided changes nothing, unless workflow code had gone on without an answer before it was
+    /// told of the decision: then that counts for nothing.
+    fn gate_closed(&mut self, it: &entries::GateClosed, at: Timestamp) {
+        if let Some(gate) = self.gates.get_mut(&it.target)
+            && gate.decision.as_ref().is_some_and(|decision| decision.seq > it.seen_upto)
+        {
+            gate.state = GateProgress::Open;
+            gate.decision = None;
+        }
+        self.resolve_gate(it.target, GateProgress::Closed(it.cause), None, at);
+    }
+
+    /// The first end of a gate is its end.
     fn resolve_gate(&mut self, target: u64, state: GateProgress, decision: Option<GateVerdict>, at: Timestamp) {
         if let Some(gate) = self.gates.get_mut(&target)
             && gate.state == GateProgress::Open

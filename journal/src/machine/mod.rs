@@ -15,8 +15,8 @@ mod user_actions;
 
 use jiff::Timestamp;
 
-pub(crate) use append::standing;
 pub use append::{Append, AppendLimits, append};
+pub(crate) use append::{NotHolder, standing};
 pub use attach::{Attach, Attachment, attach};
 pub use next_segment::{ATTEMPTS_MAX, backoff};
 pub use observe::{block, cancel_overdue, create, evicted, fire_timers, job_gone, job_recorded, lease_silent};

@@ -64,9 +64,9 @@ pub enum SegmentState {
 pub enum GateProgress {
     /// It waits for a person.
     Open,
-    /// A person decided it; never changes again.
+    /// A person decided it. Changes only to closed, if workflow code had gone on before it was told.
     Decided,
-    /// Workflow code closed it undecided; never changes again.
+    /// Workflow code closed it before it was told of a decision; never changes again.
     Closed(GateCloseCause),
 }
 

@@ -13,7 +13,7 @@ impl Transition {
             PodEntry::Parked(it) => self.check_quiet(it.seen_upto),
             PodEntry::ActivityScheduled(it) => {
                 let requires = self.state.pin.policy(&it.activity).requires;
-                self.check_requirement(&it.activity, requires.as_deref())
+                self.check_requirement(&it.activity, requires.as_deref(), it.seen_upto)
             }
             PodEntry::ActivityRetried(it) => self.check_retry(it.target, it.attempt, it.cause),
             PodEntry::ActivityCompleted(it) => self.check_end(it.target, it.attempt, false),
@@ -32,13 +32,14 @@ impl Transition {
         }
     }
 
-    /// The newest gate of the required step must have been approved.
-    fn check_requirement(&self, activity: &str, requires: Option<&str>) -> Result<(), Stop> {
+    /// The newest gate of the required step must have been approved, and workflow code must have been told so: what it does
+    /// for another reason, such as a timer that fired first, no person has approved.
+    fn check_requirement(&self, activity: &str, requires: Option<&str>, seen_upto: u64) -> Result<(), Stop> {
         let Some(step) = requires else { return Ok(()) };
         // Commands are numbered in the order of opening, so the last gate of the step is the newest.
         let newest = self.state.gates.values().rfind(|gate| gate.step == step);
-        let approved = newest.and_then(|gate: &Gate| gate.decision.as_ref()).map(|decision| decision.verb);
-        if approved == Some(Verb::Approve) {
+        let decision = newest.and_then(|gate: &Gate| gate.decision.as_ref());
+        if decision.is_some_and(|decision| decision.verb == Verb::Approve && decision.seq <= seen_upto) {
             return Ok(());
         }
         let message = format!("{activity} requires the gate of step {step} to be approved");
@@ -65,7 +66,8 @@ impl Transition {
             let message = "nobody knows whether the effect happened, and no person allowed to repeat it";
             return Err(Refusal::new(ErrorCode::NotAllowedToRepeat, message).into());
         }
-        self.check_requirement(&activity.name, activity.requires.as_deref())
+        // It was scheduled after an approval: that must still count.
+        self.check_requirement(&activity.name, activity.requires.as_deref(), self.state.last_delivery())
     }
 
     /// An attempt that was begun may end; `after_failure` allows the end of one already reported as failed.

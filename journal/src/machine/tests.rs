@@ -361,16 +361,6 @@ fn an_old_epoch_writes_nothing_but_evidence() {
 }
 
 #[test]
-fn a_pod_that_knows_more_than_the_journal_is_fenced() {
-    let sim = Sim::running();
-    let request = AppendRequest { epoch: 1, head: sim.state.length, entries: vec![sim.schedule("look")] };
-    let it = Append { pod_uid: "pod-of-job1", request: &request, has_blob: &|_| true, limits: LIMITS };
-    let outcome = append(&sim.state, &it, sim.now);
-    assert_eq!(outcome.reply.unwrap_err().code, ErrorCode::Fenced);
-    assert!(outcome.entries.is_empty());
-}
-
-#[test]
 fn commands_have_seen_only_deliveries_and_never_fewer() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.schedule("look")]);
@@ -807,6 +797,74 @@ fn a_blocked_run_can_be_cancelled_and_hears_nothing_else() {
     assert_eq!(repaired.retry(&[]), Err(RefusalReason::NotBlocked.to_string()));
     sim.cancel().unwrap();
     assert_eq!(sim.state.phase(), Phase::Cancelled);
+}
+
+#[test]
+fn a_pod_that_knows_more_than_the_journal_shows_that_it_is_an_old_copy() {
+    let lost = |change: &dyn Fn(&mut Sim)| {
+        let before = Sim::running();
+        let mut after = Sim { state: before.state.clone(), entries: before.entries.clone(), now: before.now, acts: 0 };
+        change(&mut after);
+        let (pod, epoch, head) = (after.state.last_pod.clone(), after.state.epoch, after.state.length - 1);
+        let mut restored = before;
+        let request = AppendRequest { epoch, head, entries: vec![restored.schedule("mail")] };
+        let it = Append { pod_uid: &pod, request: &request, has_blob: &|_| false, limits: LIMITS };
+        let refused = restored.take(append(&restored.state, &it, restored.now)).unwrap_err();
+        (refused.code, restored.blocked(), restored.state.wanted().cloned())
+    };
+    let behind = (ErrorCode::Fenced, Some(BlockCode::JournalBehind), None);
+    assert_eq!(lost(&|sim| sim.ok(vec![sim.schedule("mail")])), behind, "an effect that was acknowledged");
+    let next_holder = |sim: &mut Sim| {
+        sim.job_gone();
+        sim.pass(60);
+        sim.attach_next();
+    };
+    assert_eq!(lost(&next_holder), behind, "a holder");
+}
+
+#[test]
+fn an_approval_that_workflow_code_was_not_told_of_allows_nothing() {
+    // The code waits for the gate, but for ten seconds only: a timer of its own, not the gate's deadline.
+    let mut sim = Sim::running();
+    sim.ok(vec![sim.gate(None), sim.timer(10, 1), sim.parked(), release(ReleaseCause::Parked)]);
+    sim.pass(10);
+    sim.take(fire_timers(&sim.state, sim.now)).unwrap();
+    let timed_out = sim.state.last_delivery();
+    let approved = sim.decide(Verb::Approve, |_| {}).unwrap();
+    sim.attach_next();
+    let post = |sim: &Sim, seen_upto| {
+        PodEntry::ActivityScheduled(entries::ActivityScheduled {
+            command: sim.state.next_command,
+            seen_upto,
+            activity: "post".to_owned(),
+            step: None,
+            args: Payload::inline("[]"),
+            timeout_ms: None,
+        })
+    };
+
+    // It is told that the time is over, and posts without closing the gate.
+    let mut careless = Sim { state: sim.state.clone(), entries: sim.entries.clone(), now: sim.now, acts: 9 };
+    assert_eq!(careless.append(vec![post(&careless, timed_out)]), Err(ErrorCode::RequirementNotMet));
+    assert_eq!(careless.blocked(), Some(BlockCode::RequirementNotMet));
+
+    // It closes the gate on its way: the approval counts for nothing, also when it is handed over at last.
+    let (command, target) = (sim.state.next_command, 0);
+    let cause = GateCloseCause::Expired;
+    let closed = entries::GateClosed { command, seen_upto: timed_out, target, cause };
+    sim.ok(vec![PodEntry::GateClosed(closed)]);
+    let gate = &sim.state.gates[&0];
+    assert_eq!((&gate.state, &gate.decision), (&GateProgress::Closed(cause), &None));
+    assert_eq!(sim.append(vec![post(&sim, approved)]), Err(ErrorCode::RequirementNotMet));
+
+    // Told of the approval first, it may post, and closing the gate later changes nothing.
+    let mut told = Sim::running();
+    told.ok(vec![told.gate(None)]);
+    let approved = told.decide(Verb::Approve, |_| {}).unwrap();
+    let closed = entries::GateClosed { command: told.state.next_command, seen_upto: approved, target: 0, cause };
+    told.ok(vec![PodEntry::GateClosed(closed)]);
+    assert_eq!(told.state.gates[&0].state, GateProgress::Decided);
+    told.ok(vec![post(&told, approved)]);
 }
 
 #[test]

@@ -231,6 +231,8 @@ vocabulary! {
         Reserved = "Reserved",
         /// It names a draft that is not there.
         DraftMissing = "DraftMissing",
+        /// What it carries is not what its verb takes, such as arguments of a signal that are not a JSON array.
+        Malformed = "Malformed",
     }
 }
 

@@ -26,6 +26,10 @@ pub async fn open(dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
 /// A durable store. Every write is durable when it returns; every write is one transaction.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Whether it can still write: false only after a defect that a restart repairs.
+    fn is_alive(&self) -> bool {
+        true
+    }
     /// The run the claims remember under this key.
     async fn claimed(&self, namespace: &str, key: ClaimKey<'_>) -> Result<Option<Uuid>, StoreError>;
     /// Creates a run with its claims and first entries, unless there is a claim to its name or slot.

@@ -36,7 +36,10 @@ impl FromRequestParts<Api> for Attached {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
         let token = bearer(&parts.headers).ok_or_else(Refusal::forbidden)?;
-        api.context.journal.session(token).map(Self).ok_or_else(Refusal::forbidden)
+        let session = api.context.journal.session(token).ok_or_else(Refusal::forbidden)?;
+        // Moving blobs for longer than a lease is no silence.
+        api.context.journal.renew(&session);
+        Ok(Self(session))
     }
 }
 
@@ -55,7 +58,7 @@ pub async fn attach(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> 
     let found = match identify(&context.kube.client, &context.tenants, token).await {
         Ok(found) => found,
         Err(IdentityError::NotRecognized(why)) => {
-            tracing::info!(why, "a stranger wanted to attach");
+            tracing::info!(why, "rejected attach: pod not recognized");
             return Err(Refusal::forbidden().into_response());
         }
         Err(IdentityError::Unavailable(error)) => {
@@ -77,7 +80,7 @@ pub async fn attach(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> 
     };
     let reply = context.journal.attach(run.run_id, pod).await.map_err(refused)?;
     failpoint::hit("attach-after");
-    tracing::info!(run_id = %reply.run_id, segment = reply.segment, epoch = reply.epoch, "a pod attached");
+    tracing::info!(run_id = %reply.run_id, segment = reply.segment, epoch = reply.epoch, "runner attached");
     Ok(Json(reply))
 }
 

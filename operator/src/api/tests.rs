@@ -91,7 +91,8 @@ impl Server {
         let (client, _) = api_server(move |asked| answer(&seen.lock().unwrap(), asked));
         let (context, clock) = context(dir.path(), client).await;
         let authority = Authority::load_or_create(&dir.path().join("tls"), Timestamp::now()).unwrap();
-        let certificate = ServerCertificate::new(authority, vec![NAME.to_owned()], &crate::clock::SystemClock).unwrap();
+        let certificate =
+            ServerCertificate::new(authority, vec![NAME.to_owned()], &crate::clock::SystemClock::default()).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

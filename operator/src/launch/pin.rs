@@ -11,11 +11,12 @@ use ntro_crds::runbook::VerifiedVersion;
 use ntro_crds::schema::Object;
 use ntro_crds::workflow_run::{PinnedRunbook, Request, RunPin};
 use ntro_crds::{Runbook, Workflow};
+use ntro_journal::RunState;
 use ntro_journal::protocol as journal;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::error::{Class, Classified};
+use crate::error::{Class, Classified, Problem};
 
 /// Names of tenants and entities become UUIDs under this one (see `docs/protocol.md`).
 const IDENTITIES: Uuid = Uuid::from_u128(0x6f1d_0c1e_6f1c_5d53_9d0b_4b7c_9a0d_5f11);
@@ -243,6 +244,14 @@ pub fn for_journal(pin: &RunPin, request: &Request) -> Result<journal::Pin, serd
 /// The pin back from the journal.
 pub fn from_journal(pin: &journal::Pin) -> Option<RunPin> {
     serde_json::from_str(pin.0.get("whole")?.as_str()?).ok()
+}
+
+/// The pin of a run. An error if another release wrote it.
+pub fn readable(state: &RunState) -> Result<RunPin, Problem> {
+    from_journal(&state.pin).ok_or_else(|| {
+        let message = format!("the journal of run {} has a pin this release cannot read", state.run_id);
+        Problem::new(Class::Bug, Reason::PinUnreadable, message)
+    })
 }
 
 /// The input envelope of a run (`docs/protocol.md` §8), as JSON text.

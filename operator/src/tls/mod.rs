@@ -128,8 +128,9 @@ mod tests {
     #[tokio::test]
     async fn clients_that_trust_the_authority_connect_by_the_service_name_before_and_after_a_rotation() {
         let dir = tempfile::tempdir().unwrap();
-        let authority = Authority::load_or_create(dir.path(), SystemClock.now()).unwrap();
-        let certificate = ServerCertificate::new(authority, server_names("ntro", "ntro-system"), &SystemClock).unwrap();
+        let authority = Authority::load_or_create(dir.path(), SystemClock::default().now()).unwrap();
+        let certificate =
+            ServerCertificate::new(authority, server_names("ntro", "ntro-system"), &SystemClock::default()).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -140,9 +141,9 @@ mod tests {
         let before = peer_certificate(address, &ca, "ntro.ntro-system.svc").await.unwrap();
         assert!(peer_certificate(address, &ca, "elsewhere.example").await.is_err());
         // A restart reads the same authority: what clients trust stays.
-        let reloaded = Authority::load_or_create(dir.path(), SystemClock.now()).unwrap();
+        let reloaded = Authority::load_or_create(dir.path(), SystemClock::default().now()).unwrap();
         assert_eq!(reloaded.ca_pem(), ca);
-        certificate.rotate(&SystemClock).unwrap();
+        certificate.rotate(&SystemClock::default()).unwrap();
         let after = peer_certificate(address, &ca, "ntro.ntro-system.svc.cluster.local").await.unwrap();
         assert_ne!(before, after);
 

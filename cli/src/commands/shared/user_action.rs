@@ -143,16 +143,17 @@ async fn temporarily_refused(actions: &Api<UserAction>, name: &str, what: &str) 
 
 fn explain(status: &UserActionStatus) -> String {
     let reason = status.reason.as_deref().unwrap_or("Refused");
-    match UserActionReason::try_from(reason).ok().and_then(advice) {
-        Some(advice) => format!("{advice} ({reason})"),
-        None => reason.to_owned(),
+    match UserActionReason::try_from(reason).map(advice) {
+        Ok(advice) => format!("{advice} ({reason})"),
+        // Of a newer operator.
+        Err(_) => reason.to_owned(),
     }
 }
 
-/// What a refusal means for the person, and what to do next. The other reasons speak for themselves.
-fn advice(reason: UserActionReason) -> Option<&'static str> {
+/// What a refusal means for the person, and what to do next.
+fn advice(reason: UserActionReason) -> &'static str {
     use UserActionReason as R;
-    Some(match reason {
+    match reason {
         R::Superseded => "the gate's content has changed since; review it with `ntro gate show`",
         R::AlreadyDecided => "the gate has already been answered; see `ntro gate list --all`",
         R::Closed => "the runbook's code has closed the gate",
@@ -166,19 +167,23 @@ fn advice(reason: UserActionReason) -> Option<&'static str> {
         R::DraftMissing => "its uploaded content is no longer available; try again",
         R::RunEnded => "the run has ended",
         R::RunCancelled => "the run is being cancelled",
-        R::RunMismatch
-        | R::WorkflowMismatch
-        | R::GateMismatch
-        | R::ClassMismatch
-        | R::Incomplete
-        | R::RunMissing
-        | R::JournalBehind
-        | R::AlreadyRan
-        | R::UnknownGate
-        | R::NotOffered
-        | R::NotBlocked
-        | R::EffectUnknown
-        | R::NothingToRepeat
-        | R::Reserved => return None,
-    })
+        R::RunMismatch => "it names a run that was replaced by another of the same name; look at the run again",
+        R::WorkflowMismatch => "it names another Workflow than the run's; look at the run again",
+        R::GateMismatch | R::UnknownGate => "the run has no such gate; see `ntro gate list`",
+        R::ClassMismatch => "it names another class than the gate's; review the gate with `ntro gate show`",
+        R::Incomplete => "it lacks what its verb needs",
+        R::RunMissing => "there is no such run",
+        R::JournalBehind => {
+            "the operator's journal is older than the run's published status; its latest backup must be restored"
+        }
+        R::AlreadyRan => "a run of this name has already ended, or another run uses its name",
+        R::NotOffered => "the gate does not offer this; review it with `ntro gate show`",
+        R::NotBlocked => "the run is not blocked, so there is nothing to resume",
+        R::EffectUnknown => {
+            "nobody knows whether some effects of the run have happened; check each, then name those to repeat"
+        }
+        R::NothingToRepeat => "it names an effect that needs no permission to be repeated; look at the run again",
+        R::Reserved => "this signal name is reserved for gates; decide the gate with `ntro gate`",
+        R::Malformed => "what it carries is not what its verb takes; the arguments of a signal are a JSON array",
+    }
 }

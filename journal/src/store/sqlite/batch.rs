@@ -87,6 +87,11 @@ impl Batches {
         Self { queue }
     }
 
+    /// Whether the one who writes is still there.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
     /// Writes, and waits until it is durable.
     pub(super) async fn write(&self, write: Write) -> Result<Wrote, StoreError> {
         let (reply, answer) = oneshot::channel();

@@ -104,6 +104,10 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn is_alive(&self) -> bool {
+        self.batches.is_alive()
+    }
+
     async fn claimed(&self, namespace: &str, key: ClaimKey<'_>) -> Result<Option<Uuid>, StoreError> {
         claim_row(&mut *self.connection.lock().await, namespace, key).await
     }

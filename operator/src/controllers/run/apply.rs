@@ -10,18 +10,21 @@ use crate::error::{Problem, Requeue};
 pub struct Applied {
     pub open: Open,
     pub requeue: Requeue,
+    /// Why user actions have no answer yet, or a gate that has expired is still open. Jobs and status go on meanwhile.
+    pub unanswered: Option<Problem>,
 }
 
 impl Runs {
     pub(super) async fn apply(&self, open: Open, plan: Plan) -> Result<Applied, Problem> {
         let (context, id) = (&self.context, open.state.run_id);
-        user_actions::answer(context, &open.state, &open.pin, plan.user_actions).await?;
-        if !plan.expired.is_empty() {
-            gates::expiry::reject(context, id, &plan.expired).await?;
-        }
+        let answered = user_actions::answer(context, &open.state, &open.pin, plan.user_actions).await;
+        let expired = match &answered {
+            Ok(()) if !plan.expired.is_empty() => gates::expiry::reject(context, &open.state, &plan.expired).await,
+            _ => Ok(()),
+        };
         let open = Open { state: context.journal.state(id).await?, ..open };
         let requeue = self.follow_jobs(&open).await?.sooner(plan.requeue);
         let open = Open { state: context.journal.state(id).await?, ..open };
-        Ok(Applied { open, requeue })
+        Ok(Applied { open, requeue, unanswered: answered.and(expired).err() })
     }
 }

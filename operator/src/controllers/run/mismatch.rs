@@ -68,7 +68,9 @@ impl Runs {
         };
         match self.launcher.admit(run, &workflow, request, Uuid::new_v4()).await {
             // It has a journal now: its first Job need not stand in the queue behind the admission of others.
-            Ok(Admitted::Journaled(id)) if self.is_claimed_by(run, id).await? => Box::pin(self.reconcile_one(run)).await,
+            Ok(Admitted::Journaled(id)) if self.is_claimed_by(run, id).await? => {
+                Box::pin(self.reconcile_one(run)).await
+            }
             Ok(Admitted::AlreadyRan(_)) => self.refuse(object, Refusal::AlreadyRan).await,
             Ok(Admitted::NameTaken(_) | Admitted::Journaled(_)) => self.refuse(object, Refusal::NameTaken).await,
             Err(problem) => {

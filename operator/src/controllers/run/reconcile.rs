@@ -18,6 +18,6 @@ impl Runs {
         };
         let plan = decide::decide(&open, self.context.clock.now());
         let applied = self.apply(*open, plan).await?;
-        self.summarize(&applied).await
+        self.summarize(applied).await
     }
 }

@@ -24,7 +24,7 @@ const COALESCE: SignedDuration = SignedDuration::from_secs(10);
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(2);
 
 impl Runs {
-    pub(super) async fn summarize(&self, applied: &Applied) -> Result<Requeue, Problem> {
+    pub(super) async fn summarize(&self, applied: Applied) -> Result<Requeue, Problem> {
         let open = &applied.open;
         let titles = self.titles(&open.run, &open.pin);
         // A Gate that the API server does not take must not hide how the run stands.
@@ -35,7 +35,7 @@ impl Runs {
         if let Some(due) = user_actions::prune(&self.context, &open.user_actions, now).await? {
             requeue = requeue.sooner(Requeue::at(due, now));
         }
-        Ok(requeue)
+        applied.unanswered.map_or(Ok(requeue), Err)
     }
 
     /// Titles of the steps, from the manifest of the pinned version.

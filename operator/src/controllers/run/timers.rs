@@ -1,13 +1,14 @@
 //! Lets the journal do what time asks for: timers, silent pods, graces that are over. Sleeps until the next of them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::user_actions::answer_all;
+use super::user_actions::answer_in;
 use crate::context::Context;
-use crate::error::{Backoff, Problem, left};
+use crate::error::{Backoff, Problem, chain, left};
 
 /// Longest sleep: old drafts and keys are forgotten then.
 const LONGEST: Duration = Duration::from_mins(10);
@@ -31,7 +32,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
             set_aside(&context);
         }
         if stale || due.is_some_and(|due| due <= now) {
-            match tick(&context).await {
+            match tick(&context, stale).await {
                 Ok(()) => (failures, expired) = (0, now.saturating_add(longest()).unwrap_or(Timestamp::MAX)),
                 Err(problem) => {
                     failures += 1;
@@ -68,13 +69,25 @@ fn set_aside(context: &Context) {
     }
 }
 
-/// Answers the user actions taken until now, then lets time do its part. If they cannot be, no timer fires, but silent pods are
-/// released.
-async fn tick(context: &Context) -> Result<(), Problem> {
-    let answered = answer_all(context).await;
-    let known_upto = answered.as_ref().copied().unwrap_or(Timestamp::MIN);
-    context.journal.tick(known_upto).await?;
-    answered.map(|_| ())
+/// Answers the user actions taken until now on runs with a timer that is due, then lets time do its part. Where they cannot be
+/// answered no timer fires, but silent pods are released. With `expire`, old drafts and keys are forgotten as well, once no
+/// user action without an answer can need them.
+async fn tick(context: &Context, expire: bool) -> Result<(), Problem> {
+    let journal = &context.journal;
+    let namespaces: BTreeSet<String> = if expire {
+        context.tenants.all().keys().cloned().collect()
+    } else {
+        journal.timers_due(journal.now()).into_iter().map(|state| state.namespace.clone()).collect()
+    };
+    let answered = answer_in(context, namespaces).await;
+    for (run_id, error) in journal.tick(|state| answered.upto(state)).await {
+        let reason = error.reason();
+        tracing::error!(%run_id, reason, error = %chain(&error), "could not advance a run's timers; it is tried again");
+    }
+    if let Some(upto) = answered.all_upto().filter(|_| expire) {
+        journal.expire(upto).await?;
+    }
+    Ok(())
 }
 
 fn longest() -> SignedDuration {
@@ -89,7 +102,73 @@ fn sleep_until(due: Option<Timestamp>, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use ntro_journal::protocol::{
+        AppendRequest, Payload, Pin, PodEntry, ReleaseCause, RunTrigger, RunWorkflow, RunnerVersions, entries,
+    };
+    use ntro_journal::{AttachPod, CreateRun, RunState};
+    use serde_json::json;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::testing::{Asked, api_server, context};
+
+    /// A run that sleeps for ten seconds and has no pod.
+    async fn sleeping(context: &Context, namespace: &str) -> Uuid {
+        let (journal, run_id) = (&context.journal, Uuid::new_v4());
+        let run = entries::RunCreated {
+            run_id,
+            namespace: namespace.to_owned(),
+            name: "nav".to_owned(),
+            workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
+            slot: None,
+            trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
+            pin: Pin::default(),
+            input: Payload::inline("{}"),
+        };
+        journal.create_run(CreateRun { run, request_hash: "h".to_owned() }).await.unwrap();
+        journal.job_recorded(run_id, 1, "job", "job", "t").await.unwrap();
+        let text = || "1".to_owned();
+        let pod = AttachPod {
+            pod_name: "pod".to_owned(),
+            pod_uid: "pod".to_owned(),
+            job_uid: "job".to_owned(),
+            versions: RunnerVersions { runtime: text(), protocol_min: 1, protocol_max: 1, python: text(), sdk: text() },
+            published: None,
+        };
+        let attached = journal.attach(run_id, pod).await.unwrap();
+        let session = journal.session(&attached.session).unwrap();
+        let entries = vec![
+            PodEntry::TimerStarted(entries::TimerStarted { command: 0, seen_upto: 0, duration_ms: 10_000 }),
+            PodEntry::Parked(entries::Parked { seen_upto: 0, waiting_for: Vec::new() }),
+            PodEntry::Released(entries::PodReleased { epoch: None, cause: ReleaseCause::Parked }),
+        ];
+        let head = attached.entries.len() as u64 - 1;
+        journal.append(&session, AppendRequest { epoch: attached.epoch, head, entries }).await.unwrap();
+        run_id
+    }
+
+    #[tokio::test]
+    async fn timers_wait_where_the_user_actions_cannot_be_read_and_nowhere_else() {
+        let answer = |asked: &Asked| {
+            let known = asked.path.contains("/namespaces/beta/useractions");
+            known.then(
+                || json!({ "apiVersion": "ntro.dev/v1alpha1", "kind": "UserActionList", "metadata": {}, "items": [] }),
+            )
+        };
+        let (client, mut asked) = api_server(answer);
+        let dir = tempfile::tempdir().unwrap();
+        let (context, clock) = context(dir.path(), client).await;
+        let (acme, beta) = (sleeping(&context, "acme").await, sleeping(&context, "beta").await);
+        let woken = async |run| {
+            context.journal.state(run).await.as_deref().is_ok_and(|state: &RunState| state.wanted().is_some())
+        };
+        tick(&context, false).await.unwrap();
+        assert!(asked.try_recv().is_err(), "nothing is due, nobody is asked");
+        clock.advance(SignedDuration::from_secs(10));
+        tick(&context, false).await.unwrap();
+        assert!(!woken(acme).await, "an approval in time may be among the actions that could not be read");
+        assert!(woken(beta).await, "another tenant's trouble");
+    }
 
     #[test]
     fn it_sleeps_until_the_next_instant_and_never_spins() {

@@ -9,7 +9,7 @@ use ntro_journal::RunState;
 
 use super::observe::{JournalSeen, Observed};
 use crate::cache::{RunRef, is_precreated};
-use crate::error::{Class, Problem};
+use crate::error::Problem;
 use crate::launch::pin;
 use crate::launch::run_object::{asks_for_same_slot, is_same};
 
@@ -136,10 +136,7 @@ fn begun(observed: &Observed, object: &WorkflowRun, state: &RunState) -> Option<
 }
 
 fn open(observed: &Observed, object: &Arc<WorkflowRun>, state: &Arc<RunState>) -> Result<Open, Problem> {
-    let pin = pin::from_journal(&state.pin).ok_or_else(|| {
-        let message = format!("the journal of run {} has a pin this release cannot read", state.run_id);
-        Problem::new(Class::Bug, Reason::PinUnreadable, message)
-    })?;
+    let pin = pin::readable(state)?;
     Ok(Open {
         run: observed.run.clone(),
         object: Arc::clone(object),

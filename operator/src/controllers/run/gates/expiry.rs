@@ -1,8 +1,8 @@
 //! Gates that nobody answered in time.
 
 use jiff::{SignedDuration, Timestamp};
-use ntro_crds::duration;
 use ntro_crds::workflow_run::RunPin;
+use ntro_crds::{Reason, duration};
 use ntro_journal::machine::{Gate, GateProgress};
 use ntro_journal::{GateDecision, RunState, protocol as journal};
 use ntro_manifests::admission::operator_user;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::controllers::run::user_actions;
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 
 /// Until when an answer to a gate counts: what its policy allows, and the runbook's own limit.
 pub fn due(gate: &Gate, pin: &RunPin) -> Option<Timestamp> {
@@ -35,13 +35,24 @@ pub fn open_until(state: &RunState, pin: &RunPin) -> Vec<(Uuid, Timestamp)> {
     gates.filter_map(|gate| Some((gate.id, policy_due(gate, pin)?))).collect()
 }
 
-/// Rejects gates that have waited for longer than their policy lets them. Every user action that came in time comes first.
-pub async fn reject(context: &Context, run_id: Uuid, expired: &[(Uuid, Timestamp)]) -> Result<(), Problem> {
-    user_actions::answer_all(context).await?;
-    for (gate_id, due) in expired {
+/// Rejects gates that have waited for longer than their policy lets them. Every user action that came in time comes first: if
+/// it is not known that they are answered, the gates wait.
+pub async fn reject(context: &Context, state: &RunState, expired: &[(Uuid, Timestamp)]) -> Result<(), Problem> {
+    let run_id = state.run_id;
+    let answered = user_actions::answer_in(context, [state.namespace.clone()]).await;
+    let known = answered.upto(state).ok_or_else(|| {
+        let message = "a gate is past its due time, but the user actions on the run are not all answered yet";
+        Problem::new(Class::Transient, Reason::UserActionsUnknown, message)
+    })?;
+    for (gate_id, due) in expired.iter().filter(|(_, due)| *due <= known) {
         // What the user actions left open.
         let state = context.journal.state(run_id).await?;
-        let Some(gate) = state.gates.values().filter(|gate| state.terminal.is_none() && is_open(gate)).find(|gate| gate.id == *gate_id) else {
+        let Some(gate) = state
+            .gates
+            .values()
+            .filter(|gate| state.terminal.is_none() && is_open(gate))
+            .find(|gate| gate.id == *gate_id)
+        else {
             continue;
         };
         let rejection = GateDecision {

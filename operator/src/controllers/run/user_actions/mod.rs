@@ -20,18 +20,20 @@ use ntro_crds::conditions::{self, Readiness};
 use ntro_crds::reasons::ConditionReason as _;
 use ntro_crds::user_action::{Outcome, UserActionStatus};
 use ntro_crds::workflow_run::RunPin;
-use ntro_journal::RunState;
 use ntro_journal::failpoint;
+use ntro_journal::{JournalError, RunState};
 
 use crate::cache::RunRef;
 use crate::context::Context;
-use crate::error::Problem;
+use crate::error::{Class, Problem};
 use crate::k8s::patch_status_if_changed;
 use crate::launch::pin;
 use perform::{Answer, perform};
 
 /// User actions that were answered are kept this long for people to look at; the journal keeps them for good.
 const KEEP: SignedDuration = SignedDuration::from_hours(24);
+/// User actions read at a time.
+const PAGE: u32 = 500;
 
 fn is_answered(action: &UserAction) -> bool {
     action.status.as_ref().is_some_and(|status| status.outcome.is_some())
@@ -49,7 +51,8 @@ pub fn run_of(action: &UserAction) -> Option<RunRef> {
     Some(RunRef::new(action.namespace()?, action.spec.run.clone()))
 }
 
-/// Evaluates and answers these user actions of a run, one after the other.
+/// Evaluates and answers these user actions of a run, one after the other. One that is wrong in itself is refused; an error
+/// means that this one and those after it are still without an answer.
 pub async fn answer(
     context: &Context,
     state: &RunState,
@@ -63,35 +66,100 @@ pub async fn answer(
     for action in actions {
         // Each is evaluated against the journal as the one before left it.
         let state = context.journal.state(state.run_id).await?;
-        let answer = perform(&context.journal, &action, &state, pin, proof).await?;
+        let answer = match perform(&context.journal, &action, &state, pin, proof).await {
+            Err(problem) if matches!(problem.class, Class::Invalid) => {
+                let (name, error) = (action.name_any(), &problem.message);
+                tracing::warn!(namespace = state.namespace, user_action = name, error, "malformed user action");
+                perform::refuse(&context.journal, &action, state.run_id, UserActionReason::Malformed.as_str()).await?
+            }
+            answer => answer?,
+        };
         failpoint::hit("user-action-journaled");
         write_answer(context, &action, &answer).await?;
     }
     Ok(())
 }
 
-/// Answers every user action the API server has taken until now, and gives the time until which that is so: timers that are
-/// due may fire only after the user actions that came before them.
-pub async fn answer_all(context: &Context) -> Result<Timestamp, Problem> {
-    let taken_until = context.clock.now();
-    let actions = context.kube.all::<UserAction>().list(&ListParams::default()).await?;
-    let mut by_run: BTreeMap<RunRef, Vec<Arc<UserAction>>> = BTreeMap::new();
-    for action in actions.items.into_iter().filter(|action| !is_answered(action)) {
-        if let Some(run) = run_of(&action) {
-            by_run.entry(run).or_default().push(Arc::new(action));
-        }
+/// Until when the user actions on runs are answered.
+#[derive(Debug, Default)]
+pub struct Answered {
+    /// By namespace.
+    upto: BTreeMap<String, Timestamp>,
+    /// Runs with user actions that could not be answered, and why.
+    except: BTreeMap<RunRef, Problem>,
+    /// A namespace could not be read.
+    incomplete: bool,
+}
+
+impl Answered {
+    /// The time until which every user action on the run that the API server has taken is answered. `None` if that is not
+    /// known: then nothing may happen to the run because nobody acted in time.
+    pub fn upto(&self, state: &RunState) -> Option<Timestamp> {
+        let upto = self.upto.get(&state.namespace).copied()?;
+        (!self.except.contains_key(&RunRef::of_journal(state))).then_some(upto)
     }
-    for (run, actions) in by_run {
-        let Some(id) = context.journal.run_by_name(&run.namespace, &run.name).await? else { continue };
-        let Ok(state) = context.journal.state(id).await else { continue };
-        if let Some(pin) = pin::from_journal(&state.pin) {
-            // What went wrong for one run stops no other one's timers; that run's own reconcile reports it.
-            if let Err(error) = answer(context, &state, &pin, pending(&actions)).await {
-                tracing::warn!(run_id = %id, reason = error.reason.as_str(), error = error.message, "could not answer user actions");
+
+    /// The time until which all of them are answered, in every namespace asked for.
+    pub fn all_upto(&self) -> Option<Timestamp> {
+        if self.incomplete || !self.except.is_empty() { None } else { self.upto.values().min().copied() }
+    }
+}
+
+/// Answers every user action that the API server has taken until now in these namespaces. The API server itself is asked: the
+/// watch may be late. What goes wrong in a namespace or with a run is no other one's.
+pub async fn answer_in(context: &Context, namespaces: impl IntoIterator<Item = String>) -> Answered {
+    let mut answered = Answered::default();
+    for namespace in namespaces {
+        let taken_until = context.clock.now();
+        let actions = match list(context, &namespace).await {
+            Ok(actions) => actions,
+            Err(error) => {
+                let error = crate::error::chain(&error);
+                tracing::warn!(namespace, error, "could not list user actions; nothing expires until they are known");
+                answered.incomplete = true;
+                continue;
+            }
+        };
+        for (run, actions) in actions {
+            if let Err(problem) = answer_run(context, &run, &actions).await {
+                let (reason, error) = (problem.reason.as_str(), &problem.message);
+                tracing::warn!(namespace, run = run.name, reason, error, "could not answer user actions");
+                answered.except.insert(run, problem);
             }
         }
+        answered.upto.insert(namespace, taken_until);
     }
-    Ok(taken_until)
+    answered
+}
+
+async fn answer_run(context: &Context, run: &RunRef, actions: &[Arc<UserAction>]) -> Result<(), Problem> {
+    let Some(id) = context.journal.run_by_name(&run.namespace, &run.name).await? else { return Ok(()) };
+    let state = match context.journal.state(id).await {
+        // Claimed, not begun: there is nothing that could expire.
+        Err(JournalError::UnknownRun(_)) => return Ok(()),
+        state => state?,
+    };
+    let pin = pin::readable(&state)?;
+    answer(context, &state, &pin, pending(actions)).await
+}
+
+/// The user actions of a namespace without an answer, by run.
+async fn list(context: &Context, namespace: &str) -> kube::Result<BTreeMap<RunRef, Vec<Arc<UserAction>>>> {
+    let api = context.kube.namespaced::<UserAction>(namespace);
+    let (mut by_run, mut page) = (BTreeMap::<_, Vec<_>>::new(), ListParams::default().limit(PAGE));
+    loop {
+        let actions = api.list(&page).await?;
+        let rest = actions.metadata.continue_.filter(|rest| !rest.is_empty());
+        for action in actions.items.into_iter().filter(|action| !is_answered(action)) {
+            if let Some(run) = run_of(&action) {
+                by_run.entry(run).or_default().push(Arc::new(action));
+            }
+        }
+        match rest {
+            Some(rest) => page = page.continue_token(&rest),
+            None => return Ok(by_run),
+        }
+    }
 }
 
 /// Refuses the user actions on a run that there is not.
@@ -115,7 +183,7 @@ async fn write_answer(context: &Context, action: &UserAction, answer: &Answer) -
     };
     context.metrics.user_action(action.spec.verb, outcome);
     let (mut list, now) = (Vec::new(), context.clock.now());
-    let message = "user action was evaluated";
+    let message = "user action was answered";
     conditions::set_readiness(&mut list, &Readiness::Ready, answer, message, generation, now);
     let status = UserActionStatus {
         observed_generation: generation,

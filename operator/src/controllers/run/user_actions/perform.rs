@@ -97,7 +97,10 @@ pub async fn perform(
         Verdict::Signal { name } => {
             let args = match Drafted::find(journal, id, actor, spec.draft_digest.as_deref()).await? {
                 Drafted::None => "[]".to_owned(),
-                Drafted::Sent(draft) => journal.draft_text(id, &draft).await?.unwrap_or_default(),
+                Drafted::Sent(draft) => match journal.draft_text(id, &draft, acted_at(action)).await? {
+                    Some(text) => text,
+                    None => return refuse_without_draft(journal, action, id).await,
+                },
                 Drafted::Missing => return refuse_without_draft(journal, action, id).await,
             };
             journal.signal(id, &uid, actor, &name, args).await?
@@ -130,15 +133,29 @@ async fn decide(
         actor: spec.actor.clone(),
         groups: spec.groups.clone().unwrap_or_default(),
         user_action: action.uid().unwrap_or_default(),
-        acted_at: action.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        acted_at: acted_at(action),
         comment,
         correction,
     };
     journal.decide(id, decision).await?.try_into()
 }
 
+/// When the API server took the action.
+fn acted_at(action: &UserAction) -> Timestamp {
+    action.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}
+
 async fn refuse_without_draft(journal: &Journal, action: &UserAction, run: Uuid) -> Result<Answer, Problem> {
+    refuse(journal, action, run, RefusalReason::DraftMissing.as_str()).await
+}
+
+/// Journals that a user action has no effect.
+pub(super) async fn refuse(
+    journal: &Journal,
+    action: &UserAction,
+    run: Uuid,
+    reason: &'static str,
+) -> Result<Answer, Problem> {
     let (uid, spec) = (action.uid().unwrap_or_default(), &action.spec);
-    let reason = RefusalReason::DraftMissing.as_str();
     journal.refuse(run, &uid, &spec.actor, spec.verb.as_str(), reason).await?.try_into()
 }
