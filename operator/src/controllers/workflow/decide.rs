@@ -96,7 +96,6 @@ pub struct Due {
 pub struct Queued {
     /// Its time.
     pub slot: Timestamp,
-    /// Its period.
     pub period: String,
     /// A run it waits for.
     pub held_by: String,
@@ -274,23 +273,25 @@ impl Deciding<'_> {
             self.queue(slot, period, asked.name.clone(), SlotReason::RunUnfinished);
             return;
         }
-        let in_the_way: Vec<_> = self
-            .past
-            .runs
-            .iter()
-            .filter(|run| !run.ended() && run.period.as_deref() == Some(period.as_str()))
-            .collect();
-        // What waits for a person hinders longest: that is what people must hear of.
-        let held_by = in_the_way.iter().rev().max_by_key(|run| run.standing);
-        let taken = self.taken.contains(&period);
-        if self.rules.concurrency == Concurrency::Allow || (held_by.is_none() && !taken) {
+        let runs = self.past.runs;
+        let in_the_way: Vec<_> =
+            runs.iter().filter(|run| !run.ended() && run.period.as_deref() == Some(period.as_str())).collect();
+        let free = in_the_way.is_empty() && !self.taken.contains(&period);
+        if free || self.rules.concurrency == Concurrency::Allow {
             let until = self.rules.deadline.saturating_add(self.rules.jitter);
             let until = slot.saturating_add(until).unwrap_or(Timestamp::MAX);
             let waited = self.past.queued.contains(&slot);
             self.taken.insert(period.clone());
             self.decision.start.push(Due { slot, period, until, waited });
-            return;
+        } else {
+            self.behind(slot, period, &in_the_way);
         }
+    }
+
+    /// Queues or skips a slot whose period is taken, by runs `in_the_way` or by an earlier slot.
+    fn behind(&mut self, slot: Timestamp, period: String, in_the_way: &[&RunSummary]) {
+        // What waits for a person hinders longest: that is what people must hear of.
+        let held_by = in_the_way.iter().rev().max_by_key(|run| run.standing);
         let why = match held_by.map(|run| run.standing) {
             Some(Standing::Blocked) => SlotReason::RunBlocked,
             Some(Standing::Waiting) => SlotReason::RunWaiting,
@@ -307,18 +308,9 @@ impl Deciding<'_> {
             }
             Concurrency::Queue(_) => self.queue(slot, period, held_by, why),
             Concurrency::Replace => {
-                // A later slot of the period takes the place of an earlier one that has not begun.
-                let start = &mut self.decision.start;
-                if let Some(earlier) = start.iter().position(|due| due.period == period) {
-                    let earlier = start.remove(earlier).slot;
-                    self.decision.skip(Skipped::one(earlier, SlotReason::LaterSlotDue));
-                    self.taken.remove(&period);
+                if self.displace_earlier(&period) {
                     self.slot(slot);
                     return;
-                }
-                if let Some(earlier) = self.decision.queued.iter().position(|queued| queued.period == period) {
-                    let earlier = self.decision.queued.remove(earlier).slot;
-                    self.decision.skip(Skipped::one(earlier, SlotReason::LaterSlotDue));
                 }
                 // What a former Workflow of this name began is not ours to cancel: the slot waits for it.
                 let why = if in_the_way.iter().any(|run| run.ours) { SlotReason::Replacing } else { why };
@@ -327,6 +319,19 @@ impl Deciding<'_> {
                 self.queue(slot, period, held_by, why);
             }
         }
+    }
+
+    /// A later slot of a period takes the place of an earlier one that has not begun. `true` if that one was to start now.
+    fn displace_earlier(&mut self, period: &str) -> bool {
+        let (start, queued) = (&mut self.decision.start, &mut self.decision.queued);
+        let starting = start.iter().position(|due| due.period == period).map(|earlier| start.remove(earlier).slot);
+        let waiting = || queued.iter().position(|queued| queued.period == period).map(|at| queued.remove(at).slot);
+        let Some(earlier) = starting.or_else(waiting) else { return false };
+        self.decision.skip(Skipped::one(earlier, SlotReason::LaterSlotDue));
+        if starting.is_some() {
+            self.taken.remove(period);
+        }
+        starting.is_some()
     }
 
     /// Lets a slot wait that waits for no run.
