@@ -8,7 +8,7 @@ mod evaluate;
 mod perform;
 pub mod proof;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -85,23 +85,27 @@ pub async fn answer(
 pub struct Answered {
     /// By namespace.
     upto: BTreeMap<String, Timestamp>,
-    /// Runs with user actions that could not be answered, and why.
-    except: BTreeMap<RunRef, Problem>,
-    /// A namespace could not be read.
-    incomplete: bool,
+    /// Runs with user actions that could not be answered.
+    except: BTreeSet<RunRef>,
+    /// Namespaces that could not be read.
+    unread: BTreeSet<String>,
 }
 
 impl Answered {
     /// The time until which every user action on the run that the API server has taken is answered. `None` if that is not
     /// known: then nothing may happen to the run because nobody acted in time.
     pub fn upto(&self, state: &RunState) -> Option<Timestamp> {
-        let upto = self.upto.get(&state.namespace).copied()?;
-        (!self.except.contains_key(&RunRef::of_journal(state))).then_some(upto)
+        if self.unread.contains(&state.namespace) || self.except.contains(&RunRef::of_journal(state)) {
+            return None;
+        }
+        // Not asked for: its turn is the next one.
+        Some(self.upto.get(&state.namespace).copied().unwrap_or(Timestamp::MIN))
     }
 
     /// The time until which all of them are answered, in every namespace asked for.
     pub fn all_upto(&self) -> Option<Timestamp> {
-        if self.incomplete || !self.except.is_empty() { None } else { self.upto.values().min().copied() }
+        let known = self.unread.is_empty() && self.except.is_empty();
+        known.then(|| self.upto.values().min().copied()).flatten()
     }
 }
 
@@ -116,7 +120,7 @@ pub async fn answer_in(context: &Context, namespaces: impl IntoIterator<Item = S
             Err(error) => {
                 let error = crate::error::chain(&error);
                 tracing::warn!(namespace, error, "could not list user actions; nothing expires until they are known");
-                answered.incomplete = true;
+                answered.unread.insert(namespace);
                 continue;
             }
         };
@@ -124,7 +128,7 @@ pub async fn answer_in(context: &Context, namespaces: impl IntoIterator<Item = S
             if let Err(problem) = answer_run(context, &run, &actions).await {
                 let (reason, error) = (problem.reason.as_str(), &problem.message);
                 tracing::warn!(namespace, run = run.name, reason, error, "could not answer user actions");
-                answered.except.insert(run, problem);
+                answered.except.insert(run);
             }
         }
         answered.upto.insert(namespace, taken_until);
