@@ -19,11 +19,8 @@ use prometheus_client::registry::{Registry, Unit};
 /// The controllers of this operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum ControllerName {
-    /// Runbooks.
     Runbook,
-    /// Workflows.
     Workflow,
-    /// Runs.
     Run,
     /// Tenant namespaces.
     Tenant,
@@ -67,7 +64,6 @@ pub enum RegistryOp {
     Pull,
 }
 
-/// Labels of reconciles.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReconcileLabels {
     controller: ControllerName,
@@ -87,7 +83,6 @@ pub struct PhaseLabels {
     phase: &'static str,
 }
 
-/// Labels of user actions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct UserActionLabels {
     verb: &'static str,
@@ -311,7 +306,6 @@ impl Metrics {
     }
 }
 
-/// Shared metrics.
 pub type SharedMetrics = Arc<Metrics>;
 
 #[cfg(test)]

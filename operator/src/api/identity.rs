@@ -17,9 +17,7 @@ use crate::cache::tenants::Tenants;
 pub struct PodIdentity {
     /// Its namespace, a tenant.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its UID.
     pub uid: String,
     /// Its `ServiceAccount`.
     pub service_account: String,
@@ -28,7 +26,6 @@ pub struct PodIdentity {
 /// A live pod and the Job it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobPod {
-    /// The pod.
     pub pod: PodIdentity,
     /// UID of the Job that controls it.
     pub job_uid: String,

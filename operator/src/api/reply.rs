@@ -5,7 +5,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ntro_journal::protocol::{ErrorCode, WireError};
 
-/// A refusal.
 #[derive(Debug)]
 pub struct Refusal(pub WireError);
 

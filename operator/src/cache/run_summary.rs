@@ -35,7 +35,6 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that hold or do not, each by itself")]
 pub struct RunSummary {
-    /// Its name.
     pub name: String,
     /// UID of the Workflow it was made for, once the operator has seen to it.
     pub workflow_uid: Option<Arc<str>>,

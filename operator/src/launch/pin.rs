@@ -46,12 +46,7 @@ pub enum PinError {
     ConfigInvalid(String),
     /// The gate policy names a step that the runbook does not have.
     #[error("gatePolicy names step {step}, which runbook {runbook} does not have")]
-    UnknownStep {
-        /// The step.
-        step: String,
-        /// The runbook.
-        runbook: String,
-    },
+    UnknownStep { step: String, runbook: String },
     /// The gate policy asks for what this release cannot do.
     #[error("gatePolicy: onExpiry {0} is not supported yet; use `reject`")]
     ExpiryUnsupported(&'static str),
@@ -169,9 +164,7 @@ pub fn image<'a>(workflow: &'a Workflow, installed: Option<&'a str>) -> Result<&
 /// Everything a pin is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources<'a> {
-    /// The Workflow.
     pub workflow: &'a Workflow,
-    /// Its UID.
     pub workflow_uid: &'a str,
     /// The Runbook it names.
     pub runbook: Option<&'a Runbook>,
@@ -183,7 +176,6 @@ pub struct Sources<'a> {
     pub request: &'a Request,
 }
 
-/// Pins a run.
 pub fn pin(sources: &Sources<'_>) -> Result<RunPin, PinError> {
     let workflow = sources.workflow;
     let version = version(workflow, sources.runbook)?;

@@ -23,7 +23,6 @@ use crate::metrics::Metrics;
 /// A request to the API server: method, path with query, body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
-    /// Method.
     pub method: String,
     /// Path and query.
     pub path: String,

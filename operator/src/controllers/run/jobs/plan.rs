@@ -80,29 +80,18 @@ impl View<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Tell the journal that the Job of the current segment and its pods are gone.
-    JobLost {
-        /// The segment.
-        segment: u32,
-    },
+    JobLost { segment: u32 },
     /// Tell the journal that the queue of the current segment's Job took its pod away.
-    Evicted {
-        /// The segment.
-        segment: u32,
-    },
+    Evicted { segment: u32 },
     /// Make the Job of a segment.
-    CreateJob {
-        /// The segment.
-        segment: u32,
-    },
+    CreateJob { segment: u32 },
     /// Tell the journal that this Job is the one of the wanted segment.
     RecordJob {
-        /// The segment.
         segment: u32,
         /// Name of the Job.
         name: String,
         /// UID of the Job.
         uid: String,
-        /// Hash of its template.
         template_hash: String,
     },
     /// Delete a Job and its pods.
@@ -118,10 +107,7 @@ pub enum Step {
         code: BlockCode,
     },
     /// A Job that is not ours has the name of the wanted one.
-    NameTaken {
-        /// The name.
-        name: String,
-    },
+    NameTaken { name: String },
 }
 
 impl Step {

@@ -12,9 +12,7 @@ const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 /// A Job of the run, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobView {
-    /// Its name.
     pub name: String,
-    /// Its UID.
     pub uid: String,
     /// The segment it executes.
     pub segment: u32,
@@ -35,9 +33,7 @@ pub struct JobView {
 /// A pod of the run, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodView {
-    /// Its UID.
     pub uid: String,
-    /// UID of its Job.
     pub job_uid: String,
     /// It is neither Succeeded nor Failed, and not lost.
     pub alive: bool,

@@ -39,7 +39,6 @@ pub enum Verdict {
     Refuse(UserActionReason),
 }
 
-/// Evaluates a user action.
 pub fn evaluate(action: &UserAction, state: &RunState, pin: &RunPin, proof: Proof) -> Verdict {
     match verdict(action, state, pin, proof) {
         Ok(verdict) => verdict,
