@@ -32,9 +32,9 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
     ({}, OK),
     (
         {"serviceAccountName": "default"},
-        "the pod of a run uses the account ntro-runner",
+        "run pods must use service account ntro-runner",
     ),
-    ({"automountServiceAccountToken": True}, "no token for the API server"),
+    ({"automountServiceAccountToken": True}, "automountServiceAccountToken: false"),
     (mount(secret={"secretName": "ntro-registry"}), MOUNTS),
     (mount(configMap={"name": "settings"}), MOUNTS),
     (mount(persistentVolumeClaim={"claimName": "x"}), MOUNTS),
