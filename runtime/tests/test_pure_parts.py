@@ -379,7 +379,8 @@ def test_what_waits_for_a_place_is_not_asked_about_again_and_again(running: int)
     nothing: Any = None
     attempts = Attempts(cast(Any, session), nothing, nothing, nothing, nothing)
     attempts.wanted = {state.command: nothing for state in states}
-    attempts._running = {n: cast(Any, SimpleNamespace(deadline=None)) for n in range(running)}
+    for n in range(running):
+        attempts.running.add(cast(Any, SimpleNamespace(attempt=SimpleNamespace(command=n), deadline=None)))
     assert attempts.next_deadline() == (None if running == MAX_RUNNING else 0)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from ..sdk.context import ActivityContext, ActivityInfo, RunFiles
@@ -19,6 +18,7 @@ from .activity_runner import ActivityRunner, Attempt, AttemptOutcome, OnEnd, Unw
 from .journal_client import ConnectionLostError, Json
 from .journal_session import JournalSession
 from .probe import Probe
+from .running import Running, RunningAttempts
 
 _log = logging.getLogger("ntro.runtime")
 MAX_RUNNING = 16
@@ -30,18 +30,6 @@ class Halt(Protocol):
     def __call__(self, block: Block, *first: Json) -> NoReturn: ...
 
 
-@dataclass
-class _Running:
-    attempt: Attempt
-    pending: PendingActivity
-    deadline: float | None
-    """Of `time.monotonic()`."""
-    cancelled: bool = False
-    """Workflow code no longer wants it: how it ends is recorded if it had its effect, and of no consequence."""
-    overdue: bool = False
-    """It took too long, and must not be repeated: nobody knows whether it has, or will have, its effect."""
-
-
 class Attempts:
     """`on_end` is called on another thread when an attempt ends, and must lead to `ended()` on the main one."""
 
@@ -51,15 +39,10 @@ class Attempts:
         self._halt = halt
         self._probe = probe
         self._runner = ActivityRunner(on_end, probe)
-        self._running: dict[int, _Running] = {}
+        self.running = RunningAttempts()
         self._fresh: set[int] = set()
         self.wanted: dict[int, PendingActivity] = {}
         """What workflow code waits for, by command; shared with the scope."""
-
-    @property
-    def running(self) -> bool:
-        """Whether an attempt is under way."""
-        return bool(self._running)
 
     def scheduled(self, command: int) -> None:
         """The intent was journaled by this process, so its first attempt may start."""
@@ -68,12 +51,9 @@ class Attempts:
     def on_entry(self, entry: Entry) -> None:
         """Give up what workflow code no longer wants."""
         if entry["type"] == "activityCancelRequested":
-            running = self._running.get(int(entry["target"]))
-            if running is not None:
-                running.cancelled = True
-                if self._repeatable(running.attempt):
-                    running.deadline = None
-                    self._runner.cancel(running.attempt)
+            attempt = self.running.cancel(int(entry["target"]))
+            if attempt is not None:
+                self._runner.cancel(attempt)
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -85,17 +65,17 @@ class Attempts:
             if pending is None:
                 continue
             busy = True
-            if state.command not in self._running and len(self._running) < MAX_RUNNING and self._due_in(state) <= 0:
+            if state.command not in self.running and len(self.running) < MAX_RUNNING and self._due_in(state) <= 0:
                 self._start(state, pending)
         return busy
 
     def next_deadline(self) -> float | None:
         """Seconds until an attempt has taken too long or a further one is due."""
         now = time.monotonic()
-        waits = [r.deadline - now for r in self._running.values() if r.deadline is not None]
+        waits = [deadline - now for deadline in self.running.deadlines()]
         for state in self._session.journal.open_activities():
             # What waits for a place is woken by the end of another one.
-            if state.command in self.wanted and state.command not in self._running and len(self._running) < MAX_RUNNING:
+            if state.command in self.wanted and state.command not in self.running and len(self.running) < MAX_RUNNING:
                 waits.append(self._due_in(state))
         return min(waits) if waits else None
 
@@ -123,7 +103,7 @@ class Attempts:
         context = ActivityContext(info, RunFiles(self._session.journal, self._session.client))
         attempt = Attempt(state.command, state.attempt, call.name, call.function, pending.signature, pending.args_text, context)
         deadline = None if call.timeout_ms is None else time.monotonic() + call.timeout_ms / 1000
-        self._running[state.command] = _Running(attempt, pending, deadline)
+        self.running.add(Running(attempt, pending, state.effect in REPEATABLE, deadline))
         self._probe("activity:acknowledged")
         self._runner.start(attempt)
 
@@ -145,10 +125,9 @@ class Attempts:
     def ended(self, outcome: AttemptOutcome) -> None:
         """Record how an attempt ended, unless nobody waits for it any more."""
         attempt = outcome.attempt
-        running = self._running.get(attempt.command)
-        if running is None or running.attempt is not attempt:
+        running = self.running.end(attempt)
+        if running is None:
             return
-        del self._running[attempt.command]
         if outcome.error is not None or outcome.result is None:
             if not running.cancelled:
                 self._failed(running, outcome.error or RuntimeError("no result"))
@@ -164,41 +143,10 @@ class Attempts:
         )
 
     def expire(self) -> None:
-        """Give up the attempts that have taken too long, but those whose effect must not be repeated: they are overdue."""
-        now = time.monotonic()
-        for running in list(self._running.values()):
-            if running.deadline is None or running.deadline > now:
-                continue
-            if self._repeatable(running.attempt):
-                del self._running[running.attempt.command]
-                self._runner.cancel(running.attempt)
-                self._failed(running, TimeoutError("the attempt took longer than start_to_close_timeout"))
-            else:
-                running.overdue, running.deadline = True, None
-
-    def _repeatable(self, attempt: Attempt) -> bool:
-        return self._session.journal.activities[attempt.command].effect in REPEATABLE
-
-    @property
-    def unrepeatable(self) -> bool:
-        """Whether an attempt is under way whose effect must not be repeated."""
-        return any(not self._repeatable(running.attempt) for running in self._running.values())
-
-    @property
-    def must_end(self) -> bool:
-        """Whether an attempt is under way before whose end the run is not sealed: its effect is wanted, or must not be repeated."""
-        return any(not running.cancelled or not self._repeatable(running.attempt) for running in self._running.values())
-
-    @property
-    def overdue(self) -> Block | None:
-        """Why a person has to be asked about an attempt that took too long and is not to be repeated without."""
-        for running in self._running.values():
-            if running.overdue:
-                attempt = running.attempt
-                text = f"attempt {attempt.number} of activity {attempt.name!r} (command {attempt.command}) took longer than "
-                text += "start_to_close_timeout and may have its effect yet; a person must allow it to be repeated"
-                return Block(BlockCode.EFFECT_UNKNOWN, text, running.pending.site, attempt.name)
-        return None
+        """Give up the attempts that have taken too long and may be repeated."""
+        for running in self.running.expire():
+            self._runner.cancel(running.attempt)
+            self._failed(running, TimeoutError("the attempt took longer than start_to_close_timeout"))
 
     def disown_fresh(self) -> None:
         """Intents were journaled, but this process will not act on them: say so, else a person would be asked whether it did."""
@@ -209,7 +157,7 @@ class Attempts:
                 entry |= {"error": {"type": NOT_STARTED}, "detail": self._session.payload(detail), "retryAfterMs": 0}
                 self._session.append(entry)
 
-    def _failed(self, running: _Running, error: BaseException) -> None:
+    def _failed(self, running: Running, error: BaseException) -> None:
         attempt = running.attempt
         if isinstance(error, (ProtocolError, ConnectionLostError)):
             raise error

@@ -140,7 +140,7 @@ class Engine:
         *before, last = commands
         if before:
             self._writer.write(before)
-        while self._attempts.must_end and self._attempts.overdue is None:
+        while self._attempts.running.must_end and self._attempts.running.overdue is None:
             self._wait(self._attempts.next_deadline())
         self._ask_about_overdue()
         self._writer.write([last])
@@ -204,7 +204,7 @@ class Engine:
             raise _AlreadyLeavingError
         self._halting = True
         guards.disarm()
-        self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.unrepeatable)
+        self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.running.unrepeatable)
         self._exit.halt(block, *first)
 
     def _misused(self, message: str, site: SourceLocation | None) -> NoReturn:
@@ -212,9 +212,9 @@ class Engine:
 
     def _ask_about_overdue(self) -> None:
         """Block the run for an effect that took too long, unless its end comes within the grace after all."""
-        if self._attempts.overdue is not None:
-            self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.overdue is not None)
-            if (block := self._attempts.overdue) is not None:
+        if self._attempts.running.overdue is not None:
+            self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.running.overdue is not None)
+            if (block := self._attempts.running.overdue) is not None:
                 self._halt(block)
 
     def _leave_if_asked(self) -> None:
