@@ -117,6 +117,11 @@ bench-idle: bench-images ## Memory, writes and restart with N=10000 schedules an
 	# Its fifty thousand objects would keep the garbage collector busy for an hour.
 	@$(CLUSTER) down >/dev/null 2>&1
 
+.PHONY: bench-append
+bench-append: venv ## What one more activity costs in a run of N=10000, and 200 that only sleep; needs no cluster.
+	cargo build --locked --release -p journal-testserver
+	NTRO_JOURNAL_SERVER=$(CURDIR)/target/$(TRIPLE)/release/journal-testserver $(PY) tests/bench/append.py $(or $(N),10000)
+
 .PHONY: faults
 faults: bench-images ## KILLS=20 times kill -9 of the operator while N=1000 schedules fire: none lost, none doubled.
 	eval "$$($(CLUSTER) env)"; $(PY) tests/faults/kills.py $(or $(N),1000) $(or $(KILLS),20)

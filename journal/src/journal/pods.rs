@@ -70,7 +70,7 @@ impl Journal {
             segment: attached.segment,
             epoch: attached.epoch,
             entries: self.entries(run_id, 0).await?,
-            pin: state.pin.clone(),
+            pin: state.pin.as_ref().clone(),
             settings: self.inner.settings.for_pods(),
         })
     }

@@ -203,9 +203,8 @@ impl Transition {
         if command >= self.state.next_command {
             return Ok(false);
         }
-        let mark = self.state.marks.iter().find(|mark| mark.command == command);
-        match mark {
-            Some(mark) if mark.said == said_digest(value_of(entry)) => Ok(true),
+        match self.state.marks.get(&command) {
+            Some(said) if *said == said_digest(value_of(entry)) => Ok(true),
             _ => diverged(&format!("command {command}")),
         }
     }

@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 
 use super::parts::{
-    Activity, ActivityState, BlockedState, CommandMark, Gate, GateProgress, GateVerdict, Holder, ParkedState,
-    SegmentJob, SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
+    Activity, ActivityState, BlockedState, Gate, GateProgress, GateVerdict, Holder, ParkedState, SegmentJob,
+    SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
 use super::state::RunState;
 use crate::protocol::entries::{self, EntryClass};
@@ -24,9 +24,9 @@ impl RunState {
                 self.parked = None;
                 self.attempts = 0;
                 let said = said_digest(value_of(&entry.body));
-                self.marks.push(CommandMark { command: number.command, said });
+                self.marks.insert(number.command, said);
             }
-            EntryClass::Delivery => self.deliveries.push(entry.seq),
+            EntryClass::Delivery => self.deliveries.push_back(entry.seq),
             EntryClass::Record => {}
         }
         self.apply_body(entry);

@@ -247,10 +247,3 @@ pub enum UserActionOutcome {
         seq: u64,
     },
 }
-
-/// A command of the current epoch, kept to know it again when its acknowledgement was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CommandMark {
-    pub(super) command: u64,
-    pub(super) said: Sha256Digest,
-}

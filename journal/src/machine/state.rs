@@ -1,13 +1,15 @@
 //! What a run is: the fold of its entries.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use imbl::{OrdMap, OrdSet, Vector};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::parts::{
-    Activity, BlockedState, CommandMark, Gate, Holder, ParkedState, SegmentJob, SegmentState, Terminal, Timer,
-    TimerState, UserActionOutcome, WantedSegment,
+    Activity, BlockedState, Gate, Holder, ParkedState, SegmentJob, SegmentState, Terminal, Timer, TimerState,
+    UserActionOutcome, WantedSegment,
 };
 use crate::protocol::{
     BlockCode, ChainHash, Entry, EntryBody, OutputFile, Payload, Phase, Pin, ReleaseCause, RunSecret, RunTrigger,
@@ -15,6 +17,9 @@ use crate::protocol::{
 };
 
 /// The state of a run: a fold over its entries. Everything a projection needs is here; of payload only the input.
+///
+/// Every change works on a copy, so what grows with the run is kept in maps that share what they have in common: the
+/// thousandth entry costs what the first one does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
     /// The key of its published digests.
@@ -32,9 +37,9 @@ pub struct RunState {
     /// What made it.
     pub trigger: RunTrigger,
     /// What it is fixed to.
-    pub pin: Pin,
+    pub pin: Arc<Pin>,
     /// The input envelope.
-    pub input: Payload,
+    pub input: Arc<Payload>,
     /// Number of entries.
     pub length: u64,
     /// Hash of the last entry.
@@ -63,7 +68,7 @@ pub struct RunState {
     /// The number of the next command.
     pub next_command: u64,
     /// `seq` of every delivery, in order.
-    pub deliveries: Vec<u64>,
+    pub deliveries: Vector<u64>,
     /// The last delivery a command says was handed over.
     pub seen_upto: u64,
     /// The rest the run is at, until a command or a new holder.
@@ -71,13 +76,13 @@ pub struct RunState {
     /// The steps.
     pub steps: Vec<StepProgress>,
     /// The gates by the command that opened them.
-    pub gates: BTreeMap<u64, Gate>,
+    pub gates: OrdMap<u64, Gate>,
     /// The timers by the command that started them.
-    pub timers: BTreeMap<u64, Timer>,
+    pub timers: OrdMap<u64, Timer>,
     /// The activities by the command that scheduled them.
-    pub activities: BTreeMap<u64, Activity>,
+    pub activities: OrdMap<u64, Activity>,
     /// The newest output of every name.
-    pub outputs: BTreeMap<String, OutputFile>,
+    pub outputs: OrdMap<String, OutputFile>,
     /// Segments lost since the last command or completion.
     pub attempts: u32,
     /// Why it cannot continue.
@@ -87,17 +92,18 @@ pub struct RunState {
     /// How it ended.
     pub terminal: Option<Terminal>,
     /// What became of user actions, by UID.
-    pub user_actions: BTreeMap<String, UserActionOutcome>,
+    pub user_actions: OrdMap<String, UserActionOutcome>,
     /// A person wants the next segment whatever else holds.
     pub(super) retry_wanted: bool,
     /// The latest time a fired timer was due.
     pub(super) fired_upto: Option<Timestamp>,
-    /// The commands of the current epoch.
-    pub(super) marks: Vec<CommandMark>,
+    /// The commands of the current epoch, each with the digest of what was said: it is known again when its
+    /// acknowledgement was lost.
+    pub(super) marks: OrdMap<u64, Sha256Digest>,
     /// Reads recorded since the reader's last `viewOpened`.
     pub(super) reads: BTreeSet<(String, String)>,
     /// Completions already kept as evidence.
-    pub(super) late: BTreeSet<(u64, Sha256Digest)>,
+    pub(super) late: OrdSet<(u64, Sha256Digest)>,
 }
 
 /// Why entries are no journal.
@@ -135,8 +141,8 @@ impl RunState {
             workflow: run.workflow.clone(),
             slot: run.slot.clone(),
             trigger: run.trigger.clone(),
-            pin: run.pin.clone(),
-            input: run.input.clone(),
+            pin: Arc::new(run.pin.clone()),
+            input: Arc::new(run.input.clone()),
             length: 1,
             head: first.hash,
             head_time: first.time,
@@ -150,24 +156,24 @@ impl RunState {
             last_release: None,
             last_block: None,
             next_command: 0,
-            deliveries: Vec::new(),
+            deliveries: Vector::new(),
             seen_upto: 0,
             parked: None,
             steps: Vec::new(),
-            gates: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            activities: BTreeMap::new(),
-            outputs: BTreeMap::new(),
+            gates: OrdMap::new(),
+            timers: OrdMap::new(),
+            activities: OrdMap::new(),
+            outputs: OrdMap::new(),
             attempts: 0,
             blocked: None,
             cancel_requested: None,
             terminal: None,
-            user_actions: BTreeMap::new(),
+            user_actions: OrdMap::new(),
             retry_wanted: false,
             fired_upto: None,
-            marks: Vec::new(),
+            marks: OrdMap::new(),
             reads: BTreeSet::new(),
-            late: BTreeSet::new(),
+            late: OrdSet::new(),
         })
     }
 

@@ -58,8 +58,6 @@ class ActivityState:
     failures: int = 0
     """Failures since a person last asked for a retry."""
     last_failure: Entry | None = None
-    done: bool = False
-    cancelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,7 @@ class Journal:
     created: Entry = field(default_factory=dict)
     commands: dict[int, Entry] = field(default_factory=dict)
     activities: dict[int, ActivityState] = field(default_factory=dict)
+    _open: dict[int, ActivityState] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
     undelivered: deque[Entry] = field(default_factory=deque)
     cancel_requested: bool = False
@@ -127,7 +126,7 @@ class Journal:
     def _on_activityScheduled(self, entry: Entry) -> None:  # noqa: N802
         command = int(entry["command"])
         effect = str(entry.get("effect", "undeclared"))
-        self.activities[command] = ActivityState(command, str(entry["activity"]), effect, entry)
+        self.activities[command] = self._open[command] = ActivityState(command, str(entry["activity"]), effect, entry)
 
     def _on_activityRetried(self, entry: Entry) -> None:  # noqa: N802
         self.activities[int(entry["target"])].attempt = int(entry["attempt"])
@@ -139,16 +138,16 @@ class Journal:
         activity.last_failure = entry
 
     def _on_activityCompleted(self, entry: Entry) -> None:  # noqa: N802
-        self.activities[int(entry["target"])].done = True
+        self._open.pop(int(entry["target"]), None)
         for item in entry.get("outputs", []):
             output = Output(item["name"], item["digest"], int(item["size"]), item["mediaType"])
             self.outputs[output.name] = output
 
     def _on_activityFailed(self, entry: Entry) -> None:  # noqa: N802
-        self.activities[int(entry["target"])].done = True
+        self._open.pop(int(entry["target"]), None)
 
     def _on_activityCancelRequested(self, entry: Entry) -> None:  # noqa: N802
-        self.activities[int(entry["target"])].cancelled = True
+        self._open.pop(int(entry["target"]), None)
 
     def _on_cancelRequested(self, _: Entry) -> None:  # noqa: N802
         self.cancel_requested = True
@@ -163,7 +162,7 @@ class Journal:
 
     def open_activities(self) -> Iterator[ActivityState]:
         """Scheduled, neither completed, failed nor cancelled by the code."""
-        return (a for a in self.activities.values() if not a.done and not a.cancelled)
+        return iter(list(self._open.values()))
 
 
 def time_of(entry: Entry) -> datetime:
