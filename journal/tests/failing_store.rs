@@ -9,16 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use ntro_journal::protocol::{
-    AppendRequest, Entry, EntryBody, LogLine, PodEntry, ReleaseCause, RunnerVersions, entries,
-};
+use ntro_journal::protocol::{AppendRequest, Entry, EntryBody, LogLine, PodEntry, ReleaseCause, entries};
 use ntro_journal::store::{
     ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SqliteStore, Store, StoreError, StoredLine, ViewKey,
 };
-use ntro_journal::{AttachPod, CreateRun, Journal, JournalError, JournalSettings, Session, TestClock};
+use ntro_journal::{CreateRun, Journal, JournalError, JournalSettings, Session, TestClock};
 use uuid::Uuid;
 
-use common::run_created;
+use common::{pod, run_created};
 
 /// Whether a commit that fails was made all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,17 +180,6 @@ impl World {
     async fn fired(&self, run: Uuid) -> usize {
         let entries = self.journal.entries(run, 0).await.unwrap();
         entries.iter().filter(|entry| matches!(entry.body, EntryBody::TimerFired(_))).count()
-    }
-}
-
-fn pod(job: &str) -> AttachPod {
-    let text = || "1".to_owned();
-    AttachPod {
-        pod_name: format!("pod-of-{job}"),
-        pod_uid: format!("uid-of-{job}"),
-        job_uid: job.to_owned(),
-        versions: RunnerVersions { runtime: text(), protocol_min: 1, protocol_max: 1, python: text(), sdk: text() },
-        published: None,
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, EntryBody, GateKind, LogLine, LogRequest, LogStream, Payload, Phase, PodEntry, PollRequest,
-    RefusalReason, ReleaseCause, RunnerVersions, Sha256Digest, Verb,
+    RefusalReason, ReleaseCause, Sha256Digest, Verb,
 };
 use ntro_journal::{
     AttachPod, CreateRun, DraftRef, ErrorClass, GateDecision, Inserted, Journal, JournalError, JournalSettings,
@@ -18,7 +18,7 @@ use ntro_journal::{
 };
 use uuid::Uuid;
 
-use common::run_created;
+use common::{pod, run_created};
 
 struct World {
     journal: Journal,
@@ -56,7 +56,7 @@ impl World {
 
     async fn attach(&self, run: Uuid) -> Session {
         let job = self.job(run).await;
-        let reply = self.journal.attach(run, pod(&job, None)).await.unwrap();
+        let reply = self.journal.attach(run, pod(&job)).await.unwrap();
         self.journal.session(&reply.session).unwrap()
     }
 
@@ -88,17 +88,6 @@ impl World {
     async fn poll_after(&self, session: &Session, head: u64, wait_ms: u64) -> Result<Vec<EntryBody>, JournalError> {
         let reply = self.journal.poll(session, PollRequest { epoch: session.epoch, head, wait_ms }).await?;
         Ok(reply.entries.into_iter().map(|entry| entry.body).collect())
-    }
-}
-
-fn pod(job: &str, published: Option<PublishedHead>) -> AttachPod {
-    let text = || "1".to_owned();
-    AttachPod {
-        pod_name: format!("pod-of-{job}"),
-        pod_uid: format!("uid-of-{job}"),
-        job_uid: job.to_owned(),
-        versions: RunnerVersions { runtime: text(), protocol_min: 1, protocol_max: 1, python: text(), sdk: text() },
-        published,
     }
 }
 
@@ -384,7 +373,10 @@ async fn a_journal_behind_its_published_head_is_not_replayed() {
     assert!(!world.journal.is_behind(run, &head(1, first.clone())).await.unwrap());
     assert!(world.journal.is_behind(run, &head(2, first)).await.unwrap(), "another history");
     let ahead = head(state.length + 1, state.head_digest());
-    assert_eq!(world.journal.attach(run, pod(&job, Some(ahead))).await.unwrap_err().reason(), "Fenced");
+    assert_eq!(
+        world.journal.attach(run, AttachPod { published: Some(ahead), ..pod(&job) }).await.unwrap_err().reason(),
+        "Fenced"
+    );
     assert_eq!(world.phase(run).await, Phase::Blocked);
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Backoff, Class, Failures, Problem, Requeue, requeue};
 use crate::metrics::{ControllerName, Outcome, SharedMetrics};
 use crate::queue::{Key, Worklist};
 
-/// What a controller has to provide. It is wired in in [`super::start`].
+/// What a controller has to provide. It is wired in [`super::start`].
 pub trait Controller: Send + Sync + 'static {
     /// What is reconciled.
     type Key: Key;
