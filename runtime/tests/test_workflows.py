@@ -508,6 +508,18 @@ def test_a_run_that_is_blocked_lets_effects_under_way_end(make: Make) -> None:
     assert run.effect_counts() == {"post": 1, "posted": 1, "flaky": 2}
 
 
+def test_an_entry_that_is_refused_lets_effects_under_way_end(make: Make) -> None:
+    body = """
+    late = asyncio.ensure_future(runbook.execute_activity(post, args=[0.3]))
+    await runbook.execute_activity(echo, args=[1])
+    await asyncio.sleep(200 * 366 * 86400)
+    """
+    run = make(body, POSTING, effects={"post": "external"})
+    assert_blocked(run, "SdkMisuse", "years", None)
+    assert run.effect_counts() == {"post": 1, "posted": 1}
+    assert len(run.entries("activityCompleted")) == 2
+
+
 @pytest.mark.parametrize("effect", ["none", "external"])
 def test_the_end_of_the_code_waits_only_for_what_must_end(make: Make, effect: str) -> None:
     body = """

@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 
 from ..sdk.runtime import DurableRuntime, WorkflowInfo
 from ..shared.errors import BlockCode, ExitCode, ProtocolError
-from ..workflow import guards
 from ..workflow.block import Block
 from ..workflow.commands import Command
 from ..workflow.guards import Guard
@@ -25,10 +24,10 @@ from ..workflow.journal import Entry, time_of
 from ..workflow.payload import read_payload
 from ..workflow.replay import DivergenceError, unrecorded
 from ..workflow.scope import WorkflowScope
-from ..workflow.source_location import SourceLocation, SourceLocator
+from ..workflow.source_location import SourceLocator
 from .attempts import Attempts
 from .command_writer import CommandWriter
-from .exit import Exit, Leave
+from .exit import AlreadyHaltingError, Exit, Leave
 from .journal_client import ConnectionLostError, JournalClient, Json
 from .journal_session import JournalSession
 from .probe import Probe
@@ -36,10 +35,6 @@ from .start import LoadedBundle, load_bundle
 
 _log = logging.getLogger("ntro.runtime")
 _TERMINATION_GRACE_S = 17.0
-
-
-class _AlreadyLeavingError(Exception):
-    """A second reason to block the run, found while effects are drained for the first."""
 
 
 class Engine:
@@ -60,14 +55,15 @@ class Engine:
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._session = JournalSession(client, probe, lambda entry: self._attempts.on_entry(entry))
         self._journal = self._session.journal
-        self._exit = Exit(self._session, exit_process)
+        self._exit = Exit(self._session, exit_process, self._drain_unrepeatable)
         # Before the bundle is imported, which may replace what the guard knows by identity.
-        self._guard = Guard(self._locator, self._misused)
-        self._attempts = Attempts(self._session, self._locator, self._halt, probe, lambda outcome: self._events.put(("ended", outcome)))
+        self._guard = Guard(self._locator, self._exit.misused)
+        self._attempts = Attempts(
+            self._session, self._locator, self._exit.halt, probe, lambda outcome: self._events.put(("ended", outcome))
+        )
         self._writer = CommandWriter(self._session, self._attempts, self._exit)
         self._poll: Future[Json] | None = None
         self._terminate = False
-        self._halting = False
         self._scope: WorkflowScope
         self._loaded: LoadedBundle
 
@@ -103,7 +99,7 @@ class Engine:
         created = self._journal.created
         envelope = read_payload(created["input"], self._session.client)
         self._loaded = load_bundle(self._root, envelope, self._runtime, self._locator, self._exit)
-        self._scope = WorkflowScope(self._locator, self._session.client, self._halt, time_of(created), self._guard)
+        self._scope = WorkflowScope(self._locator, self._session.client, self._exit.halt, time_of(created), self._guard)
         self._attempts.wanted = self._scope.activities.pending
         self._runtime.activity_by_name = self._loaded.bundle.activities.get
         self._runtime.bind(self._scope, _workflow_info(created, self._loaded.bundle.workflow))
@@ -130,7 +126,7 @@ class Engine:
     def _diverged(self, error: DivergenceError) -> NoReturn:
         code = BlockCode.ARGS_DRIFT if error.difference.drift else BlockCode.DIVERGENCE
         site = error.site or self._locator.of_code(self._loaded.bundle.entry)
-        self._halt(Block(code, error.difference.message, site))
+        self._exit.halt(Block(code, error.difference.message, site))
 
     def _write(self, commands: list[Command]) -> None:
         if not self._scope.finished:
@@ -168,7 +164,7 @@ class Engine:
         """Record that the run waits, linger for news, and leave. Returns if there is something to do after all."""
         waiting_for = self._scope.waiting_for()
         if not waiting_for:
-            self._halt(Block(BlockCode.CODE_ERROR, "the workflow waits for something that can never happen"))
+            self._exit.halt(Block(BlockCode.CODE_ERROR, "the workflow waits for something that can never happen"))
         if not self._unless_unread({"type": "parked", "seenUpto": self._scope.recorder.seen, "waitingFor": waiting_for}):
             return
         linger_until = time.monotonic() + self._session.seconds("lingerMs")
@@ -196,26 +192,16 @@ class Engine:
 
     # -- leaving -----------------------------------------------------------------------------------
 
-    def _halt(self, block: Block, *first: Json) -> NoReturn:
-        """Block the run, after the effects under way had their grace to end and be recorded. `first` are entries to write before."""
-        if self._halting:
-            if first:
-                self._session.append(*first)
-            raise _AlreadyLeavingError
-        self._halting = True
-        guards.disarm()
-        self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.running.unrepeatable)
-        self._exit.halt(block, *first)
-
-    def _misused(self, message: str, site: SourceLocation | None) -> NoReturn:
-        self._halt(Block(BlockCode.SDK_MISUSE, message, site))
-
     def _ask_about_overdue(self) -> None:
         """Block the run for an effect that took too long, unless its end comes within the grace after all."""
         if self._attempts.running.overdue is not None:
             self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.running.overdue is not None)
             if (block := self._attempts.running.overdue) is not None:
-                self._halt(block)
+                self._exit.halt(block)
+
+    def _drain_unrepeatable(self) -> None:
+        if self._attempts.running.unrepeatable:
+            self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.running.unrepeatable)
 
     def _leave_if_asked(self) -> None:
         if self._journal.cancel_requested:
@@ -235,7 +221,7 @@ class Engine:
             left = until - time.monotonic()
             try:
                 self._wait(left if deadline is None else min(left, deadline))
-            except _AlreadyLeavingError:
+            except AlreadyHaltingError:
                 _log.error("the run is being blocked already; what else went wrong is in the journal")
 
 

@@ -28,6 +28,10 @@ _EXITS = {
 _BLOCKS = {"TooLarge": BlockCode.TOO_LARGE, "Diverged": BlockCode.DIVERGENCE}
 
 
+class AlreadyHaltingError(Exception):
+    """A second reason to block the run, found while effects are drained for the first."""
+
+
 @dataclass(frozen=True)
 class Leave:
     """The order to end this process with `code`, after `block` and `released` (a cause) were journaled."""
@@ -43,16 +47,33 @@ class Exit:
     An exception instead would travel through workflow code, which may swallow it.
     """
 
-    def __init__(self, session: JournalSession, exit_process: Callable[[int], NoReturn]) -> None:
+    def __init__(self, session: JournalSession, exit_process: Callable[[int], NoReturn], drain: Callable[[], None]) -> None:
+        """`drain` gives the effects under way their grace to end and be recorded, before the run is blocked."""
         self._session = session
         self._exit_process = exit_process
+        self._drain = drain
+        self._halting = False
         self._leaving = False
 
     def misused(self, message: str, site: SourceLocation | None) -> NoReturn:
         self.halt(Block(BlockCode.SDK_MISUSE, message, site))
 
     def halt(self, block: Block, *first: Json) -> NoReturn:
-        """Block the run. `first` are entries to write before that."""
+        """Block the run, after its effects under way were drained. `first` are entries to write before that."""
+        if self._halting:
+            if first:
+                self._session.append(*first)
+            raise AlreadyHaltingError
+        self._halting = True
+        guards.disarm()
+        try:
+            self._drain()
+        except ProtocolError as error:
+            if error.code in _EXITS:
+                self.refused(error)
+            _log.error("draining: the journal refused: %s", error)
+        except ConnectionLostError:
+            self.now(ExitCode.OUTAGE)
         self.leave(Leave(block.exit_code, released="blocked", block=block), *first)
 
     def leave(self, order: Leave, *first: Json) -> NoReturn:
