@@ -10,7 +10,6 @@ use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use ntro_bundle::reference::Digest;
 use ntro_crds::names;
-use ntro_journal::protocol::{Payload, Pin, RunTrigger, RunWorkflow, entries};
 use ntro_journal::{CreateRun, TestClock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -21,6 +20,7 @@ use uuid::Uuid;
 
 use super::{Api, router};
 use crate::context::Context;
+use crate::testing::runs::run_created;
 use crate::testing::{Asked, api_server, context};
 use crate::tls::{Authority, ServerCertificate, serve};
 
@@ -145,19 +145,7 @@ impl Server {
     async fn unrecorded_run(&self, namespace: &str, name: &str) -> Uuid {
         let journal = &self.context.journal;
         let run_id = Uuid::new_v4();
-        let run = CreateRun {
-            run: entries::RunCreated {
-                run_id,
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-                workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
-                slot: None,
-                trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "anna".to_owned() },
-                pin: Pin::default(),
-                input: Payload::inline("{}"),
-            },
-            request_hash: "r".to_owned(),
-        };
+        let run = CreateRun { run: run_created(run_id, namespace, name), request_hash: "r".to_owned() };
         journal.create_run(run).await.unwrap();
         self.pod(namespace, &format!("pod-{name}"), &format!("job-{name}"), run_id);
         run_id

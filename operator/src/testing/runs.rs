@@ -40,18 +40,29 @@ pub fn pin(gate_policy: Option<Value>) -> RunPin {
     serde_json::from_value(pin).unwrap()
 }
 
-/// A run that was just created.
-pub fn created() -> RunState {
-    let run = entries::RunCreated {
-        run_id: Uuid::from_u128(7),
-        namespace: "acme".to_owned(),
-        name: "nav-abcde".to_owned(),
+/// The first entry of a run that a person asked for, with an empty pin and input.
+pub fn run_created(run_id: Uuid, namespace: &str, name: &str) -> entries::RunCreated {
+    entries::RunCreated {
+        run_id,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
         workflow: RunWorkflow { name: "nav".to_owned(), uid: "wf-uid".to_owned() },
         slot: None,
         trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ina".to_owned() },
         pin: journal::Pin::default(),
         input: Payload::inline("{}"),
-    };
+    }
+}
+
+/// A runner of today.
+pub fn versions() -> RunnerVersions {
+    let text = || "1".to_owned();
+    RunnerVersions { runtime: text(), protocol_min: 1, protocol_max: 1, python: text(), sdk: text() }
+}
+
+/// A run that was just created.
+pub fn created() -> RunState {
+    let run = run_created(Uuid::from_u128(7), "acme", "nav-abcde");
     machine::create(run, RunSecret::from_bytes([7; 32]), at(0)).unwrap().state
 }
 
@@ -68,13 +79,7 @@ pub fn held(state: &RunState) -> RunState {
         pod_name: format!("pod-{}", state.segment),
         pod_uid: format!("pod-{}", state.segment),
         job_uid: format!("job-{}", state.segment),
-        versions: RunnerVersions {
-            runtime: "1".to_owned(),
-            protocol_min: 1,
-            protocol_max: 1,
-            python: "3".to_owned(),
-            sdk: "0".to_owned(),
-        },
+        versions: versions(),
         behind: false,
     };
     let outcome = machine::attach(state, &attach, at(2));

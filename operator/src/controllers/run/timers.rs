@@ -102,37 +102,26 @@ fn sleep_until(due: Option<Timestamp>, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use ntro_journal::protocol::{
-        AppendRequest, Payload, Pin, PodEntry, ReleaseCause, RunTrigger, RunWorkflow, RunnerVersions, entries,
-    };
+    use ntro_journal::protocol::{AppendRequest, PodEntry, ReleaseCause, entries};
     use ntro_journal::{AttachPod, CreateRun, RunState};
     use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
+    use crate::testing::runs::{run_created, versions};
     use crate::testing::{Asked, api_server, context};
 
     /// A run that sleeps for ten seconds and has no pod.
     async fn sleeping(context: &Context, namespace: &str) -> Uuid {
         let (journal, run_id) = (&context.journal, Uuid::new_v4());
-        let run = entries::RunCreated {
-            run_id,
-            namespace: namespace.to_owned(),
-            name: "nav".to_owned(),
-            workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
-            slot: None,
-            trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ann".to_owned() },
-            pin: Pin::default(),
-            input: Payload::inline("{}"),
-        };
+        let run = run_created(run_id, namespace, "nav");
         journal.create_run(CreateRun { run, request_hash: "h".to_owned() }).await.unwrap();
         journal.job_recorded(run_id, 1, "job", "job", "t").await.unwrap();
-        let text = || "1".to_owned();
         let pod = AttachPod {
             pod_name: "pod".to_owned(),
             pod_uid: "pod".to_owned(),
             job_uid: "job".to_owned(),
-            versions: RunnerVersions { runtime: text(), protocol_min: 1, protocol_max: 1, python: text(), sdk: text() },
+            versions: versions(),
             published: None,
         };
         let attached = journal.attach(run_id, pod).await.unwrap();

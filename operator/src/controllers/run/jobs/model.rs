@@ -14,13 +14,14 @@ use ntro_journal::machine::{
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, Entry, EntryBody, ErrorCode, GateKind, INLINE_MAX, Payload, Pin, PodEntry, ReleaseCause, RetryCause,
-    RunSecret, RunTrigger, RunWorkflow, RunnerVersions, Verb, WaitKind, WaitTarget,
+    RunSecret, Verb, WaitKind, WaitTarget,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::plan::{Deadlines, Plan, Step, View, plan};
 use super::views::{JobView, PodView};
+use crate::testing::runs::{run_created, versions};
 
 const HASH: &str = "template";
 /// Commands of the workflow.
@@ -155,14 +156,8 @@ impl World {
             "post": {"effect": "external", "requires": "review"},
         });
         let run = entries::RunCreated {
-            run_id: Uuid::from_u128(7),
-            namespace: "acme".to_owned(),
-            name: "nav-abcde".to_owned(),
-            workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
-            slot: None,
-            trigger: RunTrigger { kind: "Manual".to_owned(), initiator: "ina".to_owned() },
             pin: Pin([("activities".to_owned(), declared)].into_iter().collect()),
-            input: Payload::inline("{}"),
+            ..run_created(Uuid::from_u128(7), "acme", "nav-abcde")
         };
         let outcome = machine::create(run, RunSecret::from_bytes([7; 32]), now).unwrap();
         Self {
@@ -389,13 +384,7 @@ impl World {
             pod_name: pod.uid.clone(),
             pod_uid: pod.uid,
             job_uid: pod.job,
-            versions: RunnerVersions {
-                runtime: "1".to_owned(),
-                protocol_min: 1,
-                protocol_max: 1,
-                python: "3.13".to_owned(),
-                sdk: "0.1.2".to_owned(),
-            },
+            versions: versions(),
             behind: false,
         };
         let outcome = machine::attach(&self.state, &attach, self.now);
