@@ -66,7 +66,7 @@ impl Tasks {
 }
 
 /// Runs the operator until SIGTERM or SIGINT, or until a part of it dies, which is an error.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let system_clock = Arc::new(SystemClock::default());
     let clock: Arc<dyn Clock> = system_clock.clone();
     let shutdown = CancellationToken::new();

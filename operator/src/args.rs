@@ -9,7 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 /// Runs versioned Python runbooks on Kubernetes.
 #[derive(Debug, Parser)]
 #[command(name = "ntro-operator", version, about, max_term_width = 120)]
-pub struct Args {
+pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -17,7 +17,7 @@ pub struct Args {
 
 /// What the binary can do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the operator
     Run(Box<Settings>),
     /// Print the custom resource definitions as YAML
@@ -26,7 +26,7 @@ pub enum Command {
 
 /// Settings of the operator, as flags or environment variables.
 #[derive(Debug, Clone, ClapArgs)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Directory of the journal, blobs, bundles and keys; must be on a local disk that outlives the pod
     #[arg(long, env = "NTRO_DATA_DIR", default_value = "/var/lib/ntro")]
     pub data_dir: PathBuf,
@@ -102,12 +102,12 @@ pub struct Settings {
 
 impl Settings {
     /// The image of runner pods, if the installation names one.
-    pub fn runner_image(&self) -> Option<&str> {
+    pub(crate) fn runner_image(&self) -> Option<&str> {
         Some(self.runner_image.as_str()).filter(|image| !image.is_empty())
     }
 
     /// The settings of the journal.
-    pub fn for_journal(&self) -> ntro_journal::JournalSettings {
+    pub(crate) fn for_journal(&self) -> ntro_journal::JournalSettings {
         ntro_journal::JournalSettings {
             lease: self.lease,
             // Half a lease on top, so that a pod that is only late is not given up.
@@ -125,7 +125,7 @@ const LONGEST_GRACE: Duration = Duration::from_secs(15);
 
 /// Which namespaces the operator serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Every namespace with the tenant label.
     Cluster,
     /// Only the operator's own.
@@ -134,7 +134,7 @@ pub enum Scope {
 
 /// Log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// One JSON object per line.
     Json,
     /// For people.

@@ -13,7 +13,7 @@ use crate::metrics::SharedMetrics;
 
 /// Shared parts of the operator. Cloning is cheap.
 #[derive(Clone)]
-pub struct Context {
+pub(crate) struct Context {
     /// The Kubernetes API.
     pub kube: Access,
     /// What every run is.

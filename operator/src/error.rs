@@ -15,7 +15,7 @@ use ntro_journal::JournalError;
 
 /// When an object is reconciled again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Requeue {
+pub(crate) enum Requeue {
     /// When it, or something it depends on, changes.
     OnChange,
     /// After this time at the latest.
@@ -24,13 +24,13 @@ pub enum Requeue {
 
 impl Requeue {
     /// At `then`, and no earlier than in a moment.
-    pub fn at(then: Timestamp, now: Timestamp) -> Self {
+    pub(crate) fn at(then: Timestamp, now: Timestamp) -> Self {
         Self::After(left(then, now).max(Duration::from_millis(10)))
     }
 
     /// The earlier of two.
     #[must_use]
-    pub fn sooner(self, other: Self) -> Self {
+    pub(crate) fn sooner(self, other: Self) -> Self {
         match (self, other) {
             (Self::After(a), Self::After(b)) => Self::After(a.min(b)),
             (Self::OnChange, requeue) | (requeue, Self::OnChange) => requeue,
@@ -39,7 +39,7 @@ impl Requeue {
 
     /// No later than after `longest`, if at all.
     #[must_use]
-    pub fn at_most(self, longest: Duration) -> Self {
+    pub(crate) fn at_most(self, longest: Duration) -> Self {
         match self {
             Self::After(delay) => Self::After(delay.min(longest)),
             Self::OnChange => Self::OnChange,
@@ -48,7 +48,7 @@ impl Requeue {
 }
 
 /// From `now` until `then`, nothing if that has passed.
-pub fn left(then: Timestamp, now: Timestamp) -> Duration {
+pub(crate) fn left(then: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
@@ -66,7 +66,7 @@ pub enum Class {
 }
 
 /// An error that knows its class.
-pub trait Classified: std::error::Error {
+pub(crate) trait Classified: std::error::Error {
     /// The reaction it asks for.
     fn class(&self) -> Class;
     /// Its word in conditions, Events and metric labels: never data.
@@ -168,7 +168,7 @@ const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 const FORBIDDEN_RETRY: Duration = Duration::from_secs(30);
 
 /// The message of an error and of everything that caused it, as one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = message(error);
     let mut last = error;
     // What the API server says is all there is to it.
@@ -192,10 +192,10 @@ fn message(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Longest message of a condition or an event, bytes. Events allow 1 KiB.
-pub const MAX_MESSAGE: usize = 1000;
+pub(crate) const MAX_MESSAGE: usize = 1000;
 
 /// Cuts a text at a character boundary.
-pub fn truncate(text: &str, max: usize) -> String {
+pub(crate) fn truncate(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.to_owned();
     }
@@ -204,7 +204,7 @@ pub fn truncate(text: &str, max: usize) -> String {
 }
 
 /// When an object that a problem of this class befell is reconciled again. `delay` is its back-off, see [`Backoff::delay`].
-pub fn requeue(class: Class, delay: Duration) -> Requeue {
+pub(crate) fn requeue(class: Class, delay: Duration) -> Requeue {
     match class {
         Class::Invalid => Requeue::OnChange,
         Class::Waiting { after } => Requeue::After(after),
@@ -215,7 +215,7 @@ pub fn requeue(class: Class, delay: Duration) -> Requeue {
 
 /// Exponential back-off with a cap and jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     /// Delay after the first failure.
     pub base: Duration,
     /// Longest delay, before jitter.
@@ -224,10 +224,10 @@ pub struct Backoff {
 
 impl Backoff {
     /// One second, doubling to five minutes.
-    pub const DEFAULT: Self = Self { base: Duration::from_secs(1), cap: Duration::from_mins(5) };
+    pub(crate) const DEFAULT: Self = Self { base: Duration::from_secs(1), cap: Duration::from_mins(5) };
 
     /// Delay after `failures` failures in a row (from 1). `jitter` in 0..1 spreads it over 80 % to 120 %.
-    pub fn delay(self, failures: u32, jitter: f64) -> Duration {
+    pub(crate) fn delay(self, failures: u32, jitter: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let plain = self.base.saturating_mul(1_u32 << doublings).min(self.cap);
         plain.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
@@ -236,7 +236,7 @@ impl Backoff {
 
 /// Failures in a row, per object.
 #[derive(Debug)]
-pub struct Failures<K> {
+pub(crate) struct Failures<K> {
     counts: Mutex<HashMap<K, u32>>,
 }
 
@@ -248,7 +248,7 @@ impl<K> Default for Failures<K> {
 
 impl<K: Eq + Hash> Failures<K> {
     /// Counts one more failure and says how many there were in a row.
-    pub fn record(&self, key: K) -> u32 {
+    pub(crate) fn record(&self, key: K) -> u32 {
         let mut counts = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let count = counts.entry(key).or_insert(0);
         *count = count.saturating_add(1);
@@ -256,7 +256,7 @@ impl<K: Eq + Hash> Failures<K> {
     }
 
     /// Forgets an object, because it succeeded or is gone. Says whether it had failed before.
-    pub fn forget(&self, key: &K) -> bool {
+    pub(crate) fn forget(&self, key: &K) -> bool {
         self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(key).is_some()
     }
 }

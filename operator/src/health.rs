@@ -18,34 +18,34 @@ use ntro_journal::Journal;
 use crate::metrics::SharedMetrics;
 
 /// Audience of tokens that may read metrics.
-pub const METRICS_AUDIENCE: &str = "ntro-metrics";
+pub(crate) const METRICS_AUDIENCE: &str = "ntro-metrics";
 
 /// What the operator still waits for before it is ready.
 #[derive(Debug, Default)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     pending: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Readiness {
     /// Not ready before all of these are done.
-    pub fn waiting_for(parts: impl IntoIterator<Item = &'static str>) -> Self {
+    pub(crate) fn waiting_for(parts: impl IntoIterator<Item = &'static str>) -> Self {
         Self { pending: Mutex::new(parts.into_iter().collect()) }
     }
 
     /// One part is done.
-    pub fn done(&self, part: &'static str) {
+    pub(crate) fn done(&self, part: &'static str) {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
     }
 
     /// Whether nothing is pending.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 
 /// What the handlers need.
 #[derive(Clone)]
-pub struct Health {
+pub(crate) struct Health {
     /// The Kubernetes API, for token reviews.
     pub client: Client,
     /// What to show.
@@ -57,7 +57,7 @@ pub struct Health {
 }
 
 /// The routes of the health port.
-pub fn router(health: Health) -> Router {
+pub(crate) fn router(health: Health) -> Router {
     Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))

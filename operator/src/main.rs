@@ -1,5 +1,6 @@
 //! The operator of ntro: turns Runbooks, Workflows and their runs into Jobs, asks people through Gates, and serves the
 //! HTTPS API of runner pods and readers.
+#![warn(unreachable_pub, reason = "nothing of a binary is public")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod api;

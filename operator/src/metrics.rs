@@ -18,7 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 /// The controllers of this operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum ControllerName {
+pub(crate) enum ControllerName {
     Runbook,
     Workflow,
     Run,
@@ -28,7 +28,7 @@ pub enum ControllerName {
 
 impl ControllerName {
     /// Name in logs.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Runbook => "runbook",
             Self::Workflow => "workflow",
@@ -40,7 +40,7 @@ impl ControllerName {
 
 /// How a reconcile or a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// As it should.
     Success,
     /// Something outside has to happen first.
@@ -55,7 +55,7 @@ pub enum Outcome {
 
 /// What was asked of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum RegistryOp {
+pub(crate) enum RegistryOp {
     /// The list of tags.
     Tags,
     /// What a tag or digest stands for.
@@ -65,7 +65,7 @@ pub enum RegistryOp {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReconcileLabels {
+pub(crate) struct ReconcileLabels {
     controller: ControllerName,
     result: Outcome,
     reason: &'static str,
@@ -73,38 +73,38 @@ pub struct ReconcileLabels {
 
 /// Labels with only a controller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ControllerLabels {
+pub(crate) struct ControllerLabels {
     controller: ControllerName,
 }
 
 /// Labels with only a phase.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PhaseLabels {
+pub(crate) struct PhaseLabels {
     phase: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct UserActionLabels {
+pub(crate) struct UserActionLabels {
     verb: &'static str,
     outcome: &'static str,
 }
 
 /// Labels of API requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RequestLabels {
+pub(crate) struct RequestLabels {
     op: &'static str,
     code: &'static str,
 }
 
 /// Labels with only an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OpLabels {
+pub(crate) struct OpLabels {
     op: &'static str,
 }
 
 /// What of a scheduled run was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Started {
+pub(crate) enum Started {
     /// Its `WorkflowRun`.
     Run,
     /// Its first Job.
@@ -113,32 +113,32 @@ pub enum Started {
 
 /// Labels of what was made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StartedLabels {
+pub(crate) struct StartedLabels {
     made: Started,
 }
 
 /// Labels with only a reason.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReasonLabels {
+pub(crate) struct ReasonLabels {
     reason: &'static str,
 }
 
 /// Labels with only a version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct VersionLabels {
+pub(crate) struct VersionLabels {
     version: &'static str,
 }
 
 /// Labels of registry requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RegistryLabels {
+pub(crate) struct RegistryLabels {
     op: RegistryOp,
     result: Outcome,
 }
 
 /// All metrics of the operator.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     reconciles: Family<ReconcileLabels, Counter>,
     reconcile_duration: Family<ControllerLabels, Histogram>,
@@ -172,7 +172,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// All families, registered.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut this = Self {
             registry: Registry::with_prefix("ntro"),
             reconciles: Family::default(),
@@ -231,20 +231,20 @@ impl Metrics {
     }
 
     /// The text a scraper reads.
-    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
 
     /// Counts a reconcile. `reason` is from a fixed set, empty on success.
-    pub fn reconcile(&self, controller: ControllerName, result: Outcome, reason: &'static str, took: Duration) {
+    pub(crate) fn reconcile(&self, controller: ControllerName, result: Outcome, reason: &'static str, took: Duration) {
         self.reconciles.get_or_create(&ReconcileLabels { controller, result, reason }).inc();
         self.reconcile_duration.get_or_create(&ControllerLabels { controller }).observe(took.as_secs_f64());
     }
 
     /// Sets how many unfinished runs there are in each phase, and how many gates wait for a person.
-    pub fn set_runs<'a>(&self, runs: impl IntoIterator<Item = &'a RunState>) {
+    pub(crate) fn set_runs<'a>(&self, runs: impl IntoIterator<Item = &'a RunState>) {
         let phases = [Phase::Pending, Phase::Queued, Phase::Running, Phase::Waiting, Phase::Blocked];
         let mut counts = phases.map(|phase| (phase, 0));
         let mut gates = 0;
@@ -261,7 +261,7 @@ impl Metrics {
     }
 
     /// Counts a user action.
-    pub fn user_action(&self, verb: Verb, outcome: Answered) {
+    pub(crate) fn user_action(&self, verb: Verb, outcome: Answered) {
         let outcome = match outcome {
             Answered::Accepted => "Accepted",
             Answered::Refused => "Refused",
@@ -270,43 +270,43 @@ impl Metrics {
     }
 
     /// Counts a request to the API: `op` and `code` are from fixed sets.
-    pub fn request(&self, op: &'static str, code: &'static str, since: Instant) {
+    pub(crate) fn request(&self, op: &'static str, code: &'static str, since: Instant) {
         self.requests.get_or_create(&RequestLabels { op, code }).inc();
         self.request_duration.get_or_create(&OpLabels { op }).observe(since.elapsed().as_secs_f64());
     }
 
     /// Notes how much later than its slot something of a run was made.
-    pub fn skew(&self, made: Started, late: SignedDuration) {
+    pub(crate) fn skew(&self, made: Started, late: SignedDuration) {
         self.schedule_skew.get_or_create(&StartedLabels { made }).observe(late.as_secs_f64().max(0.0));
     }
 
     /// Sets how many Workflows have a slot to come that is waited for.
-    pub fn set_schedules_armed(&self, count: usize) {
+    pub(crate) fn set_schedules_armed(&self, count: usize) {
         self.schedules_armed.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Counts slots that gave no run.
-    pub fn slots_skipped(&self, reason: SlotReason, count: usize) {
+    pub(crate) fn slots_skipped(&self, reason: SlotReason, count: usize) {
         self.slots_skipped.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc_by(count as u64);
     }
 
     /// Counts a request to a registry.
-    pub fn registry_request(&self, op: RegistryOp, result: Outcome) {
+    pub(crate) fn registry_request(&self, op: RegistryOp, result: Outcome) {
         self.registry_requests.get_or_create(&RegistryLabels { op, result }).inc();
     }
 
     /// Sets how many tenants there are.
-    pub fn set_tenants(&self, count: usize) {
+    pub(crate) fn set_tenants(&self, count: usize) {
         self.tenants.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Sets how many custom resource definitions are missing.
-    pub fn set_crds_missing(&self, count: usize) {
+    pub(crate) fn set_crds_missing(&self, count: usize) {
         self.crds_missing.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
 
-pub type SharedMetrics = Arc<Metrics>;
+pub(crate) type SharedMetrics = Arc<Metrics>;
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ use crate::error::Requeue;
 use crate::k8s::NamespacedName;
 
 /// What a key must be able to do.
-pub trait Key: Clone + Eq + Ord + Hash + Send + Sync + 'static {
+pub(crate) trait Key: Clone + Eq + Ord + Hash + Send + Sync + 'static {
     /// The namespace, whose turn the key takes.
     fn namespace(&self) -> &str;
     fn name(&self) -> &str;
@@ -42,7 +42,7 @@ struct Wish<K> {
 
 /// The end of the queue that keys are put into. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Queue<K> {
+pub(crate) struct Queue<K> {
     wishes: mpsc::UnboundedSender<Wish<K>>,
     waiting: Waiting,
 }
@@ -63,7 +63,7 @@ impl Waiting {
 
 /// The end that is worked off.
 #[derive(Debug)]
-pub struct Worklist<K> {
+pub(crate) struct Worklist<K> {
     wishes: mpsc::UnboundedReceiver<Wish<K>>,
     plan: Plan<K>,
 }
@@ -173,7 +173,7 @@ impl<K: Key> Plan<K> {
 }
 
 /// A queue and its worklist.
-pub fn queue<K: Key>() -> (Queue<K>, Worklist<K>) {
+pub(crate) fn queue<K: Key>() -> (Queue<K>, Worklist<K>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let plan = Plan::new();
     (Queue { wishes: sender, waiting: plan.waiting.clone() }, Worklist { wishes: receiver, plan })
@@ -181,18 +181,18 @@ pub fn queue<K: Key>() -> (Queue<K>, Worklist<K>) {
 
 impl<K: Key> Queue<K> {
     /// Wants `key` worked on now.
-    pub fn push(&self, key: K) {
+    pub(crate) fn push(&self, key: K) {
         self.push_after(key, Duration::ZERO);
     }
 
     /// Wants `key` worked on after `delay`, or earlier if that is wanted already.
-    pub fn push_after(&self, key: K, delay: Duration) {
+    pub(crate) fn push_after(&self, key: K, delay: Duration) {
         // Nobody listens any more only when the process is about to end.
         let _ = self.wishes.send(Wish { key, now: Instant::now(), delay });
     }
 
     /// Whether a key of this tenant is due and waits for a worker.
-    pub fn is_waiting(&self, tenant: &str) -> bool {
+    pub(crate) fn is_waiting(&self, tenant: &str) -> bool {
         self.waiting.has(tenant)
     }
 }
@@ -200,12 +200,12 @@ impl<K: Key> Queue<K> {
 impl<K: Key> Worklist<K> {
     /// What was put into the queue since, and with which delay.
     #[cfg(test)]
-    pub fn wanted(&mut self) -> Vec<(K, Duration)> {
+    pub(crate) fn wanted(&mut self) -> Vec<(K, Duration)> {
         std::iter::from_fn(|| self.wishes.try_recv().ok()).map(|wish| (wish.key, wish.delay)).collect()
     }
 
     /// Works keys off, at most `workers` at a time, until told to stop and what was begun is done.
-    pub async fn run<F, Fut>(mut self, workers: usize, shutdown: CancellationToken, work: F)
+    pub(crate) async fn run<F, Fut>(mut self, workers: usize, shutdown: CancellationToken, work: F)
     where
         F: Fn(K) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Requeue> + Send + 'static,

@@ -5,7 +5,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{LogFormat, Settings};
 
 /// Sends logs to standard output in the wanted form. To be called once.
-pub fn init(settings: &Settings) {
+pub(crate) fn init(settings: &Settings) {
     let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(true);
     match settings.log_format {

@@ -14,7 +14,7 @@ use crate::cache::tenants::Tenants;
 
 /// A pod whose identity the API server vouched for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodIdentity {
+pub(crate) struct PodIdentity {
     /// Its namespace, a tenant.
     pub namespace: String,
     pub name: String,
@@ -25,7 +25,7 @@ pub struct PodIdentity {
 
 /// A live pod and the Job it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobPod {
+pub(crate) struct JobPod {
     pub pod: PodIdentity,
     /// UID of the Job that controls it.
     pub job_uid: String,
@@ -35,7 +35,7 @@ pub struct JobPod {
 
 /// Why nothing is said to whoever asked.
 #[derive(Debug, Error)]
-pub enum IdentityError {
+pub(crate) enum IdentityError {
     /// Not a pod we know. The reason is for our log, never for the caller.
     #[error("not a runner pod: {0}")]
     NotRecognized(&'static str),
@@ -45,7 +45,7 @@ pub enum IdentityError {
 }
 
 /// Reviews a token and looks at its pod.
-pub async fn identify(client: &Client, tenants: &Tenants, token: &str) -> Result<JobPod, IdentityError> {
+pub(crate) async fn identify(client: &Client, tenants: &Tenants, token: &str) -> Result<JobPod, IdentityError> {
     let namespace = claimed_namespace(token).ok_or(IdentityError::NotRecognized("the token has no namespace"))?;
     if tenants.get(&namespace).is_none() {
         return Err(IdentityError::NotRecognized("the namespace is not a tenant"));

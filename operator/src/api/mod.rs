@@ -3,10 +3,10 @@
 //! Nobody gets here by network position: pods show a token the API server vouches for, people a one-time key that a
 //! user action of theirs opened. What is foreign and what does not exist get the same answer.
 
-pub mod identity;
+pub(crate) mod identity;
 mod pods;
 mod readers;
-pub mod reply;
+pub(crate) mod reply;
 mod text;
 
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// What the handlers need.
 #[derive(Clone)]
-pub struct Api {
+pub(crate) struct Api {
     /// The shared parts.
     pub context: Context,
     /// Ends long polls and streams.
@@ -43,7 +43,7 @@ pub struct Api {
 }
 
 /// The routes of the API port.
-pub fn router(api: Api) -> Router {
+pub(crate) fn router(api: Api) -> Router {
     let blob_max = usize::try_from(api.context.journal.settings().limits.blob_max).unwrap_or(usize::MAX);
     let pods = Router::new()
         .route("/attach", post(pods::attach).layer(DefaultBodyLimit::max(MAX_ATTACH)))

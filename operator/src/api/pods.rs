@@ -29,7 +29,7 @@ use crate::health::bearer;
 const NOT_YET_MS: u64 = 500;
 
 /// A pod that has attached before.
-pub struct Attached(Session);
+pub(super) struct Attached(Session);
 
 impl FromRequestParts<Api> for Attached {
     type Rejection = Refusal;
@@ -50,7 +50,11 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
         .map_err(|e| Refusal::invalid(format!("not a request: line {}, column {}", e.line(), e.column())))
 }
 
-pub async fn attach(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<Json<AttachReply>, Response> {
+pub(super) async fn attach(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<AttachReply>, Response> {
     failpoint::hit("attach-before");
     let token = bearer(&headers).ok_or_else(|| Refusal::forbidden().into_response())?;
     let request: AttachRequest = parse(&body).map_err(IntoResponse::into_response)?;
@@ -123,7 +127,7 @@ pub(super) fn refused(error: JournalError) -> Response {
     Refusal(wire).into_response()
 }
 
-pub async fn append(
+pub(super) async fn append(
     State(api): State<Api>,
     Attached(session): Attached,
     body: Bytes,
@@ -135,7 +139,7 @@ pub async fn append(
     Ok(Json(reply))
 }
 
-pub async fn poll(
+pub(super) async fn poll(
     State(api): State<Api>,
     Attached(session): Attached,
     body: Bytes,
@@ -147,7 +151,7 @@ pub async fn poll(
     }
 }
 
-pub async fn log(
+pub(super) async fn log(
     State(api): State<Api>,
     Attached(session): Attached,
     body: Bytes,
@@ -160,7 +164,7 @@ fn digest(text: &str) -> Result<Sha256Digest, Refusal> {
     text.parse().map_err(|_| Refusal::invalid("not a digest"))
 }
 
-pub async fn put_blob(
+pub(super) async fn put_blob(
     State(api): State<Api>,
     Attached(session): Attached,
     Path(name): Path<String>,
@@ -170,7 +174,7 @@ pub async fn put_blob(
     api.context.journal.put_blob(session.run_id, digest, body).await.map(|()| Json(json!({}))).map_err(refused)
 }
 
-pub async fn get_blob(
+pub(super) async fn get_blob(
     State(api): State<Api>,
     Attached(session): Attached,
     Path(name): Path<String>,
@@ -180,7 +184,7 @@ pub async fn get_blob(
     Ok(([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
-pub async fn bundle(State(api): State<Api>, Attached(session): Attached) -> Result<Response, Response> {
+pub(super) async fn bundle(State(api): State<Api>, Attached(session): Attached) -> Result<Response, Response> {
     let state = api.context.journal.state(session.run_id).await.map_err(refused)?;
     let Some(pinned) = Pinned::of(&state.namespace, &state.pin) else {
         tracing::error!(run_id = %state.run_id, "the run's pin names no bundle");

@@ -26,7 +26,7 @@ const LOG_PAGE: u32 = 1000;
 const LOG_WAIT: Duration = Duration::from_secs(5);
 
 /// A person who may read one run.
-pub struct Reader {
+pub(super) struct Reader {
     journal: Journal,
     state: Arc<RunState>,
     actor: String,
@@ -86,7 +86,10 @@ impl Reader {
     }
 }
 
-pub async fn gate(reader: Reader, Path((_, _, name)): Path<(String, String, String)>) -> Result<Json<Value>, Response> {
+pub(super) async fn gate(
+    reader: Reader,
+    Path((_, _, name)): Path<(String, String, String)>,
+) -> Result<Json<Value>, Response> {
     let gate = text::gate_named(&reader.state, &name).ok_or_else(|| Refusal::forbidden().into_response())?;
     reader.reads(&format!("gate/{}/{}", gate.id, gate.revision)).await?;
     let entries = reader.journal.entries(reader.state.run_id, gate.content_seq).await.map_err(refused)?;
@@ -95,12 +98,15 @@ pub async fn gate(reader: Reader, Path((_, _, name)): Path<(String, String, Stri
     Ok(Json(text::gate(&name, gate, &content)))
 }
 
-pub async fn outputs(reader: Reader) -> Result<Json<Value>, Response> {
+pub(super) async fn outputs(reader: Reader) -> Result<Json<Value>, Response> {
     reader.reads("outputs").await?;
     Ok(Json(text::outputs(&reader.state)))
 }
 
-pub async fn output(reader: Reader, Path((_, _, name)): Path<(String, String, String)>) -> Result<Response, Response> {
+pub(super) async fn output(
+    reader: Reader,
+    Path((_, _, name)): Path<(String, String, String)>,
+) -> Result<Response, Response> {
     let output = reader.state.outputs.get(&name).ok_or_else(|| Refusal::forbidden().into_response())?;
     reader.reads(&format!("output/{name}")).await?;
     let bytes = reader.journal.get_blob(reader.state.run_id, output.digest).await.map_err(refused)?;
@@ -108,12 +114,12 @@ pub async fn output(reader: Reader, Path((_, _, name)): Path<(String, String, St
     Ok(([(CONTENT_TYPE, kind)], bytes).into_response())
 }
 
-pub async fn steps(reader: Reader) -> Result<Json<Value>, Response> {
+pub(super) async fn steps(reader: Reader) -> Result<Json<Value>, Response> {
     reader.reads("steps").await?;
     Ok(Json(text::steps(&reader.state)))
 }
 
-pub async fn result(reader: Reader) -> Result<Json<Value>, Response> {
+pub(super) async fn result(reader: Reader) -> Result<Json<Value>, Response> {
     reader.reads("result").await?;
     let state = &reader.state;
     let mut view = json!({"phase": state.phase(), "result": null});
@@ -133,20 +139,24 @@ pub async fn result(reader: Reader) -> Result<Json<Value>, Response> {
     Ok(Json(view))
 }
 
-pub async fn audit(reader: Reader) -> Result<Response, Response> {
+pub(super) async fn audit(reader: Reader) -> Result<Response, Response> {
     reader.reads("audit").await?;
     let text = reader.journal.audit_export(reader.state.run_id).await.map_err(refused)?;
     Ok(([(CONTENT_TYPE, "application/jsonl")], text).into_response())
 }
 
 #[derive(Debug, Deserialize)]
-pub struct LogQuery {
+pub(super) struct LogQuery {
     #[serde(default)]
     follow: bool,
     segment: Option<u32>,
 }
 
-pub async fn logs(State(api): State<Api>, reader: Reader, Query(query): Query<LogQuery>) -> Result<Response, Response> {
+pub(super) async fn logs(
+    State(api): State<Api>,
+    reader: Reader,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, Response> {
     reader.reads("logs").await?;
     let start = (reader, api, query, None::<(u64, u64)>);
     let stream = futures::stream::try_unfold(start, |(reader, api, query, after)| async move {
@@ -205,7 +215,7 @@ enum DraftKind {
     Signal,
 }
 
-pub async fn draft(reader: Reader, body: Bytes) -> Result<(StatusCode, Json<Value>), Response> {
+pub(super) async fn draft(reader: Reader, body: Bytes) -> Result<(StatusCode, Json<Value>), Response> {
     let invalid = |message: &str| Refusal::invalid(message).into_response();
     let request: DraftRequest = serde_json::from_slice(&body).map_err(|_| {
         invalid("a draft is {\"kind\", \"gate\"?, \"content\"} with kind comment, correction, submission or signal")

@@ -6,26 +6,26 @@ use axum::response::{IntoResponse, Response};
 use ntro_journal::protocol::{ErrorCode, WireError};
 
 #[derive(Debug)]
-pub struct Refusal(pub WireError);
+pub(crate) struct Refusal(pub WireError);
 
 impl Refusal {
     /// A refusal with a code and a sentence.
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self(WireError { code, message: message.into(), retry_after_ms: None, entries: Vec::new() })
     }
 
     /// The one answer to whoever may not know whether what they asked for exists.
-    pub fn forbidden() -> Self {
+    pub(crate) fn forbidden() -> Self {
         Self::new(ErrorCode::Forbidden, "forbidden")
     }
 
     /// Not a request of the protocol.
-    pub fn invalid(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Invalid, message)
     }
 
     /// Not now.
-    pub fn not_yet(message: impl Into<String>, retry_after_ms: u64) -> Self {
+    pub(crate) fn not_yet(message: impl Into<String>, retry_after_ms: u64) -> Self {
         let mut refusal = Self::new(ErrorCode::NotYet, message);
         refusal.0.retry_after_ms = Some(retry_after_ms);
         refusal

@@ -9,12 +9,12 @@ use ntro_journal::protocol::{Entry, EntryBody, GateCloseCause, LogLine, Payload,
 use serde_json::{Value, json};
 
 /// The gate of a run that has this name as a resource.
-pub fn gate_named<'a>(state: &'a RunState, name: &str) -> Option<&'a Gate> {
+pub(super) fn gate_named<'a>(state: &'a RunState, name: &str) -> Option<&'a Gate> {
     state.gates.values().find(|gate| names::gate(&state.name, &gate.step, &gate.id.to_string()) == name)
 }
 
 /// The payload an entry shows at a gate.
-pub fn shown(entry: &Entry) -> Option<&Payload> {
+pub(super) fn shown(entry: &Entry) -> Option<&Payload> {
     match &entry.body {
         EntryBody::GateOpened(it) => Some(&it.said.content),
         EntryBody::GateRevised(it) => Some(&it.said.content),
@@ -23,7 +23,7 @@ pub fn shown(entry: &Entry) -> Option<&Payload> {
 }
 
 /// A gate and what it shows: `{gate, gateId, step, kind, component, actions, state, revision, digest, due?, content}`.
-pub fn gate(name: &str, gate: &Gate, content: &Value) -> Value {
+pub(super) fn gate(name: &str, gate: &Gate, content: &Value) -> Value {
     let mut view = json!({
         "gate": name,
         "gateId": gate.id,
@@ -61,13 +61,13 @@ fn gate_state(gate: &Gate) -> &'static str {
 
 /// The outputs of a run: `{outputs: [{name, size, mediaType, digest}]}`. The digest is the plain one of the content: who
 /// reads this may read the content.
-pub fn outputs(state: &RunState) -> Value {
+pub(super) fn outputs(state: &RunState) -> Value {
     let output = |(name, output): (&String, &ntro_journal::protocol::OutputFile)| json!({"name": name, "size": output.size, "mediaType": output.media_type, "digest": output.digest});
     json!({"outputs": state.outputs.iter().map(output).collect::<Vec<_>>()})
 }
 
 /// The steps of a run and its activities: names, effects, attempts and states, no payload.
-pub fn steps(state: &RunState) -> Value {
+pub(super) fn steps(state: &RunState) -> Value {
     let activity = |(command, activity): (&u64, &ntro_journal::machine::Activity)| {
         json!({
             "command": command,
@@ -87,7 +87,7 @@ pub fn steps(state: &RunState) -> Value {
 }
 
 /// The payload a run ended with: its result, or what went wrong.
-pub fn ending(entry: &Entry) -> Option<(&'static str, &Payload)> {
+pub(super) fn ending(entry: &Entry) -> Option<(&'static str, &Payload)> {
     match &entry.body {
         EntryBody::RunCompleted(entries::RunCompleted { result, .. }) => Some(("result", result)),
         EntryBody::RunFailed(entries::RunFailed { detail, .. })
@@ -97,7 +97,7 @@ pub fn ending(entry: &Entry) -> Option<(&'static str, &Payload)> {
 }
 
 /// The segment of every epoch.
-pub fn segments(entries: &[Entry]) -> BTreeMap<u64, u32> {
+pub(super) fn segments(entries: &[Entry]) -> BTreeMap<u64, u32> {
     let attached = |entry: &Entry| match &entry.body {
         EntryBody::Attached(entries::Attached { segment, epoch, .. }) => Some((*epoch, *segment)),
         _ => None,
@@ -107,7 +107,7 @@ pub fn segments(entries: &[Entry]) -> BTreeMap<u64, u32> {
 
 /// A log line as text: time, stream, what was written. Control characters are made visible, so that a bundle cannot
 /// steer the terminal of whoever reads its log.
-pub fn log_line(line: &LogLine) -> String {
+pub(super) fn log_line(line: &LogLine) -> String {
     let visible = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
     let text: String = line.text.trim_end_matches(['\n', '\r']).chars().map(visible).collect();
     let time: String = line.time.chars().filter(|c| !c.is_control()).take(40).collect();

@@ -20,8 +20,8 @@ use ntro_crds::Reason;
 use ntro_crds::Runbook;
 use thiserror::Error;
 
-pub use pinned::Pinned;
-pub use store::Bundle;
+pub(crate) use pinned::Pinned;
+pub(crate) use store::Bundle;
 use store::{Key, Store};
 
 use crate::error::{Class, Classified};
@@ -36,7 +36,7 @@ const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
 /// How a namespace reaches a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     /// The tenant's namespace.
     pub namespace: String,
     /// Where bundles are.
@@ -55,7 +55,7 @@ impl Access {
 
 /// Why a bundle is not at hand.
 #[derive(Debug, Error)]
-pub enum BundleError {
+pub(crate) enum BundleError {
     /// The Secret is not there.
     #[error("Secret `{0}` with the registry's credentials does not exist")]
     SecretMissing(String),
@@ -86,7 +86,7 @@ pub enum BundleError {
 }
 
 /// The reaction to an error of the bundle library.
-pub fn class(class: BundleErrorClass) -> Class {
+pub(crate) fn class(class: BundleErrorClass) -> Class {
     match class {
         BundleErrorClass::Invalid => Class::Invalid,
         BundleErrorClass::Waiting => Class::Waiting { after: RETRY },
@@ -130,7 +130,7 @@ impl Classified for BundleError {
 type Flight = tokio::sync::Mutex<()>;
 
 /// The bundles of all tenants.
-pub struct Bundles {
+pub(crate) struct Bundles {
     client: Client,
     metrics: SharedMetrics,
     store: Store,
@@ -139,30 +139,30 @@ pub struct Bundles {
 
 impl Bundles {
     /// Bundles kept below `root`.
-    pub fn new(root: PathBuf, client: Client, metrics: SharedMetrics) -> Self {
+    pub(crate) fn new(root: PathBuf, client: Client, metrics: SharedMetrics) -> Self {
         Self { client, metrics, store: Store::new(root), flights: Mutex::default() }
     }
 
     /// All tags of the repository.
-    pub async fn tags(&self, access: &Access) -> Result<Vec<Tag>, BundleError> {
+    pub(crate) async fn tags(&self, access: &Access) -> Result<Vec<Tag>, BundleError> {
         let registry = self.registry(access).await?;
         self.counted(RegistryOp::Tags, registry.tags(&access.repository).await)
     }
 
     /// The digest a tag stands for now.
-    pub async fn resolve(&self, access: &Access, tag: &Tag) -> Result<Digest, BundleError> {
+    pub(crate) async fn resolve(&self, access: &Access, tag: &Tag) -> Result<Digest, BundleError> {
         let registry = self.registry(access).await?;
         self.counted(RegistryOp::Resolve, registry.resolve(&access.repository, tag).await)
     }
 
     /// Whether a bundle is on disk.
-    pub async fn is_cached(&self, access: &Access, digest: &Digest) -> Result<bool, BundleError> {
+    pub(crate) async fn is_cached(&self, access: &Access, digest: &Digest) -> Result<bool, BundleError> {
         let key = access.key(digest);
         self.on_disk(move |store| store.describe(&key)).await.map(|bundle| bundle.is_some())
     }
 
     /// A bundle by its digest: from disk, or fetched and checked. Those who ask together wait for one fetch.
-    pub async fn ensure(&self, access: &Access, digest: &Digest) -> Result<Bundle, BundleError> {
+    pub(crate) async fn ensure(&self, access: &Access, digest: &Digest) -> Result<Bundle, BundleError> {
         let key = access.key(digest);
         let looked = key.clone();
         if let Some(bundle) = self.on_disk(move |store| store.describe(&looked)).await? {
@@ -184,7 +184,7 @@ impl Bundles {
     }
 
     /// The layer a run is pinned to. If it is not on disk any more it is fetched again as its Runbook says.
-    pub async fn layer_of(&self, pinned: &Pinned) -> Result<Vec<u8>, BundleError> {
+    pub(crate) async fn layer_of(&self, pinned: &Pinned) -> Result<Vec<u8>, BundleError> {
         let key = pinned.key();
         if let Some(bytes) = self.on_disk(move |store| store.layer(&key)).await? {
             return Ok(bytes);
@@ -213,7 +213,7 @@ impl Bundles {
     }
 
     /// Removes the bundles of a repository that are not in `keep`.
-    pub async fn retain(
+    pub(crate) async fn retain(
         &self,
         namespace: &str,
         repository: &Repository,

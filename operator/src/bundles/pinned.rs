@@ -8,7 +8,7 @@ use super::store::Key;
 
 /// A bundle a run is fixed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pinned {
+pub(crate) struct Pinned {
     /// The run's namespace.
     pub namespace: String,
     /// Name of the Runbook.
@@ -21,7 +21,7 @@ pub struct Pinned {
 
 impl Pinned {
     /// Reads `runbook{name, repository, digest}` of a pin.
-    pub fn of(namespace: &str, pin: &Pin) -> Option<Self> {
+    pub(crate) fn of(namespace: &str, pin: &Pin) -> Option<Self> {
         let runbook = pin.0.get("runbook")?;
         let field = |name: &str| runbook.get(name).and_then(Value::as_str);
         Some(Self {

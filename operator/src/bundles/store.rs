@@ -15,7 +15,7 @@ const DESCRIPTION: &str = "bundle.json";
 
 /// Which bundle, for whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub(super) struct Key {
     /// The tenant's namespace.
     pub namespace: String,
     /// Where it came from.
@@ -27,7 +27,7 @@ pub struct Key {
 /// What is known of a bundle that was pulled by digest and checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Bundle {
+pub(crate) struct Bundle {
     /// Digest of the OCI manifest.
     pub digest: Digest,
     /// Digest of the layer with the files.
@@ -38,25 +38,25 @@ pub struct Bundle {
 
 /// The directory of the bundles.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(super) struct Store {
     root: PathBuf,
 }
 
 impl Store {
     /// Bundles are kept below `root`, one directory each.
-    pub fn new(root: PathBuf) -> Self {
+    pub(super) fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
     /// What is known of a bundle, if it is here whole.
-    pub fn describe(&self, key: &Key) -> io::Result<Option<Bundle>> {
+    pub(super) fn describe(&self, key: &Key) -> io::Result<Option<Bundle>> {
         let Some(text) = read(&self.directory(key).join(DESCRIPTION))? else { return Ok(None) };
         // What cannot be read was written by another version of the operator: it is pulled again.
         Ok(serde_json::from_slice(&text).ok().filter(|bundle: &Bundle| bundle.digest == key.digest))
     }
 
     /// The bytes of a bundle's layer, checked against their digest. Damaged ones are removed and count as absent.
-    pub fn layer(&self, key: &Key) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn layer(&self, key: &Key) -> io::Result<Option<Vec<u8>>> {
         let Some(bundle) = self.describe(key)? else { return Ok(None) };
         let Some(bytes) = read(&self.directory(key).join(LAYER))? else { return Ok(None) };
         if Digest::of(&bytes) == bundle.layer_digest {
@@ -68,7 +68,7 @@ impl Store {
     }
 
     /// Keeps a bundle. It is there whole or not at all.
-    pub fn save(&self, key: &Key, bundle: &Bundle, layer: &[u8]) -> io::Result<()> {
+    pub(super) fn save(&self, key: &Key, bundle: &Bundle, layer: &[u8]) -> io::Result<()> {
         let directory = self.directory(key);
         let draft = directory.with_extension("tmp");
         remove_dir(&draft)?;
@@ -81,7 +81,7 @@ impl Store {
     }
 
     /// Removes the bundles of a repository that nobody needs any more.
-    pub fn retain(&self, namespace: &str, repository: &Repository, keep: &BTreeSet<Digest>) -> io::Result<()> {
+    pub(super) fn retain(&self, namespace: &str, repository: &Repository, keep: &BTreeSet<Digest>) -> io::Result<()> {
         let parent = self.repository(namespace, repository);
         let entries = match fs::read_dir(&parent) {
             Ok(entries) => entries,

@@ -11,7 +11,7 @@ use super::watch::Sink;
 
 /// Objects of one kind by the run they belong to. Its watch writes; so does whoever creates one, because the watch is late.
 #[derive(Debug)]
-pub struct Index<K> {
+pub(crate) struct Index<K> {
     inner: Mutex<Inner<K>>,
 }
 
@@ -29,7 +29,7 @@ impl<K> Default for Index<K> {
 
 impl<K: Resource<DynamicType = ()>> Index<K> {
     /// The objects of a run, by name.
-    pub fn of(&self, run: &RunRef) -> Vec<Arc<K>> {
+    pub(crate) fn of(&self, run: &RunRef) -> Vec<Arc<K>> {
         let inner = self.lock();
         inner.by_run.get(run).map(|objects| objects.values().cloned().collect()).unwrap_or_default()
     }
@@ -38,7 +38,7 @@ impl<K: Resource<DynamicType = ()>> Index<K> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn put(&self, run: RunRef, mut object: K) {
+    pub(crate) fn put(&self, run: RunRef, mut object: K) {
         // Who wrote which field is half of an object and of no interest here.
         object.meta_mut().managed_fields = None;
         let mut inner = self.lock();

@@ -4,8 +4,8 @@ mod index;
 mod run_ref;
 mod run_store;
 mod run_summary;
-pub mod tenants;
-pub mod watch;
+pub(crate) mod tenants;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::{ObjectRef, Store};
 use ntro_crds::{Gate, Runbook, UserAction, Workflow};
 
-pub use index::Index;
-pub use run_ref::RunRef;
-pub use run_store::{Lookup, RunStore};
-pub use run_summary::{Ending, RunSummary, Standing, is_precreated};
+pub(crate) use index::Index;
+pub(crate) use run_ref::RunRef;
+pub(crate) use run_store::{Lookup, RunStore};
+pub(crate) use run_summary::{Ending, RunSummary, Standing, is_precreated};
 
 use crate::k8s::NamespacedName;
 use crate::queue::Queue;
 
 /// Everything that is watched. Cloning is cheap.
 #[derive(Clone)]
-pub struct Cache {
+pub(crate) struct Cache {
     pub workflows: Store<Workflow>,
     pub runbooks: Store<Runbook>,
     pub runs: Arc<RunStore>,
@@ -36,7 +36,7 @@ pub struct Cache {
 
 impl Cache {
     /// Over the stores of Workflows and Runbooks; the rest is empty until it is watched. A changed run enqueues its Workflow.
-    pub fn new(workflows: Store<Workflow>, runbooks: Store<Runbook>, changed: Queue<NamespacedName>) -> Self {
+    pub(crate) fn new(workflows: Store<Workflow>, runbooks: Store<Runbook>, changed: Queue<NamespacedName>) -> Self {
         Self {
             workflows,
             runbooks,
@@ -50,17 +50,17 @@ impl Cache {
 
     /// Waits until Workflows, Runbooks and runs were listed once: what was not listed yet must not be taken for something that
     /// does not exist. `false` if a watch ended before.
-    pub async fn wait_until_listed(&self) -> bool {
+    pub(crate) async fn wait_until_listed(&self) -> bool {
         let (workflows, runbooks) = tokio::join!(self.workflows.wait_until_ready(), self.runbooks.wait_until_ready());
         self.runs.wait_until_listed().await;
         workflows.is_ok() && runbooks.is_ok()
     }
 
-    pub fn workflow(&self, namespace: &str, name: &str) -> Option<Arc<Workflow>> {
+    pub(crate) fn workflow(&self, namespace: &str, name: &str) -> Option<Arc<Workflow>> {
         self.workflows.get(&ObjectRef::new(name).within(namespace))
     }
 
-    pub fn runbook(&self, namespace: &str, name: &str) -> Option<Arc<Runbook>> {
+    pub(crate) fn runbook(&self, namespace: &str, name: &str) -> Option<Arc<Runbook>> {
         self.runbooks.get(&ObjectRef::new(name).within(namespace))
     }
 }

@@ -16,7 +16,7 @@ use crate::k8s::NamespacedName;
 use crate::queue::Queue;
 
 /// All runs of the API server. Its watch writes; so does whoever creates or changes one, because the watch is late.
-pub struct RunStore {
+pub(crate) struct RunStore {
     inner: Mutex<Inner>,
     listed: watch::Sender<bool>,
     workflows: Queue<NamespacedName>,
@@ -53,7 +53,7 @@ impl Inner {
 
 /// What is known of a run's object.
 #[derive(Debug, Clone)]
-pub enum Lookup {
+pub(crate) enum Lookup {
     Unfinished(Arc<WorkflowRun>),
     /// It is not kept: what it looks like is for the API server to say.
     Ended,
@@ -62,18 +62,18 @@ pub enum Lookup {
 
 impl RunStore {
     /// An empty store; each change enqueues the run's Workflow.
-    pub fn new(workflows: Queue<NamespacedName>) -> Self {
+    pub(crate) fn new(workflows: Queue<NamespacedName>) -> Self {
         Self { inner: Mutex::default(), listed: watch::Sender::new(false), workflows }
     }
 
     /// Waits until all runs were listed once.
-    pub async fn wait_until_listed(&self) {
+    pub(crate) async fn wait_until_listed(&self) {
         // The sender lives as long as this.
         let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
     }
 
     /// What is known of a run.
-    pub fn get(&self, run: &RunRef) -> Lookup {
+    pub(crate) fn get(&self, run: &RunRef) -> Lookup {
         let inner = self.lock();
         match inner.unfinished.get(run) {
             Some(object) => Lookup::Unfinished(Arc::clone(object)),
@@ -83,7 +83,7 @@ impl RunStore {
     }
 
     /// The unfinished runs of a namespace.
-    pub fn unfinished_in(&self, namespace: &str) -> Vec<Arc<WorkflowRun>> {
+    pub(crate) fn unfinished_in(&self, namespace: &str) -> Vec<Arc<WorkflowRun>> {
         let inner = self.lock();
         inner
             .unfinished
@@ -94,14 +94,14 @@ impl RunStore {
     }
 
     /// The runs of a Workflow; those made for another Workflow of its name are marked as not `ours`.
-    pub fn summaries(&self, workflow: &NamespacedName, uid: &str) -> Vec<RunSummary> {
+    pub(crate) fn summaries(&self, workflow: &NamespacedName, uid: &str) -> Vec<RunSummary> {
         let inner = self.lock();
         let runs = inner.summaries.get(workflow);
         runs.into_iter().flatten().map(|run| run.seen_by(uid)).collect()
     }
 
     /// Stores an object just created, written or seen.
-    pub fn put(&self, object: WorkflowRun) {
+    pub(crate) fn put(&self, object: WorkflowRun) {
         let Some(namespace) = object.namespace() else { return };
         let run = RunRef::new(namespace, object.name_any());
         self.take(run, object);
@@ -150,7 +150,7 @@ impl RunStore {
     }
 
     /// Forgets an object that is gone; says whether it was known.
-    pub fn forget(&self, run: &RunRef) -> bool {
+    pub(crate) fn forget(&self, run: &RunRef) -> bool {
         let workflow = {
             let mut inner = self.lock();
             inner.unfinished.remove(run);

@@ -9,7 +9,7 @@ use ntro_crds::{BlockReason, labels};
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// Well.
     Succeeded,
     /// By its code.
@@ -22,7 +22,7 @@ pub enum Ending {
 
 /// Where an unfinished run stands, by how long it is likely to stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It goes on by itself.
     UnderWay,
     /// It waits for a person, a time or a signal.
@@ -34,7 +34,7 @@ pub enum Standing {
 /// A run of a Workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that hold or do not, each by itself")]
-pub struct RunSummary {
+pub(crate) struct RunSummary {
     pub name: String,
     /// UID of the Workflow it was made for, once the operator has seen to it.
     pub workflow_uid: Option<Arc<str>>,
@@ -61,7 +61,7 @@ pub struct RunSummary {
 }
 
 /// Whether a run's object was made before its slot and nothing shows that the run has begun. Its journal may know better.
-pub fn is_precreated(run: &WorkflowRun) -> bool {
+pub(crate) fn is_precreated(run: &WorkflowRun) -> bool {
     run.spec.request.trigger.kind == TriggerKind::Schedule
         && run.annotations().contains_key(labels::PRECREATED)
         && run.status.as_ref().is_none_or(|status| status.phase.is_none())
@@ -69,7 +69,7 @@ pub fn is_precreated(run: &WorkflowRun) -> bool {
 
 impl RunSummary {
     /// Reads a run.
-    pub fn of(run: &WorkflowRun) -> Self {
+    pub(crate) fn of(run: &WorkflowRun) -> Self {
         let request = &run.spec.request;
         let status = run.status.as_ref();
         let blocked = status.and_then(|s| s.blocked.as_ref());
@@ -107,22 +107,22 @@ impl RunSummary {
 
     /// The same as the Workflow with this UID sees it.
     #[must_use]
-    pub fn seen_by(&self, uid: &str) -> Self {
+    pub(crate) fn seen_by(&self, uid: &str) -> Self {
         Self { ours: self.workflow_uid.as_deref() == Some(uid), ..self.clone() }
     }
 
     /// A slot that it is for needs no other run.
-    pub fn serves_its_slot(&self) -> bool {
+    pub(crate) fn serves_its_slot(&self) -> bool {
         if self.by_schedule { self.ours } else { self.begun }
     }
 
     /// A person asks for this slot by it, and it has not begun: it may yet, or may be refused.
-    pub fn asks_for(&self, slot: Timestamp) -> bool {
+    pub(crate) fn asks_for(&self, slot: Timestamp) -> bool {
         self.slot == Some(slot) && !self.by_schedule && !self.begun
     }
 
     /// It is over and hinders nothing.
-    pub fn ended(&self) -> bool {
+    pub(crate) fn ended(&self) -> bool {
         self.ending.is_some()
     }
 }

@@ -15,7 +15,7 @@ use crate::k8s::Access;
 
 /// A tenant as its namespace describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tenant {
+pub(crate) struct Tenant {
     /// Name of the namespace.
     pub namespace: String,
     /// UID of the namespace: a namespace of the same name made later is another tenant.
@@ -27,11 +27,11 @@ pub struct Tenant {
 }
 
 /// All tenants by namespace.
-pub type TenantMap = Arc<BTreeMap<String, Tenant>>;
+pub(crate) type TenantMap = Arc<BTreeMap<String, Tenant>>;
 
 /// The current tenants, and a way to hear of changes.
 #[derive(Debug)]
-pub struct Tenants {
+pub(crate) struct Tenants {
     current: watch::Sender<TenantMap>,
     unprepared: watch::Sender<BTreeSet<String>>,
 }
@@ -44,40 +44,40 @@ impl Default for Tenants {
 
 impl Tenants {
     /// The tenant of a namespace, if that is one.
-    pub fn get(&self, namespace: &str) -> Option<Tenant> {
+    pub(crate) fn get(&self, namespace: &str) -> Option<Tenant> {
         self.current.borrow().get(namespace).cloned()
     }
 
     /// All tenants now.
-    pub fn all(&self) -> TenantMap {
+    pub(crate) fn all(&self) -> TenantMap {
         self.current.borrow().clone()
     }
 
     /// Sees the current tenants at once and then every change.
-    pub fn subscribe(&self) -> watch::Receiver<TenantMap> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<TenantMap> {
         let mut receiver = self.current.subscribe();
         receiver.mark_changed();
         receiver
     }
 
     /// Whether the operator lacks the rights that preparing a tenant gives it in this namespace.
-    pub fn is_unprepared(&self, namespace: &str) -> bool {
+    pub(crate) fn is_unprepared(&self, namespace: &str) -> bool {
         self.unprepared.borrow().contains(namespace)
     }
 
     /// Sees every change of what [`Self::is_unprepared`] answers.
-    pub fn subscribe_prepared(&self) -> watch::Receiver<BTreeSet<String>> {
+    pub(crate) fn subscribe_prepared(&self) -> watch::Receiver<BTreeSet<String>> {
         self.unprepared.subscribe()
     }
 
     /// Notes whether the operator has its rights in a namespace.
-    pub fn set_prepared(&self, namespace: &str, prepared: bool) {
+    pub(crate) fn set_prepared(&self, namespace: &str, prepared: bool) {
         self.unprepared
             .send_if_modified(|set| if prepared { set.remove(namespace) } else { set.insert(namespace.to_owned()) });
     }
 
     /// Replaces what is known of one namespace. `None` means it is not a tenant.
-    pub fn set(&self, namespace: &str, tenant: Option<Tenant>) {
+    pub(crate) fn set(&self, namespace: &str, tenant: Option<Tenant>) {
         self.current.send_if_modified(|map| {
             if map.get(namespace) == tenant.as_ref() {
                 return false;
@@ -103,7 +103,7 @@ impl Tenants {
 }
 
 /// What a namespace says about its tenant.
-pub fn tenant_of(namespace: &Namespace) -> Option<Tenant> {
+pub(crate) fn tenant_of(namespace: &Namespace) -> Option<Tenant> {
     let slug = namespace.labels().get(labels::TENANT).filter(|slug| !slug.is_empty())?;
     Some(Tenant {
         namespace: namespace.name_any(),
@@ -114,7 +114,7 @@ pub fn tenant_of(namespace: &Namespace) -> Option<Tenant> {
 }
 
 /// Keeps [`Tenants`] up to date until told to stop.
-pub async fn watch(access: Access, tenants: Arc<Tenants>, shutdown: CancellationToken) {
+pub(crate) async fn watch(access: Access, tenants: Arc<Tenants>, shutdown: CancellationToken) {
     let mut config = watcher::Config::default().labels(labels::TENANT);
     if let Some(namespace) = &access.namespace {
         config = config.fields(&format!("metadata.name={namespace}"));

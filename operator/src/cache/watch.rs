@@ -15,7 +15,7 @@ use crate::k8s::{Access, Kind};
 use crate::queue::Queue;
 
 /// Where a watch puts what it sees.
-pub trait Sink<K>: Send + Sync + 'static {
+pub(crate) trait Sink<K>: Send + Sync + 'static {
     /// Stores an object; says whether its run is to be reconciled. `listed`: it was there already when the watch began.
     fn put(&self, run: RunRef, object: K, listed: bool) -> bool;
     /// Forgets an object; gives the run it belonged to.
@@ -25,7 +25,7 @@ pub trait Sink<K>: Send + Sync + 'static {
 }
 
 /// Watches a kind into its sink and enqueues each run of which something changed, until told to stop.
-pub async fn watch_into<K, S>(
+pub(crate) async fn watch_into<K, S>(
     api: Api<K>,
     config: watcher::Config,
     namespace: Option<String>,
@@ -78,7 +78,7 @@ pub async fn watch_into<K, S>(
 }
 
 /// A store of all objects of a kind, and the watch that fills it and calls `changed` with each change until told to stop.
-pub fn reflect<K, F>(
+pub(crate) fn reflect<K, F>(
     access: &Access,
     changed: F,
     shutdown: CancellationToken,

@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::Clock;
 
 /// How often the two clocks are compared: a slot that a jump has made due may be so late.
-pub const INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 /// Clocks that are slewed into step differ by far less within an interval.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 
 /// Tells that the clock jumped. Cloning is cheap.
 #[derive(Clone)]
-pub struct ClockJump(watch::Sender<()>);
+pub(crate) struct ClockJump(watch::Sender<()>);
 
 impl Default for ClockJump {
     fn default() -> Self {
@@ -27,12 +27,12 @@ impl Default for ClockJump {
 
 impl ClockJump {
     /// Changes whenever the clock jumped.
-    pub fn subscribe(&self) -> watch::Receiver<()> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.0.subscribe()
     }
 
     /// Compares the clocks every `interval`, from now on until told to stop.
-    pub fn watch(
+    pub(crate) fn watch(
         self,
         clock: Arc<dyn Clock>,
         interval: Duration,

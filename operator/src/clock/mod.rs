@@ -6,10 +6,10 @@ mod jump;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub use jump::{ClockJump, INTERVAL};
-pub use ntro_journal::clock::{Clock, SystemClock};
+pub(crate) use jump::{ClockJump, INTERVAL};
+pub(crate) use ntro_journal::clock::{Clock, SystemClock};
 
 /// A time as the API server keeps it: in whole seconds.
-pub fn whole_seconds(at: Timestamp) -> Time {
+pub(crate) fn whole_seconds(at: Timestamp) -> Time {
     Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }

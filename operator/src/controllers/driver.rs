@@ -17,7 +17,7 @@ use crate::metrics::{ControllerName, Outcome, SharedMetrics};
 use crate::queue::{Key, Worklist};
 
 /// What a controller has to provide. It is wired in [`super::start`].
-pub trait Controller: Send + Sync + 'static {
+pub(crate) trait Controller: Send + Sync + 'static {
     /// What is reconciled.
     type Key: Key;
     /// Its name in logs and metrics.
@@ -38,7 +38,7 @@ pub trait Controller: Send + Sync + 'static {
 }
 
 /// Works a controller's queue off until told to stop and what was begun is done.
-pub async fn run<C: Controller>(
+pub(crate) async fn run<C: Controller>(
     controller: Arc<C>,
     worklist: Worklist<C::Key>,
     metrics: SharedMetrics,
@@ -58,18 +58,18 @@ pub async fn run<C: Controller>(
 }
 
 /// Wraps every reconcile of a controller.
-pub struct Driver {
+pub(crate) struct Driver {
     metrics: SharedMetrics,
     failures: Failures<String>,
 }
 
 impl Driver {
-    pub fn new(metrics: SharedMetrics) -> Self {
+    pub(crate) fn new(metrics: SharedMetrics) -> Self {
         Self { metrics, failures: Failures::default() }
     }
 
     /// Runs one reconcile and says when to run the next.
-    pub async fn drive<C: Controller>(&self, controller: &C, key: &C::Key) -> Requeue {
+    pub(crate) async fn drive<C: Controller>(&self, controller: &C, key: &C::Key) -> Requeue {
         let (namespace, name) = (key.namespace(), key.name());
         let span = tracing::info_span!("reconcile", controller = C::NAME.as_str(), namespace, name);
         let since = Instant::now();

@@ -13,9 +13,9 @@
 //! in `app.rs`). None imports another: what two of them need is
 //! in [`crate::launch`] (how a run is begun) or [`crate::cache`] (what is known of the cluster).
 
-pub mod driver;
-pub mod run;
-pub mod runbook;
-pub mod start;
-pub mod tenant;
-pub mod workflow;
+pub(crate) mod driver;
+pub(crate) mod run;
+pub(crate) mod runbook;
+pub(crate) mod start;
+pub(crate) mod tenant;
+pub(crate) mod workflow;

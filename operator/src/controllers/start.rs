@@ -22,7 +22,7 @@ use crate::launch::{Burst, Launcher};
 use crate::queue::{Queue, queue};
 
 /// Runs the controllers until told to stop.
-pub async fn run(context: Context, shutdown: CancellationToken) {
+pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let mut tasks = JoinSet::new();
     let ((workflow_queue, workflow_list), (runbook_queue, runbook_list)) = (queue(), queue());
     let (run_queue, run_list) = queue();

@@ -8,7 +8,7 @@ use super::list;
 
 /// A client with the operator's scope. Cloning is cheap.
 #[derive(Clone)]
-pub struct Access {
+pub(crate) struct Access {
     pub client: Client,
     /// The only namespace to look at; `None` for all.
     pub namespace: Option<String>,
@@ -18,7 +18,7 @@ pub struct Access {
 
 impl Access {
     /// Asks the API server how lists are best read.
-    pub async fn new(client: Client, namespace: Option<String>) -> Self {
+    pub(crate) async fn new(client: Client, namespace: Option<String>) -> Self {
         let mut access = Self { client, namespace, watch: watcher::Config::default() };
         access.watch = list::initial_list(&access.all()).await;
         access
@@ -26,12 +26,12 @@ impl Access {
 
     /// An access that was never tried, for tests.
     #[cfg(test)]
-    pub fn untried(client: Client) -> Self {
+    pub(crate) fn untried(client: Client) -> Self {
         Self { client, namespace: None, watch: watcher::Config::default() }
     }
 
     /// All objects of a kind that this operator may see: of the cluster, or of its own namespace.
-    pub fn all<K>(&self) -> Api<K>
+    pub(crate) fn all<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
@@ -42,7 +42,7 @@ impl Access {
     }
 
     /// The objects of a kind in one namespace.
-    pub fn namespaced<K>(&self, namespace: &str) -> Api<K>
+    pub(crate) fn namespaced<K>(&self, namespace: &str) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {

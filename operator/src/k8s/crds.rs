@@ -14,7 +14,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Returns once all our kinds are served, or when told to stop. Uses discovery, which every client may read.
-pub async fn wait_for_crds(client: &Client, metrics: &Metrics, shutdown: &CancellationToken) {
+pub(crate) async fn wait_for_crds(client: &Client, metrics: &Metrics, shutdown: &CancellationToken) {
     let wanted = wanted(&ntro_crds::all());
     let mut wait = FIRST_WAIT;
     let mut told = BTreeSet::new();

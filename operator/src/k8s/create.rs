@@ -9,7 +9,7 @@ use super::{FIELD_MANAGER, Kind};
 
 /// What [`create_once`] found.
 #[derive(Debug, Clone)]
-pub enum Created<K> {
+pub(crate) enum Created<K> {
     /// It did not exist before this call.
     New(K),
     /// Something of that name was there: whether it is ours is for the caller to judge.
@@ -20,7 +20,7 @@ pub enum Created<K> {
 ///
 /// What was created is the object that was sent, with the metadata that the server gave it: the rest is not sent back,
 /// because it is known, and a month's end creates thousands. What admission added to it is seen by the watch.
-pub async fn create_once<K>(client: &Client, object: &K) -> kube::Result<Created<K>>
+pub(crate) async fn create_once<K>(client: &Client, object: &K) -> kube::Result<Created<K>>
 where
     K: Kind,
 {

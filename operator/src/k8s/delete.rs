@@ -6,7 +6,7 @@ use super::Kind;
 
 /// Deletes the object that was looked at and no other. Says whether it did: one that is gone, or is not what the
 /// preconditions say, is left alone, and who asked will see why in what it watches.
-pub async fn delete_exactly<K>(
+pub(crate) async fn delete_exactly<K>(
     api: &Api<K>,
     name: &str,
     preconditions: Preconditions,

@@ -15,7 +15,7 @@ const REMEMBERED: usize = 500;
 
 /// Publishes events. Telling is a courtesy: a failure to do so is logged and goes no further.
 #[derive(Clone)]
-pub struct Events {
+pub(crate) struct Events {
     client: Client,
     reporter: Reporter,
     current: Arc<Mutex<(Recorder, usize)>>,
@@ -23,7 +23,7 @@ pub struct Events {
 
 impl Events {
     /// Events reported by the pod of this name.
-    pub fn new(client: Client, pod_name: Option<String>) -> Self {
+    pub(crate) fn new(client: Client, pod_name: Option<String>) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: pod_name };
         let recorder = Recorder::new(client.clone(), reporter.clone());
         Self { client, reporter, current: Arc::new(Mutex::new((recorder, 0))) }
@@ -31,7 +31,7 @@ impl Events {
 
     /// For an event that is never counted as the repetition of an earlier one: it has the same reason, and tells of something else.
     #[must_use]
-    pub fn unaggregated(&self) -> Self {
+    pub(crate) fn unaggregated(&self) -> Self {
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
         Self { current: Arc::new(Mutex::new((recorder, 0))), ..self.clone() }
     }
@@ -47,7 +47,14 @@ impl Events {
 
     /// Publishes one event about an object. `reason` is from a fixed set and tells events apart; `action` is what was
     /// being done; `note` is for a person and holds no payload.
-    pub async fn publish(&self, about: &ObjectReference, type_: EventType, reason: &str, action: &str, note: &str) {
+    pub(crate) async fn publish(
+        &self,
+        about: &ObjectReference,
+        type_: EventType,
+        reason: &str,
+        action: &str,
+        note: &str,
+    ) {
         let event = Event {
             type_,
             reason: reason.to_owned(),

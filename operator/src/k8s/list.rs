@@ -6,7 +6,7 @@ use ntro_crds::Runbook;
 
 /// Watches that begin with a stream of what is there, from the API server's memory, where it knows that (Kubernetes 1.34, or
 /// the feature gate `WatchList`); otherwise with pages read from etcd, which takes four times as long.
-pub async fn initial_list(api: &Api<Runbook>) -> watcher::Config {
+pub(super) async fn initial_list(api: &Api<Runbook>) -> watcher::Config {
     // Nothing has this name: the answer is only whether the API server does it.
     let params = WatchParams::default().fields("metadata.name=-").timeout(1).initial_events();
     match api.watch(&params, "").await {

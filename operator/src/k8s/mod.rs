@@ -1,7 +1,7 @@
 //! The few ways in which the operator talks to the Kubernetes API. The lowest floor: it knows no kind of ours.
 
 mod access;
-pub mod crds;
+pub(crate) mod crds;
 mod create;
 mod delete;
 mod events;
@@ -18,16 +18,16 @@ use kube::api::{Api, Patch, PatchParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use access::Access;
-pub use create::{Created, create_once};
-pub use delete::delete_exactly;
-pub use events::Events;
-pub use names::NamespacedName;
-pub use ntro_crds::labels::OPERATOR_FIELD_MANAGER as FIELD_MANAGER;
-pub use status::{patch_status_if_changed, same_but_for_times};
+pub(crate) use access::Access;
+pub(crate) use create::{Created, create_once};
+pub(crate) use delete::delete_exactly;
+pub(crate) use events::Events;
+pub(crate) use names::NamespacedName;
+pub(crate) use ntro_crds::labels::OPERATOR_FIELD_MANAGER as FIELD_MANAGER;
+pub(crate) use status::{patch_status_if_changed, same_but_for_times};
 
 /// What this operator may handle: a namespaced kind known at compile time.
-pub trait Kind:
+pub(crate) trait Kind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
 {
 }
@@ -38,7 +38,7 @@ impl<K> Kind for K where
 }
 
 /// Server-side apply with our field manager, taking over fields that others own.
-pub async fn apply<K>(api: &Api<K>, name: &str, object: &K) -> kube::Result<K>
+pub(crate) async fn apply<K>(api: &Api<K>, name: &str, object: &K) -> kube::Result<K>
 where
     K: Kind,
 {
@@ -46,6 +46,6 @@ where
 }
 
 /// A reference to an object as events use it.
-pub fn object_reference<K: Kind>(object: &K) -> ObjectReference {
+pub(crate) fn object_reference<K: Kind>(object: &K) -> ObjectReference {
     object.object_ref(&())
 }

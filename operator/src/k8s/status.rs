@@ -24,7 +24,7 @@ struct NameOnly<'a> {
 
 /// Applies a whole status with our field manager if it differs from `current` in more than the times of its
 /// conditions. Gives what was made of it if it was written. Fields that `next` leaves out and we owned before are removed.
-pub async fn patch_status_if_changed<K, S>(
+pub(crate) async fn patch_status_if_changed<K, S>(
     api: &Api<K>,
     name: &str,
     current: Option<&S>,
@@ -49,7 +49,7 @@ where
 }
 
 /// Whether two statuses say the same when the `lastTransitionTime` of conditions is left out.
-pub fn same_but_for_times<S: Serialize>(left: &S, right: &S) -> serde_json::Result<bool> {
+pub(crate) fn same_but_for_times<S: Serialize>(left: &S, right: &S) -> serde_json::Result<bool> {
     Ok(without_times(serde_json::to_value(left)?) == without_times(serde_json::to_value(right)?))
 }
 

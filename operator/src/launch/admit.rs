@@ -15,7 +15,7 @@ use crate::error::{Classified, Problem};
 
 /// What became of a run that was to be admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admitted {
+pub(crate) enum Admitted {
     /// Its journal has begun, now or earlier.
     Journaled(Uuid),
     /// A run of that name or slot has ended: it is not executed again.
@@ -26,7 +26,7 @@ pub enum Admitted {
 
 impl Launcher {
     /// Admits a run. `run_id` is its identity if it has none yet.
-    pub async fn admit(
+    pub(crate) async fn admit(
         &self,
         run: &RunRef,
         workflow: &Workflow,

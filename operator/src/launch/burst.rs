@@ -16,9 +16,9 @@ const HEAD_START: Duration = Duration::from_secs(3);
 const LONGEST_HOLD: Duration = Duration::from_secs(10);
 /// Nothing is deferred for longer: a namespace whose launches never end has its statuses written all the same. Long enough for
 /// five thousand launches on a small control plane, which the status writes of the first would slow down for the last.
-pub const LONGEST_DEFERRAL: Duration = Duration::from_mins(2);
+pub(crate) const LONGEST_DEFERRAL: Duration = Duration::from_mins(2);
 /// What was deferred follows this long after the last launch, so that a burst with a pause is one burst.
-pub const AFTER_BURST: Duration = Duration::from_millis(200);
+pub(crate) const AFTER_BURST: Duration = Duration::from_millis(200);
 /// Spacing between deferred reconciles. All at once they would compete with the Job controller and the watchers of the Jobs
 /// that were just created.
 const DEFERRED_SPACING: Duration = Duration::from_millis(5);
@@ -28,7 +28,7 @@ const DEFERRED_SPACING: Duration = Duration::from_millis(5);
 /// The map is shared: a Workflow's reconcile begins launches, tells how they went and releases their Jobs; a run's reconcile takes its
 /// own turn, and both defer themselves. An entry exists only while something of its namespace is under way.
 #[derive(Clone)]
-pub struct Burst {
+pub(crate) struct Burst {
     namespaces: Arc<Mutex<HashMap<String, Namespace>>>,
     runs: Queue<RunRef>,
     workflows: Queue<NamespacedName>,
@@ -58,7 +58,7 @@ enum Stage {
 
 /// A reconcile that can wait.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Deferred {
+pub(crate) enum Deferred {
     Run(RunRef),
     Workflow(NamespacedName),
 }
@@ -73,7 +73,7 @@ impl Deferred {
 }
 
 /// Whose turn a run is.
-pub enum Turn {
+pub(crate) enum Turn {
     /// Its launch is somebody else's for now, who enqueues the run when its Job may follow.
     Held,
     /// Its first Job is to be created: the launch is over when this is dropped.
@@ -84,20 +84,20 @@ pub enum Turn {
 
 impl Burst {
     /// The queues are those of the reconciles that can be deferred.
-    pub fn new(runs: Queue<RunRef>, workflows: Queue<NamespacedName>) -> Self {
+    pub(crate) fn new(runs: Queue<RunRef>, workflows: Queue<NamespacedName>) -> Self {
         Self { namespaces: Arc::default(), runs, workflows }
     }
 
     /// A run is about to be launched: until the launch tells what came of it, nobody else creates the run's object, and nothing of
     /// its namespace that can wait goes before its first Job.
-    pub fn begin(&self, run: &RunRef) -> Launch {
+    pub(crate) fn begin(&self, run: &RunRef) -> Launch {
         self.in_namespace(&run.namespace, |namespace| namespace.launches.insert(run.name.clone(), Stage::Creating));
         Launch { burst: self.clone(), run: run.clone(), over: false }
     }
 
     /// Has the held first Jobs of a namespace created, unless `more` of its runs are about to be launched. Called after every
     /// reconcile of a Workflow, whatever became of it.
-    pub fn release_jobs(&self, namespace: &str, more: bool) {
+    pub(crate) fn release_jobs(&self, namespace: &str, more: bool) {
         for run in self.release(namespace, more, Instant::now()) {
             self.runs.push(run);
         }
@@ -118,7 +118,7 @@ impl Burst {
 
     /// Whether a run's reconcile may go ahead. Takes the turn: a launch that is ready is over, and its namespace stays busy until
     /// the value is dropped.
-    pub fn take_turn(&self, run: &RunRef) -> Turn {
+    pub(crate) fn take_turn(&self, run: &RunRef) -> Turn {
         let mut namespaces = self.lock();
         let Some(namespace) = namespaces.get_mut(&run.namespace) else { return Turn::Usual };
         match namespace.launches.get(&run.name) {
@@ -134,18 +134,18 @@ impl Burst {
     }
 
     /// Launches of a namespace are under way as long as the answer lives.
-    pub fn busy(&self, namespace: &str) -> Busy {
+    pub(crate) fn busy(&self, namespace: &str) -> Busy {
         self.in_namespace(namespace, |namespace| namespace.busy += 1);
         Busy { burst: self.clone(), namespace: namespace.to_owned() }
     }
 
     /// Whether launches of a namespace are under way, and have not been for too long.
-    pub fn is_busy(&self, namespace: &str) -> bool {
+    pub(crate) fn is_busy(&self, namespace: &str) -> bool {
         self.lock().get(namespace).is_some_and(Namespace::defers)
     }
 
     /// Puts a reconcile off until no launches of its namespace are under way. `false` if none are, or have been for too long.
-    pub fn defer(&self, what: Deferred) -> bool {
+    pub(crate) fn defer(&self, what: Deferred) -> bool {
         let mut namespaces = self.lock();
         let Some(namespace) = namespaces.get_mut(what.namespace()).filter(|namespace| namespace.defers()) else {
             return false;
@@ -191,7 +191,7 @@ impl Namespace {
 
 /// A launch whose outcome is still to be told. Dropped without one, it is cancelled.
 #[must_use]
-pub struct Launch {
+pub(crate) struct Launch {
     burst: Burst,
     run: RunRef,
     over: bool,
@@ -199,7 +199,7 @@ pub struct Launch {
 
 impl Launch {
     /// The run's object was created: its first Job follows after [`Burst::release_jobs`].
-    pub fn created(mut self) {
+    pub(crate) fn created(mut self) {
         self.over = true;
         let now = Instant::now();
         self.burst.in_namespace(&self.run.namespace, |namespace| {
@@ -210,7 +210,7 @@ impl Launch {
     }
 
     /// The run's object was precreated: its first Job follows at once.
-    pub fn adopted(mut self) {
+    pub(crate) fn adopted(mut self) {
         self.over = true;
         self.burst.in_namespace(&self.run.namespace, |namespace| {
             namespace.launches.insert(self.run.name.clone(), Stage::Ready);
@@ -219,7 +219,7 @@ impl Launch {
     }
 
     /// Nothing was created: the run's own reconcile may.
-    pub fn cancelled(self) {
+    pub(crate) fn cancelled(self) {
         drop(self);
     }
 }
@@ -235,7 +235,7 @@ impl Drop for Launch {
 
 /// Something of a namespace is being launched as long as this lives.
 #[must_use]
-pub struct Busy {
+pub(crate) struct Busy {
     burst: Burst,
     namespace: String,
 }

@@ -2,14 +2,14 @@
 //! a schedule or a person, comes through here.
 
 mod admit;
-pub mod burst;
-pub mod pin;
+pub(crate) mod burst;
+pub(crate) mod pin;
 mod request;
-pub mod run_object;
-pub mod slot;
+pub(crate) mod run_object;
+pub(crate) mod slot;
 
-pub use admit::Admitted;
-pub use burst::Burst;
+pub(crate) use admit::Admitted;
+pub(crate) use burst::Burst;
 
 use crate::cache::{Cache, RunRef};
 use crate::context::Context;
@@ -17,7 +17,7 @@ use crate::queue::Queue;
 
 /// Begins runs. Cloning is cheap.
 #[derive(Clone)]
-pub struct Launcher {
+pub(crate) struct Launcher {
     pub context: Context,
     pub cache: Cache,
     pub burst: Burst,

@@ -23,7 +23,7 @@ const IDENTITIES: Uuid = Uuid::from_u128(0x6f1d_0c1e_6f1c_5d53_9d0b_4b7c_9a0d_5f
 
 /// Why a run cannot be pinned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PinError {
+pub(crate) enum PinError {
     /// The Runbook does not exist.
     #[error("Runbook {0} does not exist")]
     RunbookMissing(String),
@@ -78,7 +78,7 @@ impl Classified for PinError {
 }
 
 /// The version of `runbook` that a run of `workflow` would execute now.
-pub fn version<'a>(workflow: &Workflow, runbook: Option<&'a Runbook>) -> Result<&'a VerifiedVersion, PinError> {
+pub(crate) fn version<'a>(workflow: &Workflow, runbook: Option<&'a Runbook>) -> Result<&'a VerifiedVersion, PinError> {
     let name = &workflow.spec.runbook_ref.name;
     let runbook = runbook.ok_or_else(|| PinError::RunbookMissing(name.clone()))?;
     let status = runbook.status.as_ref().ok_or_else(|| PinError::RunbookNotReady(name.clone()))?;
@@ -112,7 +112,11 @@ fn parsed(raw: &Object) -> Result<Arc<ConfigSchema>, Vec<FieldError>> {
 }
 
 /// The Workflow's configuration with the schema's defaults; `context` is what a run brings along, absent when none is meant.
-pub fn config(workflow: &Workflow, version: &VerifiedVersion, context: Option<&Value>) -> Result<Object, PinError> {
+pub(crate) fn config(
+    workflow: &Workflow,
+    version: &VerifiedVersion,
+    context: Option<&Value>,
+) -> Result<Object, PinError> {
     let given = Value::Object(workflow.spec.config.clone().unwrap_or_default());
     let Some(raw) = &version.config_schema else {
         return Ok(workflow.spec.config.clone().unwrap_or_default());
@@ -132,7 +136,7 @@ pub fn config(workflow: &Workflow, version: &VerifiedVersion, context: Option<&V
 }
 
 /// Refuses a gate policy for steps that do not exist.
-pub fn check_gate_policy(workflow: &Workflow, version: &VerifiedVersion) -> Result<(), PinError> {
+pub(crate) fn check_gate_policy(workflow: &Workflow, version: &VerifiedVersion) -> Result<(), PinError> {
     let policies = workflow.spec.gate_policy.iter();
     let deciders = policies.flat_map(|p| p.default.iter().chain(p.gates.iter().flatten().map(|rule| &rule.deciders)));
     for expiry in deciders.filter_map(|deciders| deciders.on_expiry) {
@@ -154,7 +158,7 @@ pub fn check_gate_policy(workflow: &Workflow, version: &VerifiedVersion) -> Resu
 }
 
 /// The runner image of a Workflow's runs: its own, else the installation's. Tags are never resolved.
-pub fn image<'a>(workflow: &'a Workflow, installed: Option<&'a str>) -> Result<&'a str, PinError> {
+pub(crate) fn image<'a>(workflow: &'a Workflow, installed: Option<&'a str>) -> Result<&'a str, PinError> {
     let own = workflow.spec.run_template.as_ref().and_then(|template| template.image.as_deref());
     let image = own.or(installed).unwrap_or_default();
     let pinned = image.rsplit_once("@sha256:").is_some_and(|(_, hex)| hex.len() == 64);
@@ -163,7 +167,7 @@ pub fn image<'a>(workflow: &'a Workflow, installed: Option<&'a str>) -> Result<&
 
 /// Everything a pin is made from.
 #[derive(Debug, Clone, Copy)]
-pub struct Sources<'a> {
+pub(crate) struct Sources<'a> {
     pub workflow: &'a Workflow,
     pub workflow_uid: &'a str,
     /// The Runbook it names.
@@ -176,7 +180,7 @@ pub struct Sources<'a> {
     pub request: &'a Request,
 }
 
-pub fn pin(sources: &Sources<'_>) -> Result<RunPin, PinError> {
+pub(crate) fn pin(sources: &Sources<'_>) -> Result<RunPin, PinError> {
     let workflow = sources.workflow;
     let version = version(workflow, sources.runbook)?;
     check_gate_policy(workflow, version)?;
@@ -211,7 +215,7 @@ const SDK_ACTIVITIES_WITHOUT_EFFECT: [&str; 3] = ["run_quality_check", "load_pre
 
 /// The pin as the journal keeps it: what runners and the machine need, and the whole as text. (Entries hold no fractions,
 /// which a configuration may.)
-pub fn for_journal(pin: &RunPin, request: &Request) -> Result<journal::Pin, serde_json::Error> {
+pub(crate) fn for_journal(pin: &RunPin, request: &Request) -> Result<journal::Pin, serde_json::Error> {
     let of_sdk = SDK_ACTIVITIES_WITHOUT_EFFECT.map(|name| (name.to_owned(), json!({ "effect": "none" })));
     let declared = pin.activities.iter().flatten().map(|activity| {
         let mut policy = json!({ "effect": activity.effect });
@@ -234,12 +238,12 @@ pub fn for_journal(pin: &RunPin, request: &Request) -> Result<journal::Pin, serd
 }
 
 /// The pin back from the journal.
-pub fn from_journal(pin: &journal::Pin) -> Option<RunPin> {
+pub(crate) fn from_journal(pin: &journal::Pin) -> Option<RunPin> {
     serde_json::from_str(pin.0.get("whole")?.as_str()?).ok()
 }
 
 /// The pin of a run. An error if another release wrote it.
-pub fn readable(state: &RunState) -> Result<RunPin, Problem> {
+pub(crate) fn readable(state: &RunState) -> Result<RunPin, Problem> {
     from_journal(&state.pin).ok_or_else(|| {
         let message = format!("the journal of run {} has a pin this release cannot read", state.run_id);
         Problem::new(Class::Bug, Reason::PinUnreadable, message)
@@ -247,7 +251,7 @@ pub fn readable(state: &RunState) -> Result<RunPin, Problem> {
 }
 
 /// The input envelope of a run (`docs/protocol.md` §8), as JSON text.
-pub fn input(pin: &RunPin, request: &Request, run_id: Uuid) -> String {
+pub(crate) fn input(pin: &RunPin, request: &Request, run_id: Uuid) -> String {
     let id = |name: &str| Uuid::new_v5(&IDENTITIES, name.as_bytes()).to_string();
     let section = |key: &str| pin.config.get(key).filter(|v| v.is_object()).cloned().unwrap_or_else(|| json!({}));
     let period = request.context.as_ref().and_then(|context| context.period.clone());

@@ -16,7 +16,7 @@ use crate::error::{Class, Problem, left};
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// Refuses what is not due, is not of the schedule, or is for another period than it says.
-pub fn check(workflow: &Workflow, request: &Request, now: Timestamp) -> Result<(), Problem> {
+pub(super) fn check(workflow: &Workflow, request: &Request, now: Timestamp) -> Result<(), Problem> {
     if request.trigger.kind == TriggerKind::Backfill {
         check_slot(workflow, request)?;
     }
@@ -25,13 +25,13 @@ pub fn check(workflow: &Workflow, request: &Request, now: Timestamp) -> Result<(
 }
 
 /// Hash of what was asked for: tells the same wish from another under the same name.
-pub fn hash(request: &Request, entity: &str) -> String {
+pub(super) fn hash(request: &Request, entity: &str) -> String {
     let text = serde_json::to_vec(&(request, entity)).unwrap_or_default();
     Digest::of(&text).hex().to_owned()
 }
 
 /// The slot of a request that a schedule made, in seconds.
-pub fn slot(request: &Request) -> Option<String> {
+pub(super) fn slot(request: &Request) -> Option<String> {
     let scheduled = matches!(request.trigger.kind, TriggerKind::Schedule | TriggerKind::Backfill);
     request
         .trigger

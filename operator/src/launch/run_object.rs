@@ -15,14 +15,14 @@ use uuid::Uuid;
 use crate::cache::RunRef;
 
 /// When our status was last written, from the object's own record of its writers.
-pub fn last_write(object: &WorkflowRun) -> Option<Timestamp> {
+pub(crate) fn last_write(object: &WorkflowRun) -> Option<Timestamp> {
     let fields = object.metadata.managed_fields.as_deref().unwrap_or_default();
     let ours = fields.iter().filter(|f| f.subresource.as_deref() == Some("status"));
     ours.filter_map(|f| f.time.as_ref().map(|time| time.0)).max()
 }
 
 /// Whether an object without a status is the one its journal was begun for.
-pub fn is_same(object: &WorkflowRun, state: &RunState) -> bool {
+pub(crate) fn is_same(object: &WorkflowRun, state: &RunState) -> bool {
     let request = &object.spec.request;
     request.workflow_ref.name == state.workflow.name
         && request.trigger.initiator == state.trigger.initiator
@@ -33,7 +33,7 @@ pub fn is_same(object: &WorkflowRun, state: &RunState) -> bool {
 }
 
 /// Whether a person asks by an object for the slot that a journal is about.
-pub fn asks_for_same_slot(object: &WorkflowRun, state: &RunState) -> bool {
+pub(crate) fn asks_for_same_slot(object: &WorkflowRun, state: &RunState) -> bool {
     let request = &object.spec.request;
     request.workflow_ref.name == state.workflow.name
         && request.trigger.kind == TriggerKind::Backfill
@@ -44,7 +44,7 @@ pub fn asks_for_same_slot(object: &WorkflowRun, state: &RunState) -> bool {
 }
 
 /// The request of a run, from its journal.
-pub fn request_of(state: &RunState) -> Option<Request> {
+pub(crate) fn request_of(state: &RunState) -> Option<Request> {
     let kind = TriggerKind::try_from(state.trigger.kind.as_str()).ok()?;
     let period = state.pin.0.get("period").and_then(Value::as_str).map(str::to_owned);
     let scheduled = state.slot.as_deref().and_then(|slot| slot.parse::<Timestamp>().ok());
@@ -61,7 +61,7 @@ pub fn request_of(state: &RunState) -> Option<Request> {
 }
 
 /// The object of a run.
-pub fn build(run: &RunRef, request: &Request, workflow_uid: &str, run_id: Uuid) -> WorkflowRun {
+pub(crate) fn build(run: &RunRef, request: &Request, workflow_uid: &str, run_id: Uuid) -> WorkflowRun {
     let mut object = WorkflowRun::new(&run.name, WorkflowRunSpec { request: request.clone() });
     let mut annotations = BTreeMap::new();
     if let Some(time) = &request.trigger.scheduled_time {
@@ -87,7 +87,7 @@ pub fn build(run: &RunRef, request: &Request, workflow_uid: &str, run_id: Uuid) 
 }
 
 /// The reference by which an ended run goes with its Workflow.
-pub fn owned_by(workflow: &Workflow) -> OwnerReference {
+pub(crate) fn owned_by(workflow: &Workflow) -> OwnerReference {
     OwnerReference {
         api_version: API_VERSION.to_owned(),
         kind: "Workflow".to_owned(),
@@ -99,7 +99,7 @@ pub fn owned_by(workflow: &Workflow) -> OwnerReference {
 }
 
 /// The name of a slot's run.
-pub fn slot_run_ref(namespace: &str, workflow: &str, slot: Timestamp) -> RunRef {
+pub(crate) fn slot_run_ref(namespace: &str, workflow: &str, slot: Timestamp) -> RunRef {
     RunRef::new(namespace, names::slot_run(workflow, slot))
 }
 

@@ -26,7 +26,7 @@ const DELETE_RETRY: Duration = Duration::from_mins(1);
 
 /// The run of a slot.
 #[derive(Debug, Clone, Copy)]
-pub struct SlotRun<'a> {
+pub(crate) struct SlotRun<'a> {
     pub workflow: &'a Workflow,
     pub slot: Timestamp,
     /// The accounting period it is for.
@@ -36,7 +36,7 @@ pub struct SlotRun<'a> {
 }
 
 impl SlotRun<'_> {
-    pub fn run_ref(&self) -> RunRef {
+    pub(crate) fn run_ref(&self) -> RunRef {
         slot_run_ref(&self.workflow.namespace().unwrap_or_default(), &self.workflow.name_any(), self.slot)
     }
 
@@ -47,7 +47,7 @@ impl SlotRun<'_> {
 
 /// What came of a slot.
 #[derive(Debug)]
-pub enum SlotOutcome {
+pub(crate) enum SlotOutcome {
     /// Its run exists.
     Run(Box<WorkflowRun>),
     /// Its run ended earlier, and its object is gone.
@@ -68,7 +68,7 @@ enum Outcome {
 
 impl Launcher {
     /// Creates the object of a slot to come. If it fails, the object is created at the slot.
-    pub async fn precreate(&self, slot_run: &SlotRun<'_>) -> Result<(), Problem> {
+    pub(crate) async fn precreate(&self, slot_run: &SlotRun<'_>) -> Result<(), Problem> {
         let run = slot_run.run_ref();
         let claimed = self.context.journal.run_by_name(&run.namespace, &run.name).await?;
         if claimed.is_some() || !matches!(self.cache.runs.get(&run), Lookup::Missing) {
@@ -87,7 +87,7 @@ impl Launcher {
 
     /// Deletes precreated objects whose slots give no run. A failed delete is harmless, as a precreated object is never started
     /// on its own; it is retried.
-    pub async fn delete_precreated(&self, namespace: &str, names: impl Iterator<Item = &str> + Send) -> Requeue {
+    pub(crate) async fn delete_precreated(&self, namespace: &str, names: impl Iterator<Item = &str> + Send) -> Requeue {
         let api = self.context.kube.namespaced::<WorkflowRun>(namespace);
         let mut requeue = Requeue::OnChange;
         for name in names {
@@ -117,7 +117,7 @@ impl Launcher {
 
     /// Launches the run of a slot: claim and journal first, then the object, unless that was precreated. Asked again, it finds
     /// what it created. The first Job follows when the burst releases it.
-    pub async fn launch(&self, slot_run: &SlotRun<'_>) -> Result<SlotOutcome, Problem> {
+    pub(crate) async fn launch(&self, slot_run: &SlotRun<'_>) -> Result<SlotOutcome, Problem> {
         let run = slot_run.run_ref();
         let launch = self.burst.begin(&run);
         let outcome = self.begin(&run, slot_run).await;

@@ -1,6 +1,6 @@
 //! Stand-ins for tests: an API server that answers from a function, and a context over it.
 
-pub mod runs;
+pub(crate) mod runs;
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 
 /// A request to the API server: method, path with query, body.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub method: String,
     /// Path and query.
     pub path: String,
@@ -31,7 +31,7 @@ pub struct Asked {
 }
 
 /// A client whose API server is `answer`: `None` is 404. Every request is told to the receiver.
-pub fn api_server(
+pub(crate) fn api_server(
     answer: impl Fn(&Asked) -> Option<Value> + Send + Sync + 'static,
 ) -> (Client, mpsc::UnboundedReceiver<Asked>) {
     let (told, asked) = mpsc::unbounded_channel();
@@ -61,7 +61,7 @@ fn not_found() -> Value {
 }
 
 /// A context over a journal in `dir`, with the tenants `acme` and `beta`, standing at a fixed time.
-pub async fn context(dir: &std::path::Path, client: Client) -> (Context, Arc<TestClock>) {
+pub(crate) async fn context(dir: &std::path::Path, client: Client) -> (Context, Arc<TestClock>) {
     let clock = Arc::new(TestClock::at("2026-10-31T08:00:00Z".parse::<Timestamp>().unwrap()));
     let settings = Arc::new(Settings::for_tests(dir));
     let metrics = Arc::new(Metrics::new());

@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Second `n` of the tests' day.
-pub fn at(n: i64) -> Timestamp {
+pub(crate) fn at(n: i64) -> Timestamp {
     Timestamp::from_second(1_793_865_600 + n).unwrap()
 }
 
 /// A pin with this gate policy.
-pub fn pin(gate_policy: Option<Value>) -> RunPin {
+pub(crate) fn pin(gate_policy: Option<Value>) -> RunPin {
     let digest = format!("sha256:{}", "a".repeat(64));
     let mut pin = json!({
         "runbook": {
@@ -41,7 +41,7 @@ pub fn pin(gate_policy: Option<Value>) -> RunPin {
 }
 
 /// The first entry of a run that a person asked for, with an empty pin and input.
-pub fn run_created(run_id: Uuid, namespace: &str, name: &str) -> entries::RunCreated {
+pub(crate) fn run_created(run_id: Uuid, namespace: &str, name: &str) -> entries::RunCreated {
     entries::RunCreated {
         run_id,
         namespace: namespace.to_owned(),
@@ -55,26 +55,26 @@ pub fn run_created(run_id: Uuid, namespace: &str, name: &str) -> entries::RunCre
 }
 
 /// A runner of today.
-pub fn versions() -> RunnerVersions {
+pub(crate) fn versions() -> RunnerVersions {
     let text = || "1".to_owned();
     RunnerVersions { runtime: text(), protocol_min: 1, protocol_max: 1, python: text(), sdk: text() }
 }
 
 /// A run that was just created.
-pub fn created() -> RunState {
+pub(crate) fn created() -> RunState {
     let run = run_created(Uuid::from_u128(7), "acme", "nav-abcde");
     machine::create(run, RunSecret::from_bytes([7; 32]), at(0)).unwrap().state
 }
 
 /// The same with the Job `job-<segment>` of the wanted segment recorded.
-pub fn queued(state: &RunState) -> RunState {
+pub(crate) fn queued(state: &RunState) -> RunState {
     let segment = state.wanted().unwrap().segment;
     let (name, uid) = (format!("nav-abcde-{segment}"), format!("job-{segment}"));
     machine::job_recorded(state, segment, (&name, &uid, "hash"), at(1)).state
 }
 
 /// The same with the pod `pod-<segment>` as its holder.
-pub fn held(state: &RunState) -> RunState {
+pub(crate) fn held(state: &RunState) -> RunState {
     let attach = Attach {
         pod_name: format!("pod-{}", state.segment),
         pod_uid: format!("pod-{}", state.segment),
@@ -88,7 +88,7 @@ pub fn held(state: &RunState) -> RunState {
 }
 
 /// The same after its holder said this.
-pub fn said(state: &RunState, entries: Vec<PodEntry>) -> RunState {
+pub(crate) fn said(state: &RunState, entries: Vec<PodEntry>) -> RunState {
     let request = AppendRequest { epoch: state.epoch, head: state.length - 1, entries };
     let append = Append {
         pod_uid: &format!("pod-{}", state.segment),
@@ -102,7 +102,7 @@ pub fn said(state: &RunState, entries: Vec<PodEntry>) -> RunState {
 }
 
 /// The same with an open gate of `step`.
-pub fn asking(state: &RunState, step: &str) -> RunState {
+pub(crate) fn asking(state: &RunState, step: &str) -> RunState {
     let gate = PodEntry::GateOpened(entries::GateOpened {
         command: state.next_command,
         seen_upto: state.last_delivery(),

@@ -22,7 +22,7 @@ const CLOCK_SKEW: Duration = Duration::from_hours(1);
 
 /// Why certificates could not be made or loaded.
 #[derive(Debug, Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// The data volume.
     #[error("cannot use `{}`", path.display())]
     Io {
@@ -41,14 +41,14 @@ pub enum TlsError {
 
 /// The authority of this installation.
 #[derive(Debug)]
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
 }
 
 impl Authority {
     /// Loads the authority from `dir`, or makes it there on the first start. Its key is readable by the owner only.
-    pub fn load_or_create(dir: &Path, now: Timestamp) -> Result<Self, TlsError> {
+    pub(crate) fn load_or_create(dir: &Path, now: Timestamp) -> Result<Self, TlsError> {
         let (key_path, certificate_path) = (dir.join("ca.key"), dir.join("ca.crt"));
         fs::create_dir_all(dir).map_err(|source| TlsError::Io { path: dir.to_owned(), source })?;
         // The certificate is written last: without it there was no authority that anybody could have trusted.
@@ -63,12 +63,12 @@ impl Authority {
     }
 
     /// The authority's certificate as PEM.
-    pub fn ca_pem(&self) -> &str {
+    pub(crate) fn ca_pem(&self) -> &str {
         &self.ca_pem
     }
 
     /// A new key and server certificate for these DNS names, ready for use.
-    pub fn leaf(&self, names: &[String], now: Timestamp, lifetime: Duration) -> Result<CertifiedKey, TlsError> {
+    pub(crate) fn leaf(&self, names: &[String], now: Timestamp, lifetime: Duration) -> Result<CertifiedKey, TlsError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = common_name(names.first().map_or("ntro", String::as_str));

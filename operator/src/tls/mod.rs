@@ -14,8 +14,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 
-pub use authority::{Authority, TlsError};
-pub use serve::serve;
+pub(crate) use authority::{Authority, TlsError};
+pub(crate) use serve::serve;
 
 use crate::clock::Clock;
 
@@ -27,19 +27,19 @@ const LEAF_ROTATION: Duration = Duration::from_hours(10 * 24);
 const ROTATION_RETRY: Duration = Duration::from_mins(10);
 
 /// The name clients expect of the operator, however they reach it.
-pub fn server_name(service: &str, namespace: &str) -> String {
+pub(crate) fn server_name(service: &str, namespace: &str) -> String {
     format!("{service}.{namespace}.svc")
 }
 
 /// The names the operator's Service can be dialled by.
-pub fn server_names(service: &str, namespace: &str) -> Vec<String> {
+pub(crate) fn server_names(service: &str, namespace: &str) -> Vec<String> {
     let name = server_name(service, namespace);
     vec![format!("{name}.cluster.local"), name]
 }
 
 /// The server certificate in use.
 #[derive(Debug)]
-pub struct ServerCertificate {
+pub(crate) struct ServerCertificate {
     authority: Authority,
     names: Vec<String>,
     current: RwLock<Arc<CertifiedKey>>,
@@ -47,25 +47,25 @@ pub struct ServerCertificate {
 
 impl ServerCertificate {
     /// A first certificate for these names.
-    pub fn new(authority: Authority, names: Vec<String>, clock: &dyn Clock) -> Result<Arc<Self>, TlsError> {
+    pub(crate) fn new(authority: Authority, names: Vec<String>, clock: &dyn Clock) -> Result<Arc<Self>, TlsError> {
         let first = authority.leaf(&names, clock.now(), LEAF_LIFETIME)?;
         Ok(Arc::new(Self { authority, names, current: RwLock::new(Arc::new(first)) }))
     }
 
     /// The certificate of the authority, as PEM: what clients must trust.
-    pub fn ca_pem(&self) -> &str {
+    pub(crate) fn ca_pem(&self) -> &str {
         self.authority.ca_pem()
     }
 
     /// Replaces the certificate in use. Connections that are open keep theirs.
-    pub fn rotate(&self, clock: &dyn Clock) -> Result<(), TlsError> {
+    pub(crate) fn rotate(&self, clock: &dyn Clock) -> Result<(), TlsError> {
         let next = self.authority.leaf(&self.names, clock.now(), LEAF_LIFETIME)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         Ok(())
     }
 
     /// Replaces the certificate in time, until told to stop.
-    pub async fn keep_fresh(self: Arc<Self>, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+    pub(crate) async fn keep_fresh(self: Arc<Self>, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
         let mut wait = LEAF_ROTATION;
         while shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
             wait = match self.rotate(clock.as_ref()) {
@@ -79,7 +79,7 @@ impl ServerCertificate {
     }
 
     /// Configuration of a server that shows whatever certificate is current.
-    pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
+    pub(crate) fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

@@ -7,7 +7,7 @@ use super::{gates, user_actions};
 use crate::error::{Problem, Requeue};
 
 /// A run as it stands after what was done: all that its status is made from. Only [`Runs::apply`] makes one.
-pub struct Applied {
+pub(super) struct Applied {
     pub open: Open,
     pub requeue: Requeue,
     /// Why user actions have no answer yet, or a gate that has expired is still open. Jobs and status go on meanwhile.

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// User actions without an answer.
     pub user_actions: Vec<Arc<UserAction>>,
     /// Gates whose policy has ended their wait, by identity, and when it did.
@@ -28,7 +28,7 @@ pub struct Plan {
     pub requeue: Requeue,
 }
 
-pub fn decide(open: &Open, now: Timestamp) -> Plan {
+pub(super) fn decide(open: &Open, now: Timestamp) -> Plan {
     let (expired, waiting): (Vec<_>, Vec<_>) =
         gates::expiry::open_until(&open.state, &open.pin).into_iter().partition(|(_, due)| *due <= now);
     let requeue = waiting.iter().map(|(_, due)| Requeue::at(*due, now).at_most(LONGEST));

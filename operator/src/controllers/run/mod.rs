@@ -12,10 +12,10 @@ mod observe;
 mod reconcile;
 mod status;
 mod summarize;
-pub mod timers;
+pub(crate) mod timers;
 mod user_actions;
 mod validate;
-pub mod watches;
+pub(crate) mod watches;
 
 use std::sync::Arc;
 
@@ -31,14 +31,14 @@ use crate::launch::Launcher;
 use crate::metrics::ControllerName;
 
 /// The controller of runs.
-pub struct Runs {
+pub(crate) struct Runs {
     context: Context,
     cache: Cache,
     launcher: Launcher,
 }
 
 impl Runs {
-    pub fn new(launcher: Launcher) -> Self {
+    pub(crate) fn new(launcher: Launcher) -> Self {
         Self { context: launcher.context.clone(), cache: launcher.cache.clone(), launcher }
     }
 }

@@ -15,14 +15,14 @@ use crate::launch::burst::{Busy, Deferred, LONGEST_DEFERRAL, Turn};
 use crate::launch::run_object::is_same;
 
 /// What a look at a run finds.
-pub enum Seen {
+pub(super) enum Seen {
     Present(Observed),
     /// It is somebody else's for now, is deferred, or belongs to no tenant any more.
     NothingToDo(Requeue),
 }
 
 /// All that a reconcile decides from.
-pub struct Observed {
+pub(super) struct Observed {
     pub run: RunRef,
     /// Not one that is being deleted.
     pub object: Option<Arc<WorkflowRun>>,
@@ -37,7 +37,7 @@ pub struct Observed {
 }
 
 /// What the store knows of a run's name.
-pub enum JournalSeen {
+pub(super) enum JournalSeen {
     Unknown,
     /// The name is claimed, but there is no journal.
     Claimed,

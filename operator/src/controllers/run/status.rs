@@ -15,7 +15,7 @@ use crate::error::{Class, Problem};
 
 /// What the projection is made from.
 #[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
+pub(super) struct Source<'a> {
     /// Generation of the `WorkflowRun`.
     pub generation: Option<i64>,
     /// The status so far.
@@ -33,7 +33,7 @@ pub struct Source<'a> {
 }
 
 /// The whole status.
-pub fn project(source: &Source<'_>) -> WorkflowRunStatus {
+pub(super) fn project(source: &Source<'_>) -> WorkflowRunStatus {
     let state = source.state;
     let phase = phase(source);
     let mut status = WorkflowRunStatus {
@@ -59,7 +59,7 @@ pub fn project(source: &Source<'_>) -> WorkflowRunStatus {
 }
 
 /// A blocked run whose journal may not be believed, or that ran before: the status it had, with a condition that says so.
-pub fn refused(
+pub(super) fn refused(
     before: Option<&WorkflowRunStatus>,
     generation: Option<i64>,
     code: Reason,
@@ -80,7 +80,7 @@ pub fn refused(
 }
 
 /// A run that cannot start yet, or never can.
-pub fn not_started(
+pub(super) fn not_started(
     before: Option<&WorkflowRunStatus>,
     generation: Option<i64>,
     problem: &Problem,
@@ -195,7 +195,7 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Sour
 }
 
 /// Whether two statuses differ in what people act on: such a change is written at once, others wait for company.
-pub fn urgent(before: Option<&WorkflowRunStatus>, after: &WorkflowRunStatus) -> bool {
+pub(super) fn urgent(before: Option<&WorkflowRunStatus>, after: &WorkflowRunStatus) -> bool {
     let Some(before) = before else { return true };
     before.phase != after.phase
         || before.waiting_for != after.waiting_for

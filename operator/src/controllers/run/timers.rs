@@ -18,7 +18,7 @@ const SHORTEST: Duration = Duration::from_millis(50);
 const TOGETHER: Duration = Duration::from_millis(250);
 
 /// Ticks until told to stop.
-pub async fn run(context: Context, shutdown: CancellationToken) {
+pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     let journal = &context.journal;
     let mut feed = journal.subscribe();
     let mut clock_jump = context.clock_jump.subscribe();

@@ -14,13 +14,13 @@ use crate::launch::pin;
 use crate::launch::run_object::{asks_for_same_slot, is_same};
 
 /// A run, checked.
-pub enum Validated {
+pub(super) enum Validated {
     Consistent(Box<Open>),
     Inconsistent(Mismatch),
 }
 
 /// A run whose object and journal belong together.
-pub struct Open {
+pub(super) struct Open {
     pub run: RunRef,
     pub object: Arc<WorkflowRun>,
     pub state: Arc<RunState>,
@@ -30,7 +30,7 @@ pub struct Open {
 
 /// What to do about a run whose object and journal do not belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mismatch {
+pub(super) enum Mismatch {
     Ignore,
     /// There is no such run: nobody can act on it.
     Missing,
@@ -48,7 +48,7 @@ pub enum Mismatch {
 
 /// Why an object stands for a run that must not be executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// The store does not know a run that was published.
     Unknown,
     /// The store knows another run under this name than the one that was published.
@@ -63,7 +63,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// The reason of the conditions and the code of the block.
-    pub fn code(self) -> Reason {
+    pub(super) fn code(self) -> Reason {
         match self {
             Self::Unknown | Self::OtherRun | Self::Behind => Reason::JournalBehind,
             Self::AlreadyRan | Self::NameTaken => Reason::AlreadyRan,
@@ -71,7 +71,7 @@ impl Refusal {
     }
 
     /// The reason for which user actions on the run are refused.
-    pub fn of_user_action(self) -> UserActionReason {
+    pub(super) fn of_user_action(self) -> UserActionReason {
         match self {
             Self::Unknown | Self::OtherRun | Self::Behind => UserActionReason::JournalBehind,
             Self::AlreadyRan | Self::NameTaken => UserActionReason::AlreadyRan,
@@ -79,7 +79,7 @@ impl Refusal {
     }
 
     /// For people.
-    pub fn message(self) -> &'static str {
+    pub(super) fn message(self) -> &'static str {
         match self {
             Self::Unknown => {
                 "the journal store does not know this run: it is older than the published status; restore the latest backup"
@@ -97,7 +97,7 @@ impl Refusal {
 }
 
 /// Checks a run.
-pub fn validate(observed: &Observed) -> Result<Validated, Problem> {
+pub(super) fn validate(observed: &Observed) -> Result<Validated, Problem> {
     let mismatch = match (&observed.object, &observed.journal) {
         (None, JournalSeen::Unknown) => Mismatch::Missing,
         (None, JournalSeen::Claimed) => Mismatch::Ignore,

@@ -18,7 +18,7 @@ use crate::k8s::{Access, Kind};
 use crate::queue::Queue;
 
 /// Keeps the runs' objects. Needed before any controller works.
-pub fn run_objects(
+pub(crate) fn run_objects(
     access: &Access,
     cache: &Cache,
     queue: &Queue<RunRef>,
@@ -27,7 +27,7 @@ pub fn run_objects(
     everywhere(access, &cache.runs, |object: &WorkflowRun| Some(RunRef::of(object)), queue, stop)
 }
 
-pub fn gates(
+pub(crate) fn gates(
     access: &Access,
     cache: &Cache,
     queue: &Queue<RunRef>,
@@ -36,7 +36,7 @@ pub fn gates(
     everywhere(access, &cache.gates, run_of_gate, queue, stop)
 }
 
-pub fn user_actions(
+pub(crate) fn user_actions(
     access: &Access,
     cache: &Cache,
     queue: &Queue<RunRef>,
@@ -61,7 +61,7 @@ fn everywhere<K: Kind + Send + Sync + 'static, S: Sink<K>>(
 }
 
 /// Enqueues the runs whose journals changed.
-pub fn journals(
+pub(crate) fn journals(
     journal: Journal,
     queue: Queue<RunRef>,
     shutdown: CancellationToken,
@@ -112,7 +112,7 @@ async fn take_up(
 }
 
 /// Watches Jobs and pods in the namespaces of tenants, where alone the operator may see them.
-pub async fn per_tenant(context: Context, cache: Cache, queue: Queue<RunRef>, shutdown: CancellationToken) {
+pub(crate) async fn per_tenant(context: Context, cache: Cache, queue: Queue<RunRef>, shutdown: CancellationToken) {
     let mut tenants = context.tenants.subscribe();
     let mut watched: BTreeMap<String, CancellationToken> = BTreeMap::new();
     loop {

@@ -13,7 +13,7 @@ use crate::bundles::Access;
 use crate::error::{Class, Classified, Problem, Requeue};
 
 /// What was done: all that a status is made from. Only [`Runbooks::apply`] makes one.
-pub struct Applied {
+pub(super) struct Applied {
     pub found: Found,
     pub requeue: Result<Requeue, Problem>,
 }

@@ -14,14 +14,14 @@ use super::validate::{Pinned, Wanted};
 use crate::error::Requeue;
 
 /// What is to be done.
-pub enum Decision {
+pub(super) enum Decision {
     /// Nothing for so long.
     Wait(Duration),
     Act(Plan),
 }
 
 /// What is to be done now.
-pub enum Plan {
+pub(super) enum Plan {
     /// The spec says to leave everything as it is.
     Suspend,
     /// Nothing can be asked.
@@ -32,19 +32,19 @@ pub enum Plan {
 
 /// The last time the repository was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub(super) struct Asked {
     question: Question,
     /// Not before this instant again, unless the question changes. Unknown until the reconcile is over.
     again: Option<Timestamp>,
 }
 
 impl Asked {
-    pub fn now(question: Question) -> Self {
+    pub(super) fn now(question: Question) -> Self {
         Self { question, again: None }
     }
 
     /// Notes when the repository is asked again, once per question.
-    pub fn answered(&mut self, requeue: Requeue, now: Timestamp) {
+    pub(super) fn answered(&mut self, requeue: Requeue, now: Timestamp) {
         let wait = match requeue {
             Requeue::After(delay) => SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX),
             Requeue::OnChange => SignedDuration::MAX,
@@ -53,7 +53,7 @@ impl Asked {
     }
 }
 
-pub fn decide(
+pub(super) fn decide(
     observed: &Observed,
     validated: Result<Wanted, RunbookError>,
     asked: Option<&Asked>,
@@ -81,7 +81,7 @@ fn wait(asked: Option<&Asked>, question: &Question, now: Timestamp) -> Option<Du
 }
 
 /// The interval with a tenth of jitter either way, so that many Runbooks do not ask together. `jitter` in 0..1.
-pub fn spread(interval: Duration, jitter: f64) -> Duration {
+pub(super) fn spread(interval: Duration, jitter: f64) -> Duration {
     interval.mul_f64(0.9 + 0.2 * jitter.clamp(0.0, 1.0))
 }
 

@@ -17,7 +17,7 @@ const RETRY: Duration = Duration::from_secs(30);
 
 /// Why a pass over a Runbook failed.
 #[derive(Debug, Error)]
-pub enum RunbookError {
+pub(super) enum RunbookError {
     /// The namespace is not labelled as a tenant.
     #[error("namespace `{0}` is not a tenant: it has no label `ntro.dev/tenant`")]
     NotATenant(String),
@@ -71,7 +71,7 @@ pub enum RunbookError {
 
 impl RunbookError {
     /// Whether the spec itself is at fault, so that no attempt can succeed before it changes.
-    pub fn is_of_spec(&self) -> bool {
+    pub(super) fn is_of_spec(&self) -> bool {
         matches!(self, Self::Reference(_) | Self::Interval(_) | Self::Version(VersionError::Selector(_)))
     }
 }

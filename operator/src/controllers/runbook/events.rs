@@ -10,7 +10,7 @@ use super::status::FETCH_FAILED;
 
 /// An Event to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunbookEvent {
+pub(super) struct RunbookEvent {
     pub kind: EventType,
     pub reason: String,
     /// One sentence.
@@ -18,7 +18,7 @@ pub struct RunbookEvent {
 }
 
 /// What people should hear of: a new version, a failure that was not known yet, a recovery. Never a poll.
-pub fn events(previous: Option<&RunbookStatus>, next: &RunbookStatus) -> Vec<RunbookEvent> {
+pub(super) fn events(previous: Option<&RunbookStatus>, next: &RunbookStatus) -> Vec<RunbookEvent> {
     let resolved = previous.and_then(|status| status.resolved.as_ref());
     let (before, after) = (failure(previous), failure(Some(next)));
     let mut events = Vec::new();

@@ -34,10 +34,10 @@ use crate::queue::Queue;
 use decide::Asked;
 
 /// Changes of Workflows that come together are looked at together: a tenant may have thousands of one Runbook.
-pub const DEBOUNCE: Duration = Duration::from_millis(200);
+pub(crate) const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// The controller of Runbooks.
-pub struct Runbooks {
+pub(crate) struct Runbooks {
     context: Context,
     cache: Cache,
     queue: Queue<NamespacedName>,
@@ -46,7 +46,7 @@ pub struct Runbooks {
 }
 
 impl Runbooks {
-    pub fn new(context: Context, cache: Cache, queue: Queue<NamespacedName>) -> Self {
+    pub(crate) fn new(context: Context, cache: Cache, queue: Queue<NamespacedName>) -> Self {
         Self { context, cache, queue, asked: Mutex::default() }
     }
 

@@ -12,7 +12,7 @@ use super::validate::{self, Pinned};
 use crate::k8s::NamespacedName;
 
 /// All that a reconcile decides from.
-pub struct Observed {
+pub(super) struct Observed {
     pub key: NamespacedName,
     pub runbook: Arc<Runbook>,
     /// Why the namespace is not served, if it is not.
@@ -25,7 +25,7 @@ pub struct Observed {
 
 /// What makes an earlier answer of the repository void.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub(super) struct Question {
     pub uid: Option<String>,
     pub generation: Option<i64>,
     /// The annotation that asks for a reconcile now.
@@ -36,13 +36,13 @@ pub struct Question {
 
 /// Why a namespace is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TenantProblem {
+pub(super) enum TenantProblem {
     NotATenant,
     NotPrepared,
 }
 
 impl TenantProblem {
-    pub fn error(self, namespace: &str) -> RunbookError {
+    pub(super) fn error(self, namespace: &str) -> RunbookError {
         match self {
             Self::NotATenant => RunbookError::NotATenant(namespace.to_owned()),
             Self::NotPrepared => RunbookError::TenantNotPrepared(namespace.to_owned()),

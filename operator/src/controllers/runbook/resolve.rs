@@ -20,7 +20,7 @@ use crate::error::{Classified, Problem};
 const MAX_ACTIVITIES: usize = 64;
 
 /// A repository on behalf of a Runbook.
-pub struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     /// Where bundles come from.
     pub bundles: &'a Bundles,
     /// How to reach the repository.
@@ -33,7 +33,7 @@ pub struct Resolver<'a> {
 
 impl Resolver<'_> {
     /// Finds and fetches the current version and everything pinned. A pin that fails is told, not an error.
-    pub async fn resolve(&self, wanted: &Wanted, pins: &BTreeSet<Pinned>) -> Result<Resolution, RunbookError> {
+    pub(super) async fn resolve(&self, wanted: &Wanted, pins: &BTreeSet<Pinned>) -> Result<Resolution, RunbookError> {
         let (current, available) = match &wanted.selector {
             Selector::Digest(digest, version) => (self.fetch(digest, version.as_ref()).await?, None),
             Selector::Version(selector) => self.current(selector).await?,

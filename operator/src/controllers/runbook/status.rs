@@ -10,16 +10,16 @@ use ntro_crds::runbook::{Resolved, VerifiedVersion};
 use crate::error::{Class, Problem};
 
 /// Type of the condition that is present while the repository, or a pinned version in it, cannot be fetched.
-pub const FETCH_FAILED: &str = "FetchFailed";
+pub(super) const FETCH_FAILED: &str = "FetchFailed";
 
 /// Most entries of `status.versions`.
-pub const MAX_VERSIONS: usize = 32;
+pub(super) const MAX_VERSIONS: usize = 32;
 /// Most entries of `status.available`.
-pub const MAX_AVAILABLE: usize = 10;
+pub(super) const MAX_AVAILABLE: usize = 10;
 
 /// What a reconcile found.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Found {
+pub(super) enum Found {
     /// The spec says to leave everything as it is.
     Suspended,
     /// A verified bundle is at hand.
@@ -35,7 +35,7 @@ pub enum Found {
 
 /// A good outcome.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Resolution {
+pub(super) struct Resolution {
     /// The current version.
     pub resolved: Resolved,
     /// All versions the namespace needs, the current one first.
@@ -48,7 +48,7 @@ pub struct Resolution {
 
 /// The object the status is of.
 #[derive(Debug, Clone, Copy)]
-pub struct About<'a> {
+pub(super) struct About<'a> {
     /// `metadata.generation`.
     pub generation: Option<i64>,
     /// Value of the annotation that asks for a reconcile now.
@@ -58,7 +58,7 @@ pub struct About<'a> {
 }
 
 /// The next status. What is not spoken of stays: above all, the last good version survives every failure.
-pub fn next(previous: Option<&RunbookStatus>, found: &Found, about: About<'_>) -> RunbookStatus {
+pub(super) fn next(previous: Option<&RunbookStatus>, found: &Found, about: About<'_>) -> RunbookStatus {
     let mut status = previous.cloned().unwrap_or_default();
     let mut conditions = status.conditions.take().unwrap_or_default();
     let resolution_before = status.resolved.is_some() && status.observed_generation == about.generation;

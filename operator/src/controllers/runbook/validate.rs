@@ -12,13 +12,13 @@ use semver::Version;
 use super::error::RunbookError;
 
 /// How often to look for newer versions unless the spec says it.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(10);
+pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_mins(10);
 /// The shortest interval: registries are shared.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Which bundle is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selector {
+pub(super) enum Selector {
     /// Exactly these bytes, which must be of that version if one is given.
     Digest(Digest, Option<Version>),
     /// A version by its tag, or the newest.
@@ -27,7 +27,7 @@ pub enum Selector {
 
 /// A checked spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// Where bundles are.
     pub repository: Repository,
     /// Plain HTTP.
@@ -41,7 +41,7 @@ pub struct Wanted {
 }
 
 /// Checks a spec.
-pub fn validate(spec: &RunbookSpec) -> Result<Wanted, RunbookError> {
+pub(super) fn validate(spec: &RunbookSpec) -> Result<Wanted, RunbookError> {
     let version = spec.version.as_deref();
     let selector = match &spec.digest {
         Some(digest) => {
@@ -67,13 +67,13 @@ pub fn validate(spec: &RunbookSpec) -> Result<Wanted, RunbookError> {
 }
 
 /// How often to look for newer versions, whether or not the spec is valid otherwise.
-pub fn interval(spec: &RunbookSpec) -> Duration {
+pub(super) fn interval(spec: &RunbookSpec) -> Duration {
     validate(spec).map_or(DEFAULT_INTERVAL, |wanted| wanted.interval)
 }
 
 /// A version somebody in the namespace holds on to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pinned {
+pub(super) enum Pinned {
     /// By its bytes.
     Digest(Digest),
     /// By its number.
@@ -82,7 +82,7 @@ pub enum Pinned {
 
 /// The versions of this runbook that Workflows pin. What cannot be read as a version or a digest is left to the
 /// controller of Workflows to complain about.
-pub fn pinned<'a>(runbook: &str, workflows: impl IntoIterator<Item = &'a Workflow>) -> BTreeSet<Pinned> {
+pub(super) fn pinned<'a>(runbook: &str, workflows: impl IntoIterator<Item = &'a Workflow>) -> BTreeSet<Pinned> {
     workflows
         .into_iter()
         .filter(|workflow| workflow.spec.runbook_ref.name == runbook)
@@ -95,7 +95,7 @@ pub fn pinned<'a>(runbook: &str, workflows: impl IntoIterator<Item = &'a Workflo
 }
 
 /// The versions of this runbook that unfinished runs execute.
-pub fn executed<'a>(runbook: &str, runs: impl IntoIterator<Item = &'a WorkflowRun>) -> BTreeSet<Pinned> {
+pub(super) fn executed<'a>(runbook: &str, runs: impl IntoIterator<Item = &'a WorkflowRun>) -> BTreeSet<Pinned> {
     runs.into_iter()
         .filter_map(|run| run.status.as_ref())
         .filter(|status| !status.phase.is_some_and(ntro_crds::workflow_run::RunPhase::is_terminal))

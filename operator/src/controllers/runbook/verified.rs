@@ -17,7 +17,7 @@ const MAX_PROPERTIES: usize = 64;
 const MAX_TITLE: usize = 256;
 
 /// Tells a bundle for the status. A configuration schema that is too large is told by its digest only.
-pub fn verified(bundle: &Bundle) -> VerifiedVersion {
+pub(super) fn verified(bundle: &Bundle) -> VerifiedVersion {
     let config = &bundle.config;
     VerifiedVersion {
         version: config.version.to_string(),

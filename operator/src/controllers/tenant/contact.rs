@@ -9,10 +9,10 @@ use ntro_crds::labels::{self, CA_CONFIG_MAP, CA_KEY};
 use crate::args::Settings;
 use crate::tls::server_name;
 
-pub type Contact = BTreeMap<String, String>;
+pub(super) type Contact = BTreeMap<String, String>;
 
 /// `ca.crt`, and for people, who come through the API server: the operator's `namespace`, `pod` and `serverName`.
-pub fn contact(settings: &Settings, ca_pem: &str) -> Contact {
+pub(super) fn contact(settings: &Settings, ca_pem: &str) -> Contact {
     let pod = settings.pod_name.clone().unwrap_or_else(|| format!("{}-0", settings.service_name));
     [
         (CA_KEY, ca_pem.to_owned()),
@@ -24,7 +24,7 @@ pub fn contact(settings: &Settings, ca_pem: &str) -> Contact {
     .into()
 }
 
-pub fn config_map(namespace: &str, contact: Contact) -> ConfigMap {
+pub(super) fn config_map(namespace: &str, contact: Contact) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(CA_CONFIG_MAP.to_owned()),

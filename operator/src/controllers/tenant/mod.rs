@@ -19,14 +19,14 @@ use crate::queue::{Queue, queue};
 use contact::Contact;
 
 /// The controller of tenant namespaces: its keys are those of their `ConfigMap`s.
-pub struct Tenants {
+pub(crate) struct Tenants {
     context: Context,
     contact: Contact,
     queue: Queue<NamespacedName>,
 }
 
 /// Publishes this certificate authority until told to stop. Started apart from the others: it needs no kind of ours.
-pub async fn run(context: Context, ca_pem: Arc<str>, shutdown: CancellationToken) {
+pub(crate) async fn run(context: Context, ca_pem: Arc<str>, shutdown: CancellationToken) {
     let (queue, worklist) = queue();
     let contact = contact::contact(&context.settings, &ca_pem);
     let metrics = Arc::clone(&context.metrics);

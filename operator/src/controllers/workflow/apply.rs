@@ -17,7 +17,7 @@ use crate::k8s::NamespacedName;
 use crate::launch::slot::{SlotOutcome, SlotRun};
 
 /// What was done: all that a status is made from. Only [`Workflows::apply`] makes one.
-pub struct Applied {
+pub(super) struct Applied {
     pub schedule: ScheduleObserved,
     /// The decision as it stands after the launches.
     pub decision: Decision,

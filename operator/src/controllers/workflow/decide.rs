@@ -14,13 +14,13 @@ use super::history::{self, Keep};
 use crate::cache::{RunSummary, Standing};
 
 /// How late a run may start if the spec does not say.
-pub const DEFAULT_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
+pub(super) const DEFAULT_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
 /// A slot that is older was missed: nothing could be started when it was due.
 const ON_TIME: SignedDuration = SignedDuration::from_secs(120);
 
 /// What to do with slots that passed unserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missed {
+pub(super) enum Missed {
     /// Start none.
     Skip,
     /// Start so many, the latest ones, oldest first.
@@ -29,7 +29,7 @@ pub enum Missed {
 
 /// What to do while a run of the period is unfinished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Concurrency {
+pub(super) enum Concurrency {
     /// Start another one.
     Allow,
     /// Skip the slot.
@@ -42,7 +42,7 @@ pub enum Concurrency {
 
 /// The schedule of a Workflow and its rules, checked.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub(super) struct Rules {
     /// When runs are due; none without a schedule.
     pub slots: Slots,
     /// How much later than its slot each run starts.
@@ -63,7 +63,7 @@ pub struct Rules {
 
 /// What is known of the past.
 #[derive(Debug, Clone, Copy)]
-pub struct Past<'a> {
+pub(super) struct Past<'a> {
     /// No slot before this time is due.
     pub observed: Timestamp,
     /// The slot of the latest scheduled run.
@@ -80,7 +80,7 @@ pub struct Past<'a> {
 
 /// A slot to be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
+pub(super) struct Due {
     /// Its time.
     pub slot: Timestamp,
     /// The accounting period it is for.
@@ -93,7 +93,7 @@ pub struct Due {
 
 /// A slot that waits for runs of its period.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queued {
+pub(super) struct Queued {
     /// Its time.
     pub slot: Timestamp,
     pub period: String,
@@ -105,7 +105,7 @@ pub struct Queued {
 
 /// Slots that give no run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
+pub(super) struct Skipped {
     /// How many.
     pub count: usize,
     /// The latest of them.
@@ -120,14 +120,14 @@ pub struct Skipped {
 
 impl Skipped {
     /// A single slot.
-    pub fn one(slot: Timestamp, reason: SlotReason) -> Self {
+    pub(super) fn one(slot: Timestamp, reason: SlotReason) -> Self {
         Self { count: 1, latest: slot, reason, period: None, held_by: None }
     }
 }
 
 /// What follows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Decision {
+pub(super) struct Decision {
     /// The runs to start, oldest slot first.
     pub start: Vec<Due>,
     /// The slots that wait, oldest first.
@@ -147,10 +147,15 @@ pub struct Decision {
 }
 
 /// What a slot waits for whose period another one was given in the same reconcile.
-pub const EARLIER_SLOT: &str = "the run of an earlier slot";
+pub(super) const EARLIER_SLOT: &str = "the run of an earlier slot";
 
 /// Decides. `period_of` gives the accounting period of a slot.
-pub fn decide(rules: &Rules, past: &Past<'_>, period_of: &dyn Fn(Timestamp) -> String, now: Timestamp) -> Decision {
+pub(super) fn decide(
+    rules: &Rules,
+    past: &Past<'_>,
+    period_of: &dyn Fn(Timestamp) -> String,
+    now: Timestamp,
+) -> Decision {
     let mut decision = Decision::default();
     let (prune, expiry) = history::prune(&rules.keep, past.runs, now);
     decision.prune = prune;

@@ -12,7 +12,7 @@ use crate::cache::RunSummary;
 
 /// Since when the schedule holds as it is: its last edit, which may be a while ago if nobody was there to see it. A Workflow
 /// never seen before has its slots since its creation, whatever a former one of its name left in the status.
-pub fn observed(workflow: &Workflow, status: Option<&WorkflowStatus>, now: Timestamp) -> ScheduleObserved {
+pub(super) fn observed(workflow: &Workflow, status: Option<&WorkflowStatus>, now: Timestamp) -> ScheduleObserved {
     let hash = validate::schedule_hash(&workflow.spec);
     let before = status.and_then(|status| status.schedule_observed.as_ref());
     let created = workflow.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
@@ -33,7 +33,7 @@ fn last_edit(workflow: &Workflow) -> Option<Timestamp> {
 
 /// The slot that was due, or about to be, when an edit of the schedule took it away: what the status called next, unless it
 /// was served since.
-pub fn taken_away(
+pub(super) fn taken_away(
     before: Option<&WorkflowStatus>,
     observed: &ScheduleObserved,
     jitter: SignedDuration,
@@ -49,7 +49,7 @@ pub fn taken_away(
 }
 
 /// The slots that waited under a schedule that cannot be read any more.
-pub fn dropped(before: Option<&WorkflowStatus>) -> Option<Skipped> {
+pub(super) fn dropped(before: Option<&WorkflowStatus>) -> Option<Skipped> {
     let waited: Vec<_> = before.and_then(|status| status.queued.as_deref()).unwrap_or_default().iter().collect();
     let latest = waited.iter().map(|queued| queued.time.0).max();
     let skipped = |latest| Skipped { count: waited.len(), ..Skipped::one(latest, SlotReason::ScheduleChanged) };

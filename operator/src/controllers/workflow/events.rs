@@ -10,7 +10,7 @@ use super::decide::{EARLIER_SLOT, Skipped};
 
 /// An Event to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkflowEvent {
+pub(super) struct WorkflowEvent {
     pub kind: EventType,
     pub reason: String,
     /// One sentence.
@@ -20,7 +20,11 @@ pub struct WorkflowEvent {
 }
 
 /// What a change of the status is worth: slots that gave no run, slots that wait, and a Ready that changed.
-pub fn events(previous: Option<&WorkflowStatus>, next: &WorkflowStatus, skipped: &[Skipped]) -> Vec<WorkflowEvent> {
+pub(super) fn events(
+    previous: Option<&WorkflowStatus>,
+    next: &WorkflowStatus,
+    skipped: &[Skipped],
+) -> Vec<WorkflowEvent> {
     let mut events = Vec::new();
     for Skipped { count, latest, reason, period, held_by } in skipped {
         let slots = if *count == 1 { "skipped slot".to_owned() } else { format!("skipped {count} slots up to") };

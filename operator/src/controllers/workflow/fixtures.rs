@@ -8,11 +8,11 @@ use super::decide::{Concurrency, DEFAULT_DEADLINE, Missed, Rules};
 use super::history::Keep;
 use crate::cache::{Ending, RunSummary, Standing};
 
-pub fn at(text: &str) -> Timestamp {
+pub(super) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-pub fn rules(schedule: &str) -> Rules {
+pub(super) fn rules(schedule: &str) -> Rules {
     Rules {
         slots: Slots { schedules: vec![Schedule::parse(schedule, None, "").unwrap()], ..Slots::default() },
         jitter: SignedDuration::ZERO,
@@ -25,11 +25,11 @@ pub fn rules(schedule: &str) -> Rules {
     }
 }
 
-pub fn month(slot: Timestamp) -> String {
+pub(super) fn month(slot: Timestamp) -> String {
     slot.strftime("%Y-%m").to_string()
 }
 
-pub fn run(name: &str, slot: Option<&str>, period: &str, ending: Option<Ending>) -> RunSummary {
+pub(super) fn run(name: &str, slot: Option<&str>, period: &str, ending: Option<Ending>) -> RunSummary {
     RunSummary {
         name: name.to_owned(),
         workflow_uid: None,

@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cache::{Ending, RunSummary};
 
 /// How many runs of each ending are kept if the spec does not say.
-pub const DEFAULT_HISTORY: usize = 12;
+pub(super) const DEFAULT_HISTORY: usize = 12;
 
 /// Which ended runs are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
+pub(super) struct Keep {
     /// How many succeeded runs of slots.
     pub succeeded: usize,
     /// How many runs of slots that ended otherwise.
@@ -36,7 +36,7 @@ enum Kind {
 }
 
 /// The runs to delete, oldest first, and when the next one's time is over.
-pub fn prune(keep: &Keep, runs: &[RunSummary], now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
+pub(super) fn prune(keep: &Keep, runs: &[RunSummary], now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
     let mut ended: Vec<_> = runs.iter().filter_map(|run| run.ending.map(|ending| (run, ending))).collect();
     ended.sort_by(|(a, _), (b, _)| (a.slot, a.completed, &a.name).cmp(&(b.slot, b.completed, &b.name)));
     let mut names = BTreeSet::new();

@@ -12,7 +12,7 @@ use crate::k8s::NamespacedName;
 /// Only a Workflow's own reconcile touches its entry, and the queue lets one worker at a time have a key. An entry without content is
 /// removed: there may be ten thousand Workflows.
 #[derive(Default)]
-pub struct Memory(Mutex<Inner>);
+pub(super) struct Memory(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -44,14 +44,14 @@ struct Written {
 
 /// A Workflow that was reconciled during a burst: until it changes or the time has come, there is nothing to do but to tell
 /// how its runs are.
-pub struct Done {
+pub(super) struct Done {
     pub uid: Option<String>,
     pub generation: Option<i64>,
     pub until: Option<Timestamp>,
 }
 
 impl Done {
-    pub fn holds(&self, workflow: &Workflow, now: Timestamp) -> bool {
+    pub(super) fn holds(&self, workflow: &Workflow, now: Timestamp) -> bool {
         let same = self.uid == workflow.uid() && self.generation == workflow.metadata.generation;
         same && self.until.is_none_or(|until| now < until)
     }
@@ -59,7 +59,7 @@ impl Done {
 
 impl Memory {
     /// The status as it is: what was last written counts until the watch shows that or something newer.
-    pub fn last_status(&self, key: &NamespacedName, workflow: &Workflow) -> Option<WorkflowStatus> {
+    pub(super) fn last_status(&self, key: &NamespacedName, workflow: &Workflow) -> Option<WorkflowStatus> {
         let number = |version: Option<&String>| version.and_then(|version| version.parse::<u64>().ok());
         self.with(key, |memo| {
             if let Some(last) = &memo.written {
@@ -74,21 +74,21 @@ impl Memory {
         })
     }
 
-    pub fn wrote(&self, key: &NamespacedName, resource_version: Option<String>, status: WorkflowStatus) {
+    pub(super) fn wrote(&self, key: &NamespacedName, resource_version: Option<String>, status: WorkflowStatus) {
         self.with(key, |memo| memo.written = Some(Box::new(Written { resource_version, status })));
     }
 
-    pub fn take_done(&self, key: &NamespacedName) -> Option<Box<Done>> {
+    pub(super) fn take_done(&self, key: &NamespacedName) -> Option<Box<Done>> {
         self.with(key, |memo| memo.done.take())
     }
 
-    pub fn put_done(&self, key: &NamespacedName, done: Box<Done>) {
+    pub(super) fn put_done(&self, key: &NamespacedName, done: Box<Done>) {
         self.with(key, |memo| memo.done = Some(done));
     }
 
     /// Notes whether a slot to come is waited for. If that changed, `tell` is given how many Workflows wait for one, in the
     /// order of the changes.
-    pub fn arm(&self, key: &NamespacedName, armed: bool, tell: impl FnOnce(usize)) {
+    pub(super) fn arm(&self, key: &NamespacedName, armed: bool, tell: impl FnOnce(usize)) {
         let before = self.with(key, |memo| std::mem::replace(&mut memo.armed, armed));
         if before != armed {
             let mut inner = self.lock();
@@ -103,7 +103,7 @@ impl Memory {
     }
 
     /// Forgets a Workflow that is gone, but for [`Self::arm`].
-    pub fn forget(&self, key: &NamespacedName) {
+    pub(super) fn forget(&self, key: &NamespacedName) {
         self.with(key, |memo| *memo = Memo { armed: memo.armed, ..Memo::default() });
     }
 

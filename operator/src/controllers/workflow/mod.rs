@@ -35,14 +35,14 @@ use crate::queue::Queue;
 use memory::Memory;
 
 /// The controller of Workflows.
-pub struct Workflows {
+pub(crate) struct Workflows {
     launcher: Launcher,
     queue: Queue<NamespacedName>,
     memory: Memory,
 }
 
 impl Workflows {
-    pub fn new(launcher: Launcher, queue: Queue<NamespacedName>) -> Self {
+    pub(crate) fn new(launcher: Launcher, queue: Queue<NamespacedName>) -> Self {
         Self { launcher, queue, memory: Memory::default() }
     }
 }

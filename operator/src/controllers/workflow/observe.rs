@@ -19,7 +19,7 @@ const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 const LATER: Duration = Duration::from_millis(20);
 
 /// What a look at a Workflow finds.
-pub enum Seen {
+pub(super) enum Seen {
     Present(Box<Observed>),
     /// There is no such Workflow (any more): the precreated objects of its slots are left.
     Gone(Vec<RunSummary>),
@@ -28,7 +28,7 @@ pub enum Seen {
 }
 
 /// All that a reconcile decides from.
-pub struct Observed {
+pub(super) struct Observed {
     pub key: NamespacedName,
     pub workflow: Arc<Workflow>,
     /// As it was last written, which the watch may not show yet.

@@ -12,7 +12,7 @@ use super::validate::Validated;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Since when the schedule holds.
     pub schedule: ScheduleObserved,
     /// About the slots that are due and the runs that have ended.
@@ -24,7 +24,7 @@ pub struct Plan {
 }
 
 /// Decides. A schedule that is not valid gives no slots.
-pub fn decide(observed: &Observed, validated: &Validated) -> Plan {
+pub(super) fn decide(observed: &Observed, validated: &Validated) -> Plan {
     let status = observed.status.as_ref();
     let schedule = edit::observed(&observed.workflow, status, observed.now);
     let removed = edit::taken_away(status, &schedule, jitter_of(&observed.workflow), &observed.runs).into_iter();
@@ -41,7 +41,7 @@ pub fn decide(observed: &Observed, validated: &Validated) -> Plan {
 
 /// What stands of a decision when the run of `stuck` could not be started: it and all later slots are left as they were, for
 /// another reconcile, because what was decided about them was decided as if it had started.
-pub fn decide_without(observed: &Observed, validated: &Validated, plan: &Plan, stuck: Timestamp) -> Decision {
+pub(super) fn decide_without(observed: &Observed, validated: &Validated, plan: &Plan, stuck: Timestamp) -> Decision {
     match &validated.rules {
         Ok(rules) => decide_slots(observed, rules, &plan.schedule, Some(stuck)),
         Err(_) => plan.decision.clone(),

@@ -19,7 +19,7 @@ const BEFORE: SignedDuration = SignedDuration::from_secs(15);
 
 /// What is to be done about objects of slots to come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Precreation {
+pub(super) struct Precreation {
     /// The slot whose object is to be created, and its period.
     pub create: Option<(Timestamp, String)>,
     /// Objects to delete, by name: their slot will not be served, or not by them.
@@ -30,18 +30,18 @@ pub struct Precreation {
 
 impl Precreation {
     /// Nothing is created, and what was is deleted.
-    pub fn none_of(precreated: &[RunSummary]) -> Self {
+    pub(super) fn none_of(precreated: &[RunSummary]) -> Self {
         Self { delete: precreated.iter().map(|run| run.name.clone()).collect(), ..Self::default() }
     }
 }
 
 /// How long before its runs are due a Workflow creates their objects. `seed` is its `namespace/name`.
-pub fn lead(seed: &str) -> SignedDuration {
+pub(super) fn lead(seed: &str) -> SignedDuration {
     BEFORE.saturating_add(jitter::of(&format!("{seed}\nahead"), SPREAD))
 }
 
 /// Decides. `precreated` are the runs with an object that have not begun, `runs` the other ones.
-pub fn decide(
+pub(super) fn decide(
     rules: &Rules,
     runs: &[RunSummary],
     precreated: &[RunSummary],

@@ -21,7 +21,7 @@ const MAX_ACTIVE: usize = 64;
 
 /// What a status says.
 #[derive(Debug, Clone)]
-pub struct StatusInput<'a> {
+pub(super) struct StatusInput<'a> {
     /// `metadata.generation`.
     pub generation: Option<i64>,
     /// Value of the annotation that asks for a reconcile now.
@@ -49,7 +49,7 @@ pub struct StatusInput<'a> {
 
 impl<'a> StatusInput<'a> {
     /// A status can only be made from what was applied.
-    pub fn of(observed: &'a Observed, validated: &'a Validated, applied: &'a Applied) -> Self {
+    pub(super) fn of(observed: &'a Observed, validated: &'a Validated, applied: &'a Applied) -> Self {
         let workflow = &observed.workflow;
         let requested_at =
             workflow.metadata.annotations.as_ref().and_then(|all| all.get(labels::RECONCILE_REQUESTED_AT));
@@ -74,7 +74,7 @@ impl<'a> StatusInput<'a> {
 }
 
 /// The next status. What cannot be told from the runs that are left stays as it was.
-pub fn next(previous: Option<&WorkflowStatus>, input: &StatusInput<'_>) -> WorkflowStatus {
+pub(super) fn next(previous: Option<&WorkflowStatus>, input: &StatusInput<'_>) -> WorkflowStatus {
     let mut status = previous.cloned().unwrap_or_default();
     status.observed_generation = input.generation;
     if let Some(requested) = input.requested_at {
@@ -124,7 +124,7 @@ fn queued(slots: &[Queued]) -> Option<Vec<QueuedSlot>> {
 }
 
 /// Whether a change of the status can wait until the runs that are due were started: it tells of runs only.
-pub fn can_wait(before: &WorkflowStatus, next: &WorkflowStatus) -> bool {
+pub(super) fn can_wait(before: &WorkflowStatus, next: &WorkflowStatus) -> bool {
     let others = |status: &WorkflowStatus| {
         let conditions: Vec<_> =
             status.conditions.iter().flatten().map(|c| (c.type_.clone(), c.status.clone())).collect();

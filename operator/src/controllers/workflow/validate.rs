@@ -19,7 +19,7 @@ use crate::launch::pin::{self, PinError};
 const DEFAULT_MANY: usize = 10;
 
 /// A Workflow, checked.
-pub struct Validated {
+pub(super) struct Validated {
     /// Whether the spec has a schedule at all.
     pub scheduled: bool,
     /// The schedule and its rules.
@@ -29,7 +29,7 @@ pub struct Validated {
 }
 
 /// Checks a Workflow. `image` is the installation's runner image.
-pub fn validate(observed: &Observed, image: Option<&str>) -> Validated {
+pub(super) fn validate(observed: &Observed, image: Option<&str>) -> Validated {
     let workflow = &observed.workflow;
     let rules = rules(&workflow.spec, &seed_of(workflow));
     Validated {
@@ -73,7 +73,7 @@ fn is_scheduled(spec: &WorkflowSpec) -> bool {
 }
 
 /// Hash of what decides which slots there are: when it changes, the past no longer counts.
-pub fn schedule_hash(spec: &WorkflowSpec) -> String {
+pub(super) fn schedule_hash(spec: &WorkflowSpec) -> String {
     let mut said = serde_json::json!([spec.schedule, spec.schedules, spec.time_zone, spec.suspend == Some(true)]);
     // Left out where nothing is said, so that a release that learns a field does not take every schedule for edited.
     let later = [

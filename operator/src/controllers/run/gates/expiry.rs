@@ -13,12 +13,12 @@ use crate::controllers::run::user_actions;
 use crate::error::{Class, Problem};
 
 /// Until when an answer to a gate counts: what its policy allows, and the runbook's own limit.
-pub fn due(gate: &Gate, pin: &RunPin) -> Option<Timestamp> {
+pub(crate) fn due(gate: &Gate, pin: &RunPin) -> Option<Timestamp> {
     gate.due.into_iter().chain(policy_due(gate, pin)).min()
 }
 
 /// When the policy ends the wait of a gate.
-pub fn policy_due(gate: &Gate, pin: &RunPin) -> Option<Timestamp> {
+pub(crate) fn policy_due(gate: &Gate, pin: &RunPin) -> Option<Timestamp> {
     let rule = pin.gate_policy.as_ref()?.rule_for(&gate.step)?;
     // The schema lets nothing else through than what can be read.
     let wait = duration::parse(rule.due.as_deref()?).ok()?;
@@ -30,14 +30,14 @@ fn is_open(gate: &Gate) -> bool {
 }
 
 /// The open gates of an unfinished run that their policy ends, and when.
-pub fn open_until(state: &RunState, pin: &RunPin) -> Vec<(Uuid, Timestamp)> {
+pub(crate) fn open_until(state: &RunState, pin: &RunPin) -> Vec<(Uuid, Timestamp)> {
     let gates = state.gates.values().filter(|gate| state.terminal.is_none() && is_open(gate));
     gates.filter_map(|gate| Some((gate.id, policy_due(gate, pin)?))).collect()
 }
 
 /// Rejects gates that have waited for longer than their policy lets them. Every user action that came in time comes first: if
 /// it is not known that they are answered, the gates wait.
-pub async fn reject(context: &Context, state: &RunState, expired: &[(Uuid, Timestamp)]) -> Result<(), Problem> {
+pub(crate) async fn reject(context: &Context, state: &RunState, expired: &[(Uuid, Timestamp)]) -> Result<(), Problem> {
     let run_id = state.run_id;
     let answered = user_actions::answer_in(context, [state.namespace.clone()]).await;
     let known = answered.upto(state).ok_or_else(|| {

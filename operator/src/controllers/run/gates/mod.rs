@@ -1,6 +1,6 @@
 //! Gates as people see them: projections of the journal. Only the operator writes them.
 
-pub mod expiry;
+pub(super) mod expiry;
 mod object;
 mod status;
 
@@ -20,7 +20,7 @@ use crate::k8s::{Created, create_once, patch_status_if_changed};
 
 /// What a Gate is made from.
 #[derive(Debug, Clone, Copy)]
-pub struct GateInput<'a> {
+pub(super) struct GateInput<'a> {
     /// The journal.
     pub state: &'a RunState,
     /// The gate in it.
@@ -39,7 +39,7 @@ pub struct GateInput<'a> {
 
 /// Makes the Gates of a run what the journal says: creates those that are missing, writes those that differ. `titles` are those of
 /// the steps, `seen` the Gates the watch shows.
-pub async fn project(
+pub(super) async fn project(
     context: &Context,
     open: &Open,
     titles: &[(String, String)],

@@ -13,7 +13,7 @@ use super::expiry::due;
 use crate::clock::whole_seconds;
 
 /// The Gate object.
-pub fn build(input: &GateInput<'_>) -> Gate {
+pub(super) fn build(input: &GateInput<'_>) -> Gate {
     let GateInput { state, gate, pin, .. } = input;
     let id = gate.id.to_string();
     let rule = pin.gate_policy.as_ref().and_then(|policy| policy.rule_for(&gate.step));

@@ -14,7 +14,7 @@ use super::GateInput;
 use crate::clock::whole_seconds;
 
 /// The status of the Gate, keeping the times of conditions of `before`.
-pub fn status(input: &GateInput<'_>, before: Option<&GateStatus>, generation: Option<i64>) -> GateStatus {
+pub(super) fn status(input: &GateInput<'_>, before: Option<&GateStatus>, generation: Option<i64>) -> GateStatus {
     let GateInput { gate, pin, state, .. } = input;
     let ended = state.terminal.is_some();
     let gate_state = match (&gate.state, gate.decision.as_ref()) {

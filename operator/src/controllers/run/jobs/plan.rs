@@ -18,7 +18,7 @@ const VERDICT: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadlines {
+pub(super) struct Deadlines {
     /// A Job in a queue.
     pub queue: Option<SignedDuration>,
     /// A pod on its way.
@@ -35,7 +35,7 @@ impl Default for Deadlines {
 
 impl Deadlines {
     /// The deadlines a Workflow sets. They hold for runs under way as well.
-    pub fn of(spec: &WorkflowSpec) -> Self {
+    pub(super) fn of(spec: &WorkflowSpec) -> Self {
         let seconds = |said: Option<i64>| said.map(SignedDuration::from_secs);
         Self {
             queue: seconds(spec.queue_deadline_seconds),
@@ -47,7 +47,7 @@ impl Deadlines {
 
 /// Everything the plan depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
+pub(super) struct View<'a> {
     /// The journal.
     pub state: &'a RunState,
     /// UID of the `WorkflowRun`.
@@ -78,7 +78,7 @@ impl View<'_> {
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// Tell the journal that the Job of the current segment and its pods are gone.
     JobLost { segment: u32 },
     /// Tell the journal that the queue of the current segment's Job took its pod away.
@@ -112,7 +112,7 @@ pub enum Step {
 
 impl Step {
     /// Whether it gives something up or makes a second Job of a run, which nothing but the API server's own word allows.
-    pub fn is_destructive(&self) -> bool {
+    pub(super) fn is_destructive(&self) -> bool {
         match self {
             Self::JobLost { .. } | Self::Evicted { .. } | Self::DeleteJob { .. } | Self::Block { .. } => true,
             Self::CreateJob { segment } => *segment > 1,
@@ -123,7 +123,7 @@ impl Step {
 
 /// The steps, and when to plan again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// In this order.
     pub steps: Vec<Step>,
     /// When to plan again at the latest.
@@ -131,7 +131,7 @@ pub struct Plan {
 }
 
 /// What is to be done.
-pub fn plan(view: &View<'_>) -> Plan {
+pub(super) fn plan(view: &View<'_>) -> Plan {
     let mut plan = Plan { steps: Vec::new(), requeue: Requeue::OnChange };
     match &view.state.segment_state {
         SegmentState::Queued => queued(view, &mut plan),

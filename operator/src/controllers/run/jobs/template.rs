@@ -33,7 +33,7 @@ const USER: i64 = 65_532;
 
 /// What a Job is made from.
 #[derive(Debug, Clone, Copy)]
-pub struct JobInput<'a> {
+pub(super) struct JobInput<'a> {
     /// Namespace of the run.
     pub namespace: &'a str,
     /// Name of the run.
@@ -57,7 +57,7 @@ pub struct JobInput<'a> {
 }
 
 /// The Job of a segment, with the hash of its template as an annotation.
-pub fn build(input: &JobInput<'_>) -> Job {
+pub(super) fn build(input: &JobInput<'_>) -> Job {
     let labels = labels_of(input);
     let spec = JobSpec {
         backoff_limit: Some(0),

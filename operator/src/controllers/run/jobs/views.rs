@@ -11,7 +11,7 @@ const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// A Job of the run, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobView {
+pub(super) struct JobView {
     pub name: String,
     pub uid: String,
     /// The segment it executes.
@@ -32,7 +32,7 @@ pub struct JobView {
 
 /// A pod of the run, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodView {
+pub(super) struct PodView {
     pub uid: String,
     pub job_uid: String,
     /// It is neither Succeeded nor Failed, and not lost.
@@ -46,7 +46,7 @@ pub struct PodView {
 }
 
 /// Reads a Job.
-pub fn job_view(job: &Job) -> Option<JobView> {
+pub(super) fn job_view(job: &Job) -> Option<JobView> {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let ended = |c: &&JobCondition| c.status == "True" && (c.type_ == "Complete" || c.type_ == "Failed");
     let held_back = job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
@@ -74,7 +74,7 @@ fn since(job: &Job, condition: &str) -> Option<Timestamp> {
 }
 
 /// Reads a pod.
-pub fn pod_view(pod: &Pod, now: Timestamp) -> Option<PodView> {
+pub(super) fn pod_view(pod: &Pod, now: Timestamp) -> Option<PodView> {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let over = matches!(phase, Some("Succeeded" | "Failed"));
     // The API server writes here when the pod's grace is over, not when it was deleted.

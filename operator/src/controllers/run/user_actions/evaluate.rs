@@ -14,11 +14,11 @@ use uuid::Uuid;
 
 /// Since when the API server has proved, without a gap, who acts in a namespace. `None`: it does not now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proof(pub Option<Timestamp>);
+pub(crate) struct Proof(pub Option<Timestamp>);
 
 /// What a user action comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Decide this gate, on what was seen of it.
     Decide {
         gate: Uuid,
@@ -39,7 +39,7 @@ pub enum Verdict {
     Refuse(UserActionReason),
 }
 
-pub fn evaluate(action: &UserAction, state: &RunState, pin: &RunPin, proof: Proof) -> Verdict {
+pub(super) fn evaluate(action: &UserAction, state: &RunState, pin: &RunPin, proof: Proof) -> Verdict {
     match verdict(action, state, pin, proof) {
         Ok(verdict) => verdict,
         Err(reason) => Verdict::Refuse(reason),

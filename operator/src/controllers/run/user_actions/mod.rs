@@ -6,7 +6,7 @@
 
 mod evaluate;
 mod perform;
-pub mod proof;
+pub(super) mod proof;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,20 +40,20 @@ fn is_answered(action: &UserAction) -> bool {
 }
 
 /// User actions without an answer, in the order the API server took them; names break ties.
-pub fn pending(actions: &[Arc<UserAction>]) -> Vec<Arc<UserAction>> {
+pub(super) fn pending(actions: &[Arc<UserAction>]) -> Vec<Arc<UserAction>> {
     let mut open: Vec<_> = actions.iter().filter(|action| !is_answered(action)).cloned().collect();
     open.sort_by_key(|action| (action.creation_timestamp(), action.name_any()));
     open
 }
 
 /// The run that a user action is about.
-pub fn run_of(action: &UserAction) -> Option<RunRef> {
+pub(super) fn run_of(action: &UserAction) -> Option<RunRef> {
     Some(RunRef::new(action.namespace()?, action.spec.run.clone()))
 }
 
 /// Evaluates and answers these user actions of a run, one after the other. One that is wrong in itself is refused; an error
 /// means that this one and those after it are still without an answer.
-pub async fn answer(
+pub(super) async fn answer(
     context: &Context,
     state: &RunState,
     pin: &RunPin,
@@ -82,7 +82,7 @@ pub async fn answer(
 
 /// Until when the user actions on runs are answered.
 #[derive(Debug, Default)]
-pub struct Answered {
+pub(super) struct Answered {
     /// By namespace.
     upto: BTreeMap<String, Timestamp>,
     /// Runs with user actions that could not be answered.
@@ -94,7 +94,7 @@ pub struct Answered {
 impl Answered {
     /// The time until which every user action on the run that the API server has taken is answered. `None` if that is not
     /// known: then nothing may happen to the run because nobody acted in time.
-    pub fn upto(&self, state: &RunState) -> Option<Timestamp> {
+    pub(super) fn upto(&self, state: &RunState) -> Option<Timestamp> {
         if self.unread.contains(&state.namespace) || self.except.contains(&RunRef::of_journal(state)) {
             return None;
         }
@@ -103,7 +103,7 @@ impl Answered {
     }
 
     /// The time until which all of them are answered, in every namespace asked for.
-    pub fn all_upto(&self) -> Option<Timestamp> {
+    pub(super) fn all_upto(&self) -> Option<Timestamp> {
         let known = self.unread.is_empty() && self.except.is_empty();
         known.then(|| self.upto.values().min().copied()).flatten()
     }
@@ -111,7 +111,7 @@ impl Answered {
 
 /// Answers every user action that the API server has taken until now in these namespaces. The API server itself is asked: the
 /// watch may be late. What goes wrong in a namespace or with a run is no other one's.
-pub async fn answer_in(context: &Context, namespaces: impl IntoIterator<Item = String>) -> Answered {
+pub(super) async fn answer_in(context: &Context, namespaces: impl IntoIterator<Item = String>) -> Answered {
     let mut answered = Answered::default();
     for namespace in namespaces {
         let taken_until = context.clock.now();
@@ -167,7 +167,7 @@ async fn list(context: &Context, namespace: &str) -> kube::Result<BTreeMap<RunRe
 }
 
 /// Refuses the user actions on a run that there is not.
-pub async fn refuse_all(
+pub(super) async fn refuse_all(
     context: &Context,
     actions: &[Arc<UserAction>],
     reason: UserActionReason,
@@ -204,7 +204,7 @@ async fn write_answer(context: &Context, action: &UserAction, answer: &Answer) -
 }
 
 /// Deletes user actions that were answered long ago; says when the next one is due.
-pub async fn prune(
+pub(super) async fn prune(
     context: &Context,
     actions: &[Arc<UserAction>],
     now: Timestamp,

@@ -71,7 +71,7 @@ impl Drafted {
 }
 
 /// Evaluates a user action and journals what it comes to. Asked again, it gives the answer it gave.
-pub async fn perform(
+pub(super) async fn perform(
     journal: &Journal,
     action: &UserAction,
     state: &RunState,

@@ -34,7 +34,7 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// What identifies the proof of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
+pub(crate) struct Fingerprint {
     policy: (String, i64),
     binding: (String, i64),
     namespace: String,
@@ -43,13 +43,17 @@ pub struct Fingerprint {
 
 /// A proof that was found to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verified {
+pub(crate) struct Verified {
     fingerprint: Option<Fingerprint>,
     since: Timestamp,
 }
 
 /// What follows from what was found: the proof, and the fact to keep if it changed. Pure.
-pub fn assess(found: Option<Fingerprint>, before: Option<&Verified>, now: Timestamp) -> (Proof, Option<Verified>) {
+pub(crate) fn assess(
+    found: Option<Fingerprint>,
+    before: Option<&Verified>,
+    now: Timestamp,
+) -> (Proof, Option<Verified>) {
     if let Some(before) = before.filter(|before| before.fingerprint == found) {
         return (Proof(found.is_some().then_some(before.since)), None);
     }
@@ -60,7 +64,7 @@ pub fn assess(found: Option<Fingerprint>, before: Option<&Verified>, now: Timest
 }
 
 /// Reads policy, binding and namespace as they are now, and keeps what was found.
-pub async fn verify(context: &Context, namespace: &str) -> Result<Proof, Problem> {
+pub(crate) async fn verify(context: &Context, namespace: &str) -> Result<Proof, Problem> {
     let found = fingerprint(context, namespace).await?;
     let before = context.journal.fact(namespace, FACT).await?;
     let before = before.and_then(|text| serde_json::from_str::<Verified>(&text).ok());
@@ -79,7 +83,7 @@ pub async fn verify(context: &Context, namespace: &str) -> Result<Proof, Problem
 
 /// Verifies every tenant whenever policy, binding or tenants change, until told to stop: an upgrade of the policy costs
 /// only the user actions of that very moment, not the first one after it.
-pub async fn watch(context: Context, shutdown: CancellationToken) {
+pub(crate) async fn watch(context: Context, shutdown: CancellationToken) {
     let name = expected(&context).name;
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let client = context.kube.client.clone();
