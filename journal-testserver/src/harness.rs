@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use ntro_journal::machine::{Gate, GateProgress};
-use ntro_journal::protocol::{Payload, Pin, RunTrigger, RunWorkflow, Verb, entries};
-use ntro_journal::{CreateRun, DraftRef, GateDecision, Inserted, RunState, UserActionOutcome, failpoint, verify};
+use ntro_journal::protocol::{Entry, Payload, Pin, RunTrigger, RunWorkflow, Verb, entries};
+use ntro_journal::{
+    CreateRun, DraftRef, GateDecision, Inserted, Journal, RunState, UserActionOutcome, failpoint, verify,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -120,6 +123,16 @@ pub(crate) async fn answer(server: &Server, op: &str, request: &Value) -> Result
     }
 }
 
+async fn entries(journal: &Journal, run: Uuid, from: u64) -> Result<Vec<Entry>, Fault> {
+    let (mut all, mut next) = (Vec::new(), from);
+    loop {
+        let page = journal.entries(run, next).await?;
+        let Some(last) = page.last() else { return Ok(all) };
+        next = last.seq + 1;
+        all.extend(page);
+    }
+}
+
 async fn view(server: &Server, op: &str, it: OfRun) -> Result<Value, Fault> {
     let (journal, run) = (&server.journal, it.run);
     match op {
@@ -129,9 +142,9 @@ async fn view(server: &Server, op: &str, it: OfRun) -> Result<Value, Fault> {
             server.make_jobs(run).await?;
             Ok(json!({}))
         }
-        "entries" => Ok(json!({"entries": journal.entries(run, it.from).await?})),
+        "entries" => Ok(json!({"entries": entries(journal, run, it.from).await?})),
         "export" => {
-            let export = journal.audit_export(run).await?;
+            let export: String = journal.audit_export(run).await?.try_collect().await?;
             let end = verify(&export).map_err(|error| Fault::Usage(error.to_string()))?;
             Ok(json!({"lines": export.lines().collect::<Vec<_>>(), "length": end.length, "head": end.head}))
         }

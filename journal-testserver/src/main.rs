@@ -44,6 +44,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::{TryStreamExt as _, stream};
 use jiff::Timestamp;
 use ntro_journal::{
     AttachPod, Clock, Journal, JournalError, JournalSettings, RunState, Session, SystemClock, TestClock, failpoint,
@@ -284,13 +285,20 @@ impl Server {
             "putBlob" => {
                 let blob: BlobLine = fields(request)?;
                 let bytes = BASE64.decode(blob.base64.unwrap_or_default()).map_err(|e| Fault::Usage(e.to_string()))?;
-                journal.put_blob(session.run_id, blob.digest, bytes.into()).await?;
+                let (size, whole) = (bytes.len() as u64, stream::iter([Ok::<_, std::io::Error>(bytes.into())]));
+                journal.put_blob(session, blob.digest, size, whole).await?;
                 Ok(json!({}))
             }
             "getBlob" => {
                 let blob: BlobLine = fields(request)?;
-                let bytes = journal.get_blob(session.run_id, blob.digest).await?;
-                Ok(json!({"base64": BASE64.encode(bytes)}))
+                let pieces: Vec<bytes::Bytes> = journal
+                    .get_blob(session.run_id, blob.digest)
+                    .await?
+                    .pieces
+                    .err_into::<JournalError>()
+                    .try_collect()
+                    .await?;
+                Ok(json!({"base64": BASE64.encode(pieces.concat())}))
             }
             "bundle" => {
                 let path = self.bundle.as_ref().ok_or_else(|| Fault::Usage("no --bundle was given".to_owned()))?;

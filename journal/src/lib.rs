@@ -17,7 +17,8 @@ pub mod store;
 pub use clock::{Clock, SystemClock, TestClock};
 pub use error::{ErrorClass, JournalError};
 pub use journal::{
-    AttachPod, CreateRun, DraftRef, Export, Journal, JournalLimits, JournalSettings, PublishedHead, VerifyError, verify,
+    AttachPod, CreateRun, DraftRef, Export, Journal, JournalLimits, JournalSettings, PAGE_BYTES, PublishedHead,
+    VerifyError, verify,
 };
 pub use machine::{GateDecision, RunState, UserActionOutcome};
 pub use protocol::Session;

@@ -184,7 +184,7 @@ impl Driver {
         let content = format!("content of {}", activity.name);
         let digest = Sha256Digest::of(content.as_bytes());
         let size = content.len() as u64;
-        self.journal.put_blob(self.run, digest, content.into()).await.unwrap();
+        common::put_blob(&self.journal, session, content.as_bytes()).await.unwrap();
         let output = OutputFile { name: activity.name.clone(), digest, size, media_type: "text/plain".to_owned() };
         let (attempt, result) = (activity.attempt, Payload::Blob { blob: digest, size });
         let done =
@@ -245,7 +245,7 @@ async fn compare(dir: &Path, what: &str) -> RunState {
     let state = journal.state(run).await.unwrap();
     assert_eq!(state.phase(), Phase::Succeeded, "{what}");
     let entries = journal.entries(run, 0).await.unwrap();
-    let end = verify(&journal.audit_export(run).await.unwrap()).unwrap();
+    let end = verify(&common::export(&journal, run).await).unwrap();
     assert_eq!(end.length, entries.len() as u64);
     let there: Vec<String> = entries.iter().map(|entry| format!("{} {}", entry.seq, entry.hash)).collect();
     for line in notes(dir, "acknowledged") {
@@ -253,7 +253,7 @@ async fn compare(dir: &Path, what: &str) -> RunState {
     }
     for entry in &entries {
         if let EntryBody::ActivityCompleted(entries::ActivityCompleted { outputs, .. }) = &entry.body {
-            journal.get_blob(run, outputs[0].digest).await.unwrap();
+            common::get_blob(&journal, run, outputs[0].digest).await.unwrap();
         }
     }
     journal.payload_text(run, &state.input).await.unwrap();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use ntro_journal::protocol::{AppendRequest, Entry, EntryBody, LogLine, PodEntry, ReleaseCause, entries};
+use ntro_journal::protocol::{AppendRequest, Entry, EntryBody, LogLine, PodEntry, ReleaseCause, Sha256Digest, entries};
 use ntro_journal::store::{
     ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SqliteStore, Store, StoreError, StoredLine, ViewKey,
 };
@@ -81,8 +81,29 @@ impl Store for Failing {
     async fn open_runs(&self) -> Result<Vec<(Uuid, String)>, StoreError> {
         self.store.open_runs().await
     }
-    async fn entries(&self, run_id: Uuid, from: u64) -> Result<Vec<Entry>, StoreError> {
-        self.store.entries(run_id, from).await
+    async fn entries(&self, run_id: Uuid, from: u64, bytes: u64) -> Result<Vec<Entry>, StoreError> {
+        self.store.entries(run_id, from, bytes).await
+    }
+    async fn count_blob(
+        &self,
+        namespace: &str,
+        run_id: Uuid,
+        blob: Sha256Digest,
+        size: u64,
+    ) -> Result<bool, StoreError> {
+        self.store.count_blob(namespace, run_id, blob, size).await
+    }
+    async fn blobs(&self, run_id: Uuid) -> Result<Vec<(Sha256Digest, u64)>, StoreError> {
+        self.store.blobs(run_id).await
+    }
+    async fn forget_blobs(&self, run_id: Uuid, blobs: &[Sha256Digest]) -> Result<(), StoreError> {
+        self.store.forget_blobs(run_id, blobs).await
+    }
+    async fn usage(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.store.usage().await
+    }
+    async fn draft_bytes(&self, run_id: Uuid) -> Result<u64, StoreError> {
+        self.store.draft_bytes(run_id).await
     }
     async fn append_log(&self, run_id: Uuid, epoch: u64, lines: &[LogLine]) -> Result<(), StoreError> {
         self.store.append_log(run_id, epoch, lines).await
@@ -105,7 +126,7 @@ impl Store for Failing {
     async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError> {
         self.store.view_key(namespace, key_hash).await
     }
-    async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn expire(&self, now: Timestamp) -> Result<bool, StoreError> {
         self.store.expire(now).await
     }
     async fn put_fact(&self, namespace: &str, key: &str, value: &str) -> Result<(), StoreError> {

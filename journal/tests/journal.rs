@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    AppendRequest, EntryBody, GateKind, LogLine, LogRequest, LogStream, Payload, Phase, PodEntry, PollRequest,
-    RefusalReason, ReleaseCause, Sha256Digest, Verb,
+    AppendRequest, EntryBody, GateKind, LOG_LINE_COST, LogLine, LogRequest, LogStream, Payload, Phase, PodEntry,
+    PollRequest, RefusalReason, ReleaseCause, Sha256Digest, Verb,
 };
 use ntro_journal::{
     AttachPod, CreateRun, DraftRef, ErrorClass, GateDecision, Inserted, Journal, JournalError, JournalSettings,
@@ -18,7 +18,7 @@ use ntro_journal::{
 };
 use uuid::Uuid;
 
-use common::{pod, run_created};
+use common::{export, get_blob, pieces, pod, run_created};
 
 struct World {
     journal: Journal,
@@ -388,7 +388,7 @@ fn line(n: u64, text: &str) -> LogLine {
 async fn logs_are_followed_and_bounded() {
     let world = World::with(|settings| {
         settings.limits.log_line_max = 4;
-        settings.limits.log_max = 10;
+        settings.limits.log_max = 2 * LOG_LINE_COST + 10;
     })
     .await;
     let (run, session) = world.running("nav").await;
@@ -411,17 +411,20 @@ async fn logs_are_followed_and_bounded() {
 #[tokio::test]
 async fn blobs_belong_to_their_run() {
     let world = World::new().await;
-    let (one, two) = (world.create("one").await, world.create("two").await);
+    let ((one, session), two) = (world.running("one").await, world.create("two").await);
     let digest = Sha256Digest::of(b"content");
-    let put = |bytes: &'static [u8]| world.journal.put_blob(one, digest, bytes.into());
-    assert_eq!(put(b"other").await.unwrap_err().reason(), "BlobMismatch");
-    put(b"content").await.unwrap();
-    put(b"content").await.unwrap();
-    assert_eq!(world.journal.get_blob(one, digest).await.unwrap(), &b"content"[..]);
-    assert_eq!(world.journal.get_blob(two, digest).await.unwrap_err().reason(), "BlobMissing");
+    let put = |size: u64, bytes: &[u8]| world.journal.put_blob(&session, digest, size, pieces(bytes));
+    assert_eq!(put(7, b"another").await.unwrap_err().reason(), "BlobMismatch");
+    assert_eq!(put(6, b"content").await.unwrap_err().reason(), "BlobMismatch", "more than was said");
+    assert_eq!(put(8, b"content").await.unwrap_err().reason(), "BlobMismatch", "less than was said");
+    assert_eq!(get_blob(&world.journal, one, digest).await.unwrap_err().reason(), "BlobMissing");
+    put(7, b"content").await.unwrap();
+    put(7, b"content").await.unwrap();
+    assert_eq!(get_blob(&world.journal, one, digest).await.unwrap(), b"content");
+    assert_eq!(get_blob(&world.journal, two, digest).await.unwrap_err().reason(), "BlobMissing");
     let path = format!("blobs/acme/{one}/sha256/{}", digest.hex());
     std::fs::write(world.dir.path().join(path), "touched").unwrap();
-    assert_eq!(world.journal.get_blob(one, digest).await.unwrap_err().reason(), "BlobMismatch");
+    assert_eq!(get_blob(&world.journal, one, digest).await.unwrap_err().reason(), "BlobMismatch");
 }
 
 #[tokio::test]
@@ -465,18 +468,18 @@ async fn an_export_shows_whether_it_was_touched() {
     let world = World::new().await;
     let (run, session) = world.running("nav").await;
     world.append(&session, vec![gate()]).await.unwrap();
-    let export = world.journal.audit_export(run).await.unwrap();
-    let end = verify(&export).unwrap();
+    let text = export(&world.journal, run).await;
+    let end = verify(&text).unwrap();
     let state = world.journal.state(run).await.unwrap();
     assert_eq!((end.run_id, end.length, end.head), (run, state.length, state.head_digest()));
-    let changed = export.replace("DATA_TABLE", "DATA_TABLES");
+    let changed = text.replace("DATA_TABLE", "DATA_TABLES");
     assert_eq!(verify(&changed), Err(VerifyError::Broken(5)));
-    let mut lines: Vec<&str> = export.lines().collect();
+    let mut lines: Vec<&str> = text.lines().collect();
     let last = lines.remove(4);
     assert_eq!(verify(&lines.join("\n")), Err(VerifyError::WrongEnd));
     lines.insert(3, last);
     assert_eq!(verify(&lines.join("\n")), Err(VerifyError::OutOfOrder(4)));
-    assert_eq!(verify(&export[..export.len() - 2]), Err(VerifyError::WrongEnd));
+    assert_eq!(verify(&text[..text.len() - 2]), Err(VerifyError::WrongEnd));
     assert_eq!(verify("{}\n{}"), Err(VerifyError::WrongEnd));
 }
 

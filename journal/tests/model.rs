@@ -344,7 +344,7 @@ impl World {
     }
 
     async fn check_chain(&self) {
-        let end = verify(&self.journal.audit_export(self.run).await.unwrap()).unwrap();
+        let end = verify(&common::export(&self.journal, self.run).await).unwrap();
         let state = self.state().await;
         assert_eq!((end.length, end.head), (state.length, state.head_digest()));
     }

@@ -6,11 +6,11 @@ mod common;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use ntro_journal::machine::{self, Consequence, RunState};
+use ntro_journal::machine::{self, Consequence, ENTRY_COST, RunState};
 use ntro_journal::protocol::entries;
-use ntro_journal::protocol::{Entry, LogLine, LogStream, Payload, RunSecret};
+use ntro_journal::protocol::{Entry, LOG_LINE_COST, LogLine, LogStream, Payload, RunSecret, Sha256Digest};
 use ntro_journal::store::{
-    ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SqliteStore, Store, StoreError, ViewKey,
+    BLOB_BLOCK, ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SqliteStore, Store, StoreError, ViewKey,
 };
 use uuid::Uuid;
 
@@ -41,6 +41,7 @@ async fn create(
         length: made.state.length,
         head: made.state.head,
         terminal: false,
+        entry_bytes: made.state.bytes,
     };
     let insert = RunInsert { namespace: "acme", name, slot, row, entries: &made.entries };
     (store.create(insert).await.unwrap(), made.state)
@@ -55,7 +56,9 @@ async fn commit(store: &dyn Store, state: &RunState, entries: &[Entry], expected
 async fn conform(store: &dyn Store) {
     runs_are_created_once(store).await;
     appends_compare_the_length(store).await;
+    entries_come_in_pages(store).await;
     logs_ignore_repeats(store).await;
+    blobs_are_counted_once(store).await;
     drafts_and_views_end(store).await;
     facts_and_settings_stay(store).await;
 }
@@ -91,22 +94,58 @@ async fn appends_compare_the_length(store: &dyn Store) {
     let next = machine::job_recorded(&state, 1, ("job", "uid", "t"), now());
     let raced = commit(store, &state, &next.entries, state.length - 1).await;
     assert!(matches!(raced, Err(StoreError::Raced(id)) if id == run));
-    assert_eq!(store.entries(run, 0).await.unwrap().len(), 2, "nothing of it is there");
+    assert_eq!(store.entries(run, 0, u64::MAX).await.unwrap().len(), 2, "nothing of it is there");
     commit(store, &state, &next.entries, state.length).await.unwrap();
     let raced = commit(store, &state, &next.entries, state.length).await;
     assert!(matches!(raced, Err(StoreError::Raced(_))));
     let row = store.run(run).await.unwrap().unwrap();
-    let entries = store.entries(run, 0).await.unwrap();
+    let entries = store.entries(run, 0, u64::MAX).await.unwrap();
     assert_eq!((row.length, row.head, row.terminal), (3, entries[2].hash, false));
     assert_eq!(RunState::replay(row.secret, &entries).unwrap(), next.state);
-    assert_eq!(store.entries(run, 2).await.unwrap(), entries[2..]);
-    assert!(store.entries(run, 3).await.unwrap().is_empty());
+    assert_eq!(store.entries(run, 2, u64::MAX).await.unwrap(), entries[2..]);
+    assert!(store.entries(run, 3, u64::MAX).await.unwrap().is_empty());
     let unknown = Commit { run_id: Uuid::nil(), entries: &next.entries, ..Commit::default() };
     assert!(matches!(store.commit(unknown).await, Err(StoreError::Raced(_))));
 }
 
+async fn entries_come_in_pages(store: &dyn Store) {
+    let run = Uuid::from_u128(15);
+    let (_, state) = create(store, run, "pages", None, "h").await;
+    let next = machine::job_recorded(&state, 1, ("job", "uid", "t"), now());
+    let (entries, entry_bytes) = (&next.entries, next.state.bytes);
+    let append = Commit { run_id: run, expected: state.length, entries, entry_bytes, ..Commit::default() };
+    store.commit(append).await.unwrap();
+    let all = store.entries(run, 0, u64::MAX).await.unwrap();
+    let sizes: Vec<u64> = all.iter().map(|entry| entry.text().len() as u64).collect();
+    assert_eq!(store.entries(run, 0, 0).await.unwrap(), all[..1], "one, however large");
+    assert_eq!(store.entries(run, 0, sizes[0] + sizes[1]).await.unwrap(), all[..2]);
+    assert_eq!(store.entries(run, 0, sizes[0] + sizes[1] - 1).await.unwrap(), all[..1]);
+    assert_eq!(store.entries(run, 1, sizes[1] + sizes[2]).await.unwrap(), all[1..]);
+    assert_eq!(next.state.bytes, sizes.iter().sum::<u64>() + 3 * ENTRY_COST, "the state knows what they take");
+    assert_eq!(store.run(run).await.unwrap().unwrap().entry_bytes, next.state.bytes, "and the store what it was told");
+}
+
+async fn blobs_are_counted_once(store: &dyn Store) {
+    let run = Uuid::from_u128(25);
+    let (_, state) = create(store, run, "blobs", None, "h").await;
+    let usage = |all: Vec<(String, u64)>| all.iter().find(|it| it.0 == "acme").unwrap().1;
+    let before = usage(store.usage().await.unwrap());
+    let (one, two) = (Sha256Digest::of(b"1"), Sha256Digest::of(b"2"));
+    assert!(store.count_blob("acme", run, one, 1).await.unwrap());
+    assert!(store.count_blob("acme", run, two, BLOB_BLOCK + 1).await.unwrap());
+    assert!(!store.count_blob("acme", run, one, 1).await.unwrap(), "it is counted already");
+    let mut blobs = store.blobs(run).await.unwrap();
+    blobs.sort_by_key(|(_, size)| *size);
+    assert_eq!(blobs, [(one, 1), (two, BLOB_BLOCK + 1)]);
+    assert_eq!(usage(store.usage().await.unwrap()), before + 3 * BLOB_BLOCK);
+    store.forget_blobs(run, &[two]).await.unwrap();
+    assert_eq!(usage(store.usage().await.unwrap()), before + BLOB_BLOCK);
+    assert!(before >= state.bytes, "entries are counted as well");
+}
+
 async fn logs_ignore_repeats(store: &dyn Store) {
     let run = Uuid::from_u128(20);
+    create(store, run, "logs", None, "h").await;
     let line = |n: u64, text: &str| LogLine {
         n,
         stream: [LogStream::Stdout, LogStream::Stderr, LogStream::Logging][usize::try_from(n % 3).unwrap()],
@@ -122,7 +161,7 @@ async fn logs_ignore_repeats(store: &dyn Store) {
     assert_eq!(all[2].line, line(2, "c"));
     assert_eq!(store.read_log(run, Some((1, 1)), 1).await.unwrap(), all[2..3]);
     assert_eq!(store.read_log(run, Some((1, 2)), 9).await.unwrap(), all[3..]);
-    assert_eq!(store.log_bytes(run).await.unwrap(), 5);
+    assert_eq!(store.log_bytes(run).await.unwrap(), 5 + 4 * LOG_LINE_COST, "a repeated line is counted once");
     assert_eq!(store.log_bytes(Uuid::nil()).await.unwrap(), 0);
 }
 
@@ -155,6 +194,7 @@ async fn drafts_and_views_end(store: &dyn Store) {
         run_id: run,
         expected,
         entries: &opened.entries,
+        entry_bytes: opened.state.bytes,
         terminal: false,
         view: Some(&view),
         drafts: &[],
@@ -211,7 +251,10 @@ async fn many_at_once(store: &dyn Store) {
             assert_eq!(kept.length, before.length);
         } else {
             result.unwrap();
-            assert_eq!(RunState::replay(kept.secret, &store.entries(before.run_id, 0).await.unwrap()).unwrap(), *after);
+            assert_eq!(
+                RunState::replay(kept.secret, &store.entries(before.run_id, 0, u64::MAX).await.unwrap()).unwrap(),
+                *after
+            );
         }
     }
 }
@@ -236,7 +279,7 @@ async fn sqlite_keeps_everything_when_opened_again() {
     drop(store);
     let store = open(dir.path()).await;
     let row = store.run(run).await.unwrap().unwrap();
-    let entries = store.entries(run, 0).await.unwrap();
+    let entries = store.entries(run, 0, u64::MAX).await.unwrap();
     assert_eq!(RunState::replay(row.secret, &entries).unwrap(), state);
     assert_eq!(store.fact("acme", "policy").await.unwrap().as_deref(), Some("1"));
 }

@@ -1,5 +1,7 @@
 //! A journal to take along, and the check that it was not touched.
 
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,19 +46,31 @@ pub enum VerifyError {
 }
 
 impl Journal {
-    /// The run's whole journal as JSON lines: every entry in canonical form, then the head. It holds payload.
-    pub async fn audit_export(&self, run_id: Uuid) -> Result<String, JournalError> {
+    /// The run's whole journal as JSON lines, page by page: every entry in canonical form, then the head. It holds payload.
+    pub async fn audit_export(
+        &self,
+        run_id: Uuid,
+    ) -> Result<BoxStream<'static, Result<String, JournalError>>, JournalError> {
         let state = self.state(run_id).await?;
-        let mut out = String::new();
-        // The state may be older than the entries by now; the export is of the state.
-        for entry in self.entries(run_id, 0).await?.iter().take_while(|entry| entry.seq < state.length) {
-            out.push_str(&entry.text());
-            out.push('\n');
-        }
-        let end = Export { run_id, length: state.length, hash: state.head, head: state.head_digest() };
-        out.push_str(&canonical(&value_of(&end)));
-        out.push('\n');
-        Ok(out)
+        let start = (self.clone(), state, Some(0));
+        let pages = futures::stream::try_unfold(start, |(journal, state, next)| async move {
+            let Some(from) = next else { return Ok(None) };
+            if from == state.length {
+                let end = Export { run_id: state.run_id, length: from, hash: state.head, head: state.head_digest() };
+                return Ok(Some((canonical(&value_of(&end)) + "\n", (journal, state, None))));
+            }
+            let page = journal.entries(state.run_id, from).await?;
+            // The state may be older than the entries by now; the export is of the state.
+            let page = page.iter().take_while(|entry| entry.seq < state.length);
+            let (text, count) =
+                page.fold((String::new(), 0), |(text, count), entry| (text + &entry.text() + "\n", count + 1));
+            if count == 0 {
+                let source = crate::machine::Corrupt::Gap { expected: from };
+                return Err(JournalError::Corrupt { run_id: state.run_id, source });
+            }
+            Ok(Some((text, (journal, state, Some(from + count)))))
+        });
+        Ok(pages.boxed())
     }
 }
 

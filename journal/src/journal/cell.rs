@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use tokio::sync::{MutexGuard, watch};
 use uuid::Uuid;
 
-use super::Shared;
+use super::{PAGE_BYTES, Shared};
 use crate::error::JournalError;
-use crate::machine::RunState;
+use crate::machine::{Corrupt, RunState};
+use crate::store::{RunRow, Store};
 
 /// How long a run is left alone by time after it could not be read or changed, at first and at most.
 const HOLD_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
@@ -42,7 +43,25 @@ pub(super) struct Cell {
     /// When its holder was last heard of, by [`Clock::listened`](crate::Clock::listened).
     heard: Mutex<Duration>,
     log_bytes: tokio::sync::Mutex<Option<u64>>,
+    blob_bytes: tokio::sync::Mutex<Option<u64>>,
     trouble: Mutex<Trouble>,
+}
+
+/// The fold of a run's entries, read page by page: never are all of them in memory.
+async fn read(store: &dyn Store, row: &RunRow) -> Result<RunState, JournalError> {
+    let (run_id, corrupt) = (row.run_id, |source| JournalError::Corrupt { run_id: row.run_id, source });
+    let mut page = store.entries(run_id, 0, PAGE_BYTES).await?;
+    let first = page.first().ok_or(Corrupt::NoBeginning).map_err(corrupt)?;
+    let mut state = RunState::first(row.secret, first).map_err(corrupt)?;
+    let mut read = 1;
+    loop {
+        page.iter().skip(read).try_for_each(|entry| state.next(entry)).map_err(corrupt)?;
+        page = store.entries(run_id, state.length, PAGE_BYTES).await?;
+        if page.is_empty() {
+            return Ok(state);
+        }
+        read = 0;
+    }
 }
 
 impl Cell {
@@ -55,6 +74,7 @@ impl Cell {
             log: watch::Sender::new(0),
             heard: Mutex::default(),
             log_bytes: tokio::sync::Mutex::default(),
+            blob_bytes: tokio::sync::Mutex::default(),
             trouble: Mutex::default(),
         }
     }
@@ -96,9 +116,7 @@ impl Cell {
             inner.cells.lock().unwrap_or_else(PoisonError::into_inner).remove(&run_id);
             return Err(JournalError::UnknownRun(run_id));
         };
-        let entries = inner.store.entries(run_id, 0).await?;
-        let state =
-            RunState::replay(row.secret, &entries).map_err(|source| JournalError::Corrupt { run_id, source })?;
+        let state = read(inner.store.as_ref(), &row).await?;
         if state.length != row.length || state.head != row.head {
             let source = crate::machine::Corrupt::Gap { expected: row.length };
             return Err(JournalError::Corrupt { run_id, source });
@@ -163,6 +181,11 @@ impl Cell {
     /// Bytes in the log, once known; held while lines are added.
     pub(super) async fn log_bytes(&self) -> MutexGuard<'_, Option<u64>> {
         self.log_bytes.lock().await
+    }
+
+    /// Bytes in blobs, once known; held while one is counted.
+    pub(super) async fn blob_bytes(&self) -> MutexGuard<'_, Option<u64>> {
+        self.blob_bytes.lock().await
     }
 
     pub(super) fn heard_of_holder(&self, listened: Duration) {

@@ -49,13 +49,22 @@ impl Journal {
                 namespace: &state.namespace,
                 name: &state.name,
                 slot: slot.as_deref().map(|slot| (state.workflow.uid.as_str(), slot)),
-                row: RunRow { run_id, secret, request_hash, length: state.length, head: state.head, terminal: false },
+                row: RunRow {
+                    run_id,
+                    secret,
+                    request_hash,
+                    length: state.length,
+                    head: state.head,
+                    terminal: false,
+                    entry_bytes: state.bytes,
+                },
                 entries: &outcome.entries,
             })
             .await?;
         failpoint::hit(failpoint::AFTER_COMMIT);
         if let Inserted::Created(run_id) = inserted {
             self.name(&state);
+            self.inner.accounts.add(&state.namespace, state.bytes);
             self.cell(run_id).publish(Arc::new(state));
             let _ = self.inner.feed.send(run_id);
         }

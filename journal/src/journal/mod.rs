@@ -1,8 +1,10 @@
 //! The journal of all runs: the machine over a store, one writer at a time per run.
 
+mod accounts;
 mod audit;
 mod cell;
 mod create;
+mod payloads;
 mod pods;
 mod settings;
 mod user_actions;
@@ -26,9 +28,13 @@ use crate::clock::Clock;
 use crate::error::{ErrorClass, JournalError};
 use crate::failpoint;
 use crate::machine::{Consequence, Refusal, RunState};
-use crate::protocol::{Entry, INLINE_MAX, Payload, RunSecret, Session, SessionKey, Sha256Digest};
+use crate::protocol::{Entry, RunSecret, Session, SessionKey};
 use crate::store::{self, ClaimKey, Commit, Store, StoreError, ViewKey};
+use accounts::Accounts;
 use cell::Cell;
+
+/// Bytes of entries that are read at once: a journal is never held whole.
+pub const PAGE_BYTES: u64 = 1 << 20;
 
 /// How many changed runs a slow reader of the change feed may be behind.
 const FEED: usize = 4096;
@@ -38,6 +44,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
     blobs: Blobs,
+    accounts: Accounts,
     session_key: SessionKey,
     cells: Mutex<HashMap<Uuid, Arc<Cell>>>,
     /// The runs in `cells` by namespace and name: what is claimed never changes.
@@ -80,7 +87,8 @@ impl Journal {
         clock: Arc<dyn Clock>,
         store: Arc<dyn Store>,
     ) -> Result<Self, JournalError> {
-        let blobs = Blobs::open(&settings.dir.join("blobs"), settings.limits.blob_max)?;
+        let blobs = Blobs::open(&settings.dir.join("blobs"))?;
+        let accounts = Accounts::of(store.usage().await?);
         let key = RunSecret::random().to_bytes();
         let key = store.setting_or("session-key", &key).await?;
         let key = key.try_into().map_err(|_| StoreError::Unreadable("a key"))?;
@@ -89,6 +97,7 @@ impl Journal {
             clock,
             store,
             blobs,
+            accounts,
             session_key: SessionKey::from_bytes(key),
             cells: Mutex::default(),
             names: Mutex::default(),
@@ -156,30 +165,14 @@ impl Journal {
         self.cell(run_id).state(&self.inner).await
     }
 
-    /// The entries of a run from `from` on.
+    /// A page of a run's entries from `from` on: one if there is one, and more up to [`PAGE_BYTES`].
     pub async fn entries(&self, run_id: Uuid, from: u64) -> Result<Vec<Entry>, JournalError> {
-        Ok(self.inner.store.entries(run_id, from).await?)
+        Ok(self.inner.store.entries(run_id, from, PAGE_BYTES).await?)
     }
 
-    /// The text of a payload of a run.
-    pub async fn payload_text(&self, run_id: Uuid, payload: &Payload) -> Result<String, JournalError> {
-        match payload {
-            Payload::Inline { inline } => Ok(inline.clone()),
-            Payload::Blob { blob, .. } => {
-                let bytes = self.get_blob(run_id, *blob).await?;
-                String::from_utf8(bytes.into()).map_err(|_| JournalError::invalid("payload is not valid UTF-8"))
-            }
-        }
-    }
-
-    /// A payload of this text: in the entry if it is short, else in a blob that is on disk when this returns.
-    async fn payload(&self, namespace: &str, run_id: Uuid, text: String) -> Result<Payload, JournalError> {
-        if text.len() <= INLINE_MAX {
-            return Ok(Payload::inline(text));
-        }
-        let (blob, size) = (Sha256Digest::of(text.as_bytes()), text.len() as u64);
-        self.inner.blobs.put(namespace, run_id, blob, text.into_bytes().into()).await?;
-        Ok(Payload::Blob { blob, size })
+    /// One entry of a run.
+    pub async fn entry(&self, run_id: Uuid, seq: u64) -> Result<Option<Entry>, JournalError> {
+        Ok(self.inner.store.entries(run_id, seq, 0).await?.into_iter().next())
     }
 
     /// The session of a token this journal gave out.
@@ -222,6 +215,7 @@ impl Journal {
                 run_id,
                 expected: state.length,
                 entries: &outcome.entries,
+                entry_bytes: outcome.state.bytes,
                 terminal: outcome.state.terminal.is_some(),
                 view: beside.view.as_ref(),
                 drafts: &beside.drafts,
@@ -235,6 +229,7 @@ impl Journal {
                 return Err(error.into());
             }
             failpoint::hit(failpoint::AFTER_COMMIT);
+            journal.inner.accounts.add(&state.namespace, outcome.state.bytes - state.bytes);
             let before = state.length;
             let state = Arc::new(outcome.state);
             cell.publish(state.clone());

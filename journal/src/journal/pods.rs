@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Beside, Journal};
+use crate::blobs::BlobOf;
 use crate::error::JournalError;
 use crate::machine::{self, Append, Attach, NotHolder, Refusal, RunState};
 use crate::protocol::{
@@ -62,6 +62,7 @@ impl Journal {
         let attached = changed.reply?;
         self.cell(run_id).heard_of_holder(self.inner.clock.listened());
         let state = changed.state;
+        let page = self.page(&state, 0).await?;
         Ok(AttachReply {
             session: self.inner.session_key.token(&Session { run_id, epoch: attached.epoch, pod_uid }),
             run_id,
@@ -69,7 +70,8 @@ impl Journal {
             name: state.name.clone(),
             segment: attached.segment,
             epoch: attached.epoch,
-            entries: self.entries(run_id, 0).await?,
+            entries: page.entries,
+            more: page.more,
             pin: state.pin.as_ref().clone(),
             settings: self.inner.settings.for_pods(),
         })
@@ -87,8 +89,8 @@ impl Journal {
         if published.length == state.length {
             return Ok(published.head != state.head_digest());
         }
-        let entries = self.entries(run_id, published.length - 1).await?;
-        Ok(entries.first().is_none_or(|entry| published.head != state.keyed(&entry.hash.0)))
+        let entry = self.entry(run_id, published.length - 1).await?;
+        Ok(entry.is_none_or(|entry| published.head != state.keyed(&entry.hash.0)))
     }
 
     /// Writes the holder's entries, all or none, and renews its lease.
@@ -96,7 +98,7 @@ impl Journal {
         let state = self.state(session.run_id).await?;
         let mut blobs = HashSet::new();
         for blob in request.entries.iter().flat_map(crate::protocol::PodEntry::blobs) {
-            if self.inner.blobs.size(&state.namespace, session.run_id, blob).await?.is_some() {
+            if self.inner.blobs.size(BlobOf::run(&state, blob)).await?.is_some() {
                 blobs.insert(blob);
             }
         }
@@ -113,10 +115,10 @@ impl Journal {
         self.renew(session);
         let own = head + 1 == changed.before;
         match changed.reply {
-            Ok(()) if own => Ok(EntriesReply { entries: changed.entries }),
-            Ok(()) => Ok(EntriesReply { entries: self.entries(session.run_id, head + 1).await? }),
+            Ok(()) if own => Ok(EntriesReply { entries: changed.entries, more: false }),
+            Ok(()) => self.page(&changed.state, head + 1).await,
             Err(refusal) if refusal.code == ErrorCode::Unread => {
-                let entries = self.entries(session.run_id, head + 1).await?;
+                let entries = self.page(&changed.state, head + 1).await?.entries;
                 Err(JournalError::Refused { refusal, entries })
             }
             Err(refusal) => Err(refusal.into()),
@@ -138,13 +140,20 @@ impl Journal {
             }
             self.renew(session);
             if state.length > request.head + 1 {
-                return Ok(EntriesReply { entries: self.entries(session.run_id, request.head + 1).await? });
+                return self.page(&state, request.head + 1).await;
             }
             if tokio::time::timeout_at(deadline, growth.changed()).await.is_err() {
                 self.renew(session);
-                return Ok(EntriesReply { entries: Vec::new() });
+                return Ok(EntriesReply { entries: Vec::new(), more: false });
             }
         }
+    }
+
+    /// A page of what comes after `from`, and whether there is more of it.
+    async fn page(&self, state: &RunState, from: u64) -> Result<EntriesReply, JournalError> {
+        let entries = self.entries(state.run_id, from).await?;
+        let more = entries.last().is_some_and(|last| last.seq + 1 < state.length);
+        Ok(EntriesReply { entries, more })
     }
 
     async fn not_holder(&self, run_id: Uuid, not: NotHolder) -> JournalError {
@@ -169,6 +178,12 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether what the session's pod says beside its entries is still heard: logs, and blobs of completions.
+    pub(super) fn hears(&self, state: &RunState, session: &Session) -> bool {
+        let holder = state.holder().is_some_and(|holder| holder.epoch == session.epoch);
+        holder || (session.epoch <= state.epoch && state.hears_late(self.now()))
+    }
+
     /// Renews the lease of a holder: whatever it asks for, it was heard of. A holder that is none any more renews nothing.
     pub fn renew(&self, session: &Session) {
         let cell = self.cell(session.run_id);
@@ -183,26 +198,32 @@ impl Journal {
         if request.epoch != session.epoch {
             return Err(JournalError::invalid("epoch differs from the session's"));
         }
-        self.state(session.run_id).await?;
+        let state = self.state(session.run_id).await?;
+        if !self.hears(&state, session) {
+            return Err(Refusal::new(ErrorCode::Fenced, "the segment is over").into());
+        }
         self.renew(session);
         let cell = self.cell(session.run_id);
         let limits = self.inner.settings.limits;
         let mut known = cell.log_bytes().await;
-        let mut bytes = match *known {
+        let before = match *known {
             Some(bytes) => bytes,
             None => self.inner.store.log_bytes(session.run_id).await?,
         };
+        let mut bytes = before;
         let mut lines: Vec<LogLine> = Vec::with_capacity(request.lines.len());
         for mut line in request.lines {
             line.text.truncate(line.text.floor_char_boundary(limits.log_line_max));
-            bytes += line.text.len() as u64;
-            if bytes <= limits.log_max {
+            // What is dropped counts no further: a number that is too large never comes down again.
+            if bytes + line.cost() <= limits.log_max {
+                bytes += line.cost();
                 lines.push(line);
             }
         }
         self.inner.store.append_log(session.run_id, request.epoch, &lines).await?;
         *known = Some(bytes);
         drop(known);
+        self.inner.accounts.add(&state.namespace, bytes - before);
         cell.log_grew();
         Ok(())
     }
@@ -226,17 +247,5 @@ impl Journal {
                 return Ok(lines);
             }
         }
-    }
-
-    /// Keeps a blob of the run; it is on disk when this returns.
-    pub async fn put_blob(&self, run_id: Uuid, digest: Sha256Digest, bytes: Bytes) -> Result<(), JournalError> {
-        let state = self.state(run_id).await?;
-        Ok(self.inner.blobs.put(&state.namespace, run_id, digest, bytes).await?)
-    }
-
-    /// A blob of the run.
-    pub async fn get_blob(&self, run_id: Uuid, digest: Sha256Digest) -> Result<Bytes, JournalError> {
-        let state = self.state(run_id).await?;
-        Ok(self.inner.blobs.get(&state.namespace, run_id, digest).await?)
     }
 }

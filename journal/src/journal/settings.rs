@@ -3,36 +3,52 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::machine::AppendLimits;
+use crate::machine::{AppendLimits, RunState};
 use crate::protocol::{INLINE_MAX, PodSettings};
 
-/// Bounds of what a run may keep.
+/// Bounds of what a run and a namespace may keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalLimits {
     /// Largest entry, in bytes.
     pub entry_max: usize,
-    /// Number of entries from which the operator should warn.
-    pub entries_soft: u64,
     /// Number of entries from which no further command is accepted and the run is blocked.
-    pub entries_hard: u64,
+    pub entries_max: u64,
+    /// Bytes of a run's entries from which no further command is accepted and the run is blocked.
+    pub entry_bytes_max: u64,
     /// Largest blob, in bytes.
     pub blob_max: u64,
+    /// Bytes of a run's blobs; one that does not fit is refused, which blocks the run.
+    pub blobs_max: u64,
     /// Longest log line, in bytes; the rest of a longer one is cut off.
     pub log_line_max: usize,
-    /// Bytes of log text kept per run; lines after that are dropped.
+    /// Bytes of a run's log; lines after that are dropped.
     pub log_max: u64,
+    /// Bytes of drafts that wait for their user action, by run; further ones are refused.
+    pub drafts_max: u64,
+    /// Bytes of everything a namespace keeps; with so many no run begins and no blob of a pod is taken.
+    pub tenant_max: u64,
 }
 
 impl Default for JournalLimits {
     fn default() -> Self {
         Self {
             entry_max: 512 * 1024,
-            entries_soft: 10_000,
-            entries_hard: 50_000,
+            entries_max: 50_000,
+            entry_bytes_max: 64 << 20,
             blob_max: 256 << 20,
+            blobs_max: 1 << 30,
             log_line_max: 32 * 1024,
             log_max: 64 << 20,
+            drafts_max: 64 << 20,
+            tenant_max: 10 << 30,
         }
+    }
+}
+
+impl JournalLimits {
+    /// Whether a run has used most of what its journal may hold: people should know before it is blocked.
+    pub fn nearly_full(&self, run: &RunState) -> bool {
+        run.length >= self.entries_max / 4 * 3 || run.bytes >= self.entry_bytes_max / 4 * 3
     }
 }
 
@@ -88,7 +104,8 @@ impl JournalSettings {
         AppendLimits {
             inline_max: INLINE_MAX,
             entry_max: self.limits.entry_max,
-            entries_hard: self.limits.entries_hard,
+            entries_max: self.limits.entries_max,
+            bytes_max: self.limits.entry_bytes_max,
         }
     }
 }

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{Beside, Journal};
 use crate::error::JournalError;
-use crate::machine::{self, GateDecision, Retry, RunState, SignalIn, UserActionOutcome};
-use crate::protocol::{Payload, RefusalReason};
+use crate::machine::{self, GateDecision, Refusal, Retry, RunState, SignalIn, UserActionOutcome};
+use crate::protocol::{ErrorCode, Payload, RefusalReason};
 use crate::store::{Draft, ViewKey};
 
 /// Names a draft: the hash of the key it was sent under and its keyed digest.
@@ -29,7 +29,7 @@ impl Journal {
         if let Some(outcome) = self.state(run_id).await?.user_actions.get(user_action) {
             return Ok(outcome.clone());
         }
-        let (mut used, mut payloads) = (Vec::new(), Vec::new());
+        let (mut used, mut used_bytes, mut payloads) = (Vec::new(), 0, Vec::new());
         for draft in [&decision.comment, &decision.correction] {
             let Some(draft) = draft else {
                 payloads.push(None);
@@ -40,6 +40,7 @@ impl Journal {
                 return self.refuse(run_id, user_action, &decision.actor, verb, reason).await;
             };
             used.push(draft.digest.clone());
+            used_bytes += payload.size();
             payloads.push(Some(payload));
         }
         let correction = payloads.pop().flatten();
@@ -49,6 +50,9 @@ impl Journal {
             GateDecision { gate_id, revision, digest, verb, actor, groups, user_action, acted_at, comment, correction };
         let beside = Beside { drafts: used, ..Beside::default() };
         let changed = self.change(run_id, beside, move |state, now| machine::decide(state, &decision, now)).await?;
+        if !changed.entries.is_empty() {
+            self.inner.accounts.take(&changed.state.namespace, used_bytes);
+        }
         Ok(changed.reply?)
     }
 
@@ -145,8 +149,9 @@ impl Journal {
 
     /// Keeps what a person sent (a JSON text) until a user action names it; gives the keyed digest by which it does.
     pub async fn put_draft(&self, run_id: Uuid, key_hash: &str, text: String) -> Result<String, JournalError> {
-        if text.len() as u64 > self.inner.settings.limits.blob_max {
-            return Err(crate::blobs::BlobError::TooLarge(self.inner.settings.limits.blob_max).into());
+        let limits = self.inner.settings.limits;
+        if text.len() as u64 > limits.blob_max {
+            return Err(crate::blobs::BlobError::TooLarge(limits.blob_max).into());
         }
         if serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err() {
             return Err(JournalError::invalid("a draft is a JSON text"));
@@ -161,7 +166,13 @@ impl Journal {
             text,
             expires: self.now().checked_add(ttl).unwrap_or(Timestamp::MAX),
         };
+        let size = draft.text.len() as u64;
+        if self.inner.store.draft_bytes(run_id).await? + size > limits.drafts_max || self.is_full(&draft.namespace) {
+            let message = "too much was sent to the run that no user action names yet; it is thrown away in an hour";
+            return Err(Refusal::new(ErrorCode::TooLarge, message).into());
+        }
         self.inner.store.put_draft(&draft).await?;
+        self.inner.accounts.add(&draft.namespace, size);
         Ok(draft.digest)
     }
 

@@ -69,7 +69,10 @@ impl Journal {
     /// Forgets drafts and view keys whose time was over by `actions_known_upto`: every user action made until then has been
     /// applied, so none can name them any more.
     pub async fn expire(&self, actions_known_upto: Timestamp) -> Result<(), JournalError> {
-        Ok(self.inner.store.expire(actions_known_upto.min(self.now())).await?)
+        if self.inner.store.expire(actions_known_upto.min(self.now())).await? {
+            self.inner.accounts.set(self.inner.store.usage().await?);
+        }
+        Ok(())
     }
 
     /// Does what time asks for: fires the timers that are due, releases silent holders and those whose grace after a

@@ -22,7 +22,9 @@ pub struct AppendLimits {
     /// Largest entry, in bytes of its canonical text.
     pub entry_max: usize,
     /// Number of entries from which no further command or attempt is accepted.
-    pub entries_hard: u64,
+    pub entries_max: u64,
+    /// Bytes of entries, as [`RunState::bytes`] counts them, from which no further one is accepted.
+    pub bytes_max: u64,
 }
 
 /// An append of a pod whose session was checked.
@@ -79,7 +81,7 @@ pub fn append(state: &RunState, append: &Append<'_>, now: Timestamp) -> Conseque
         Err(Stop::Refuse(refusal)) => {
             let mut evidence = Transition::of(state, now);
             if matches!(refusal.code, ErrorCode::Fenced | ErrorCode::Sealed) && append.request.epoch <= state.epoch {
-                evidence.keep_late(append.request);
+                evidence.keep_late(append);
             }
             evidence.done(Err(refusal))
         }
@@ -148,11 +150,19 @@ impl Transition {
         Ok(())
     }
 
-    /// Keeps what a holder that is none any more reports about effects; each report once.
-    fn keep_late(&mut self, request: &AppendRequest) {
-        for entry in request.entries.iter().filter(|entry| entry.said().completion.is_some()) {
-            if !self.state.late.contains(&(request.epoch, said_digest(value_of(entry)))) {
-                let late = LateCompletion { epoch: request.epoch, entry: Box::new(entry.clone()) };
+    /// Keeps what a holder that is none any more reports about effects soon after its end: one report of each attempt.
+    fn keep_late(&mut self, append: &Append<'_>) {
+        if !self.state.hears_late(self.now) {
+            return;
+        }
+        let epoch = append.request.epoch;
+        for entry in &append.request.entries {
+            let said = entry.said();
+            let Some((target, attempt)) = said.completion else { continue };
+            let begun = self.state.activities.get(&target).is_some_and(|activity| attempt <= activity.attempt);
+            let fits = self.check_size(entry, &said, append).is_ok();
+            if begun && fits && !self.state.late.contains(&(epoch, target, attempt)) {
+                let late = LateCompletion { epoch, entry: Box::new(entry.clone()) };
                 self.write(EntryBody::LateCompletion(late));
             }
         }
@@ -239,9 +249,11 @@ impl Transition {
             return Err(Refusal::new(ErrorCode::BlobMissing, format!("blob {missing} was not uploaded")).into());
         }
         let continues = said.command.is_some() || matches!(entry, PodEntry::ActivityRetried(_));
-        if self.state.length >= append.limits.entries_hard && continues {
-            let refusal = Refusal::new(ErrorCode::TooLarge, "the journal is full");
-            return Err(Stop::Block(BlockCode::TooLarge, None, refusal));
+        let full = self.state.length >= append.limits.entries_max || self.state.bytes >= append.limits.bytes_max;
+        if full && continues {
+            let (entries, bytes) = (self.state.length, self.state.bytes);
+            let message = format!("the journal is full: {entries} entries of {bytes} bytes");
+            return Err(Stop::Block(BlockCode::TooLarge, None, Refusal::new(ErrorCode::TooLarge, message)));
         }
         Ok(())
     }

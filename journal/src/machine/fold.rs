@@ -7,14 +7,15 @@ use super::parts::{
     Activity, ActivityState, BlockedState, Gate, GateProgress, GateVerdict, Holder, ParkedState, SegmentJob,
     SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
-use super::state::RunState;
+use super::state::{ENTRY_COST, RunState};
 use crate::protocol::entries::{self, EntryClass};
 use crate::protocol::{Entry, EntryBody, Phase, SegmentCause, said_digest, value_of};
 
 impl RunState {
-    /// The state after this entry, which must be the next one.
-    pub fn apply(&mut self, entry: &Entry) {
+    /// The state after this entry of `size` bytes, which must be the next one.
+    pub fn apply(&mut self, entry: &Entry, size: u64) {
         self.length = entry.seq + 1;
+        self.bytes += size + ENTRY_COST;
         self.head = entry.hash;
         self.head_time = entry.time;
         match entry.body.class() {
@@ -40,6 +41,7 @@ impl RunState {
             EntryBody::Attached(it) => self.attached(it, entry.time),
             EntryBody::Released(it) => {
                 self.last_release = Some(it.cause);
+                self.released_at = Some(entry.time);
                 self.segment_state = SegmentState::Over;
             }
             EntryBody::ActivityScheduled(it) => self.activity_scheduled(&it.said, &it.stamp),
@@ -78,7 +80,9 @@ impl RunState {
             EntryBody::RunCancelled(_) => self.end(Phase::Cancelled, None, entry),
             EntryBody::UserActionRefused(it) => self.user_action_refused(it, entry.seq),
             EntryBody::LateCompletion(it) => {
-                self.late.insert((it.epoch, said_digest(value_of(&it.entry))));
+                if let Some((target, attempt)) = it.entry.said().completion {
+                    self.late.insert((it.epoch, target, attempt));
+                }
             }
             EntryBody::ViewOpened(it) => {
                 self.applied(&it.user_action, entry.seq);
@@ -114,6 +118,7 @@ impl RunState {
 
     fn attached(&mut self, it: &entries::Attached, at: Timestamp) {
         self.epoch = it.epoch;
+        self.epochs.insert(it.epoch, it.segment);
         self.last_pod.clone_from(&it.pod_uid);
         self.last_release = None;
         self.last_block = None;

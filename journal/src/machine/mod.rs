@@ -24,7 +24,7 @@ pub use parts::{
     Activity, ActivityState, BlockedState, Gate, GateProgress, GateVerdict, Holder, ParkedState, SegmentJob,
     SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
-pub use state::{Corrupt, RunState};
+pub use state::{Corrupt, ENTRY_COST, RunState};
 pub use user_actions::{GateDecision, Retry, SignalIn, cancel, decide, read, refuse, retry, signal, view};
 
 use crate::protocol::{Entry, EntryBody, ErrorCode};
@@ -78,8 +78,8 @@ impl Transition {
 
     /// Seals and applies one more entry; gives its `seq`.
     fn write(&mut self, body: EntryBody) -> u64 {
-        let entry = Entry::seal(self.state.head, self.state.length, self.now, body);
-        self.state.apply(&entry);
+        let (entry, size) = Entry::seal(self.state.head, self.state.length, self.now, body);
+        self.state.apply(&entry, size);
         let seq = entry.seq;
         self.entries.push(entry);
         seq

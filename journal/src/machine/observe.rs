@@ -11,8 +11,8 @@ use crate::protocol::{
 
 /// The journal of a new run: entry 0 and the wish for its first segment.
 pub fn create(run: entries::RunCreated, secret: RunSecret, now: Timestamp) -> Result<Consequence<()>, Corrupt> {
-    let created = Entry::seal(ChainHash::ZERO, 0, now, EntryBody::RunCreated(run));
-    let state = RunState::begin(secret, &created)?;
+    let (created, size) = Entry::seal(ChainHash::ZERO, 0, now, EntryBody::RunCreated(run));
+    let state = RunState::begin(secret, &created, size)?;
     let mut transition = Transition { now: state.head_time, state, entries: vec![created] };
     let now = transition.now;
     transition.want(SegmentCause::Start, now);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::parts::{
@@ -15,6 +15,12 @@ use crate::protocol::{
     BlockCode, ChainHash, Entry, EntryBody, OutputFile, Payload, Phase, Pin, ReleaseCause, RunSecret, RunTrigger,
     RunWorkflow, Sha256Digest, Site, StepProgress, WaitTarget,
 };
+
+/// How long after its end an epoch may report what became of its effects.
+const LATE_MAX: SignedDuration = SignedDuration::from_mins(2);
+
+/// What an entry takes in the store beside its text, in bytes.
+pub const ENTRY_COST: u64 = 64;
 
 /// The state of a run: a fold over its entries. Everything a projection needs is here; of payload only the input.
 ///
@@ -42,6 +48,8 @@ pub struct RunState {
     pub input: Arc<Payload>,
     /// Number of entries.
     pub length: u64,
+    /// What they take in the store: their canonical texts, and [`ENTRY_COST`] each.
+    pub bytes: u64,
     /// Hash of the last entry.
     pub head: ChainHash,
     /// Time of the last entry.
@@ -60,8 +68,12 @@ pub struct RunState {
     pub epoch: u64,
     /// UID of the last holder's pod.
     pub(super) last_pod: String,
+    /// The segment that each epoch belongs to.
+    pub epochs: OrdMap<u64, u32>,
     /// Why the last epoch ended, if it has.
     pub last_release: Option<ReleaseCause>,
+    /// When the last epoch that has ended did.
+    pub released_at: Option<Timestamp>,
     /// What blocked the run since the last attach, also after a retry or the run's end: a holder whose reply was lost
     /// says it again.
     pub(super) last_block: Option<(BlockCode, Option<Site>)>,
@@ -103,7 +115,7 @@ pub struct RunState {
     /// Reads recorded since the reader's last `viewOpened`.
     pub(super) reads: BTreeSet<(String, String)>,
     /// Completions already kept as evidence.
-    pub(super) late: OrdSet<(u64, Sha256Digest)>,
+    pub(super) late: OrdSet<(u64, u64, u32)>,
 }
 
 /// Why entries are no journal.
@@ -128,7 +140,7 @@ pub enum Corrupt {
 
 impl RunState {
     /// The state after the first entry, which must be `runCreated`.
-    pub fn begin(secret: RunSecret, first: &Entry) -> Result<Self, Corrupt> {
+    pub fn begin(secret: RunSecret, first: &Entry, size: u64) -> Result<Self, Corrupt> {
         let EntryBody::RunCreated(run) = &first.body else { return Err(Corrupt::NoBeginning) };
         if first.seq != 0 {
             return Err(Corrupt::NoBeginning);
@@ -144,6 +156,7 @@ impl RunState {
             pin: Arc::new(run.pin.clone()),
             input: Arc::new(run.input.clone()),
             length: 1,
+            bytes: size + ENTRY_COST,
             head: first.hash,
             head_time: first.time,
             created_at: first.time,
@@ -153,7 +166,9 @@ impl RunState {
             job: None,
             epoch: 0,
             last_pod: String::new(),
+            epochs: OrdMap::new(),
             last_release: None,
+            released_at: None,
             last_block: None,
             next_command: 0,
             deliveries: Vector::new(),
@@ -180,20 +195,27 @@ impl RunState {
     /// The state after all of `entries`, whose numbers and chain are checked.
     pub fn replay(secret: RunSecret, entries: &[Entry]) -> Result<Self, Corrupt> {
         let (first, rest) = entries.split_first().ok_or(Corrupt::NoBeginning)?;
-        if !first.follows(ChainHash::ZERO) {
-            return Err(Corrupt::Broken { seq: 0 });
-        }
-        let mut state = Self::begin(secret, first)?;
+        let mut state = Self::first(secret, first)?;
         for entry in rest {
-            if entry.seq != state.length {
-                return Err(Corrupt::Gap { expected: state.length });
-            }
-            if !entry.follows(state.head) {
-                return Err(Corrupt::Broken { seq: entry.seq });
-            }
-            state.apply(entry);
+            state.next(entry)?;
         }
         Ok(state)
+    }
+
+    /// The state after entry 0, whose hash is checked.
+    pub fn first(secret: RunSecret, first: &Entry) -> Result<Self, Corrupt> {
+        let size = first.follows(ChainHash::ZERO).ok_or(Corrupt::Broken { seq: 0 })?;
+        Self::begin(secret, first, size)
+    }
+
+    /// Applies one entry more, whose number and hash are checked.
+    pub fn next(&mut self, entry: &Entry) -> Result<(), Corrupt> {
+        if entry.seq != self.length {
+            return Err(Corrupt::Gap { expected: self.length });
+        }
+        let size = entry.follows(self.head).ok_or(Corrupt::Broken { seq: entry.seq })?;
+        self.apply(entry, size);
+        Ok(())
     }
 
     /// The phase, from the entries alone.
@@ -259,6 +281,11 @@ impl RunState {
             return None;
         }
         self.timers.values().filter(|timer| timer.state == TimerState::Open).map(|timer| timer.fires_at).min()
+    }
+
+    /// Whether what a pod reports after its epoch has ended is still heard.
+    pub fn hears_late(&self, now: Timestamp) -> bool {
+        self.released_at.is_none_or(|at| now.duration_since(at) <= LATE_MAX)
     }
 
     /// The gate with this identity.

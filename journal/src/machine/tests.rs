@@ -12,7 +12,7 @@ use crate::protocol::{
     SegmentCause, Sha256Digest, Verb, WaitKind, WaitTarget,
 };
 
-const LIMITS: AppendLimits = AppendLimits { inline_max: 1000, entry_max: 4000, entries_hard: 60 };
+const LIMITS: AppendLimits = AppendLimits { inline_max: 1000, entry_max: 4000, entries_max: 60, bytes_max: 1 << 20 };
 
 /// A run and its time; every outcome becomes its state, and its entries are checked to be its continuation.
 struct Sim {
@@ -443,7 +443,7 @@ fn sizes_and_blobs_are_checked() {
 fn a_full_journal_blocks_the_run_but_still_takes_completions() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.schedule("look")]);
-    while sim.state.length < LIMITS.entries_hard {
+    while sim.state.length < LIMITS.entries_max {
         sim.ok(vec![sim.timer(1, 0)]);
     }
     assert_eq!(sim.append(vec![sim.timer(1, 0)]), Err(ErrorCode::TooLarge));
@@ -975,8 +975,9 @@ fn payload_is_in_no_debug_print() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.schedule("look")]);
     sim.ok(vec![attempt_failed(0, 1)]);
+    sim.ok(vec![sim.schedule("look")]);
     sim.ok(vec![sim.finish()]);
-    assert_eq!(sim.append(vec![attempt_failed(0, 7)]), Err(ErrorCode::Sealed));
+    assert_eq!(sim.append(vec![attempt_failed(1, 1)]), Err(ErrorCode::Sealed));
     assert!(matches!(sim.last(), EntryBody::LateCompletion(entries::LateCompletion { .. })));
     assert!(!format!("{:?}", sim.entries).contains("secret"));
     assert!(!format!("{:?}", sim.state).contains("[7, 7"));

@@ -87,6 +87,11 @@ impl Sha256Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of what was hashed.
+    pub(crate) fn of_hash(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
+    }
+
     /// The 64 hex digits alone.
     pub fn hex(&self) -> String {
         hex(&self.0)

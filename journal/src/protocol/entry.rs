@@ -29,17 +29,23 @@ pub(crate) fn value_of(it: &impl Serialize) -> Value {
     serde_json::to_value(it).unwrap_or_default()
 }
 
+/// What the hash adds to the canonical text of an entry, in bytes: `"hash":"<64 digits>",`.
+const HASH_BYTES: u64 = 74;
+
 impl Entry {
-    /// Seals `body` as the entry `seq` after the one with hash `previous`.
-    pub fn seal(previous: ChainHash, seq: u64, time: Timestamp, body: EntryBody) -> Self {
+    /// Seals `body` as the entry `seq` after the one with hash `previous`. With it comes its size, in bytes of its canonical
+    /// text.
+    pub fn seal(previous: ChainHash, seq: u64, time: Timestamp, body: EntryBody) -> (Self, u64) {
         let mut entry = Self { seq, time: time::micros(time), hash: ChainHash::ZERO, body };
-        entry.hash = previous.next(&entry.unsealed_text());
-        entry
+        let text = entry.unsealed_text();
+        entry.hash = previous.next(&text);
+        (entry, text.len() as u64 + HASH_BYTES)
     }
 
-    /// True if its hash is the right one after `previous`.
-    pub fn follows(&self, previous: ChainHash) -> bool {
-        self.hash == previous.next(&self.unsealed_text())
+    /// Its size in bytes of its canonical text, if its hash is the right one after `previous`.
+    pub fn follows(&self, previous: ChainHash) -> Option<u64> {
+        let text = self.unsealed_text();
+        (self.hash == previous.next(&text)).then_some(text.len() as u64 + HASH_BYTES)
     }
 
     /// The canonical text, hash included.

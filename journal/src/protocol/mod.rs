@@ -27,8 +27,8 @@ pub use parts::{
 };
 pub use payload::{INLINE_MAX, Payload};
 pub use request::{
-    AppendRequest, AttachReply, AttachRequest, EntriesReply, ErrorCode, LogLine, LogRequest, LogStream, PodSettings,
-    PollRequest, RunnerVersions, WireError,
+    AppendRequest, AttachReply, AttachRequest, EntriesReply, ErrorCode, LOG_LINE_COST, LogLine, LogRequest, LogStream,
+    PodSettings, PollRequest, RunnerVersions, WireError,
 };
 pub use session::{Session, SessionKey};
 

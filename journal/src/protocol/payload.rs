@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::{RunSecret, Sha256Digest};
 
 /// The largest payload that stands in an entry, in bytes.
-pub const INLINE_MAX: usize = 65_536;
+pub const INLINE_MAX: usize = 4096;
 
 /// A JSON text, either in the entry itself or in a blob uploaded before it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +46,14 @@ impl Payload {
     /// The digest by which this payload may be named outside the journal.
     pub fn keyed_digest(&self, secret: &RunSecret) -> String {
         secret.keyed(&self.digest_bytes())
+    }
+
+    /// Bytes of its text.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Inline { inline } => inline.len() as u64,
+            Self::Blob { size, .. } => *size,
+        }
     }
 
     /// The blob it lies in.

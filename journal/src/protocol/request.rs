@@ -9,6 +9,9 @@ use super::entry::Entry;
 use super::kinds::vocabulary;
 use super::parts::Pin;
 
+/// What a line of a log takes beside its text, in bytes.
+pub const LOG_LINE_COST: u64 = 64;
+
 /// The versions a runner has and understands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,8 +67,11 @@ pub struct AttachReply {
     pub segment: u32,
     /// The pod's epoch.
     pub epoch: u64,
-    /// The whole journal.
+    /// The first page of the journal.
     pub entries: Vec<Entry>,
+    /// True if there are more than these: they are polled for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
     /// What the run is fixed to.
     pub pin: Pin,
     /// The times.
@@ -95,11 +101,14 @@ pub struct PollRequest {
     pub wait_ms: u64,
 }
 
-/// Reply to `append` and `poll`: everything after the request's `head`.
+/// Reply to `append` and `poll`: what comes after the request's `head`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EntriesReply {
-    /// The entries, in order.
+    /// A page of entries, in order.
     pub entries: Vec<Entry>,
+    /// True if there are more than these: they are polled for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// Where a log line came from.
@@ -136,6 +145,13 @@ pub struct LogLine {
     pub time: String,
     /// The line, payload.
     pub text: String,
+}
+
+impl LogLine {
+    /// What it takes in the store, in bytes.
+    pub fn cost(&self) -> u64 {
+        self.text.len() as u64 + LOG_LINE_COST
+    }
 }
 
 impl std::fmt::Debug for LogLine {

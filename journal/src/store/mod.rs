@@ -16,7 +16,10 @@ pub use error::{DatabaseError, StoreError};
 pub use records::{ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, StoredLine, ViewKey};
 pub use sqlite::SqliteStore;
 
-use crate::protocol::{Entry, LogLine};
+use crate::protocol::{Entry, LogLine, Sha256Digest};
+
+/// What a blob takes at least, and its size is rounded up to: a block of the file system.
+pub const BLOB_BLOCK: u64 = 4096;
 
 /// Opens the store of this directory. Here it is chosen which database that is: there is one.
 pub async fn open(dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
@@ -40,8 +43,9 @@ pub trait Store: Send + Sync + 'static {
     async fn run(&self, run_id: Uuid) -> Result<Option<RunRow>, StoreError>;
     /// The runs that have not ended, and their namespaces.
     async fn open_runs(&self) -> Result<Vec<(Uuid, String)>, StoreError>;
-    /// The entries of a run from `from` on, in order.
-    async fn entries(&self, run_id: Uuid, from: u64) -> Result<Vec<Entry>, StoreError>;
+    /// A page of a run's entries from `from` on, in order: one if there is one, and more as long as their texts have
+    /// `bytes` bytes at most.
+    async fn entries(&self, run_id: Uuid, from: u64, bytes: u64) -> Result<Vec<Entry>, StoreError>;
     /// Adds log lines; those already there are ignored.
     async fn append_log(&self, run_id: Uuid, epoch: u64, lines: &[LogLine]) -> Result<(), StoreError>;
     /// Log lines after the one numbered `after` (epoch, n), in order, at most `limit`.
@@ -51,8 +55,22 @@ pub trait Store: Send + Sync + 'static {
         after: Option<(u64, u64)>,
         limit: u32,
     ) -> Result<Vec<StoredLine>, StoreError>;
-    /// Bytes of text in a run's log.
+    /// What a run's log takes: the texts of its lines, and [`LOG_LINE_COST`](crate::protocol::LOG_LINE_COST) each.
     async fn log_bytes(&self, run_id: Uuid) -> Result<u64, StoreError>;
+    /// Counts a blob that is about to be written to its run's and its namespace's account. `false` if it is counted already.
+    async fn count_blob(
+        &self,
+        namespace: &str,
+        run_id: Uuid,
+        blob: Sha256Digest,
+        size: u64,
+    ) -> Result<bool, StoreError>;
+    /// The blobs that are counted to a run, and their sizes in bytes.
+    async fn blobs(&self, run_id: Uuid) -> Result<Vec<(Sha256Digest, u64)>, StoreError>;
+    /// No longer counts blobs that are gone.
+    async fn forget_blobs(&self, run_id: Uuid, blobs: &[Sha256Digest]) -> Result<(), StoreError>;
+    /// Bytes of entries, logs, blobs and drafts of each namespace that has any.
+    async fn usage(&self) -> Result<Vec<(String, u64)>, StoreError>;
     /// Keeps a draft; the same draft again keeps its new expiry.
     async fn put_draft(&self, draft: &Draft) -> Result<(), StoreError>;
     /// A draft of a run, sent under a key with this hash.
@@ -61,8 +79,10 @@ pub trait Store: Send + Sync + 'static {
     async fn draft_sent_by(&self, run_id: Uuid, actor: &str, digest: &str) -> Result<Option<String>, StoreError>;
     /// The view a key opens, or opened until its time passed.
     async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError>;
-    /// Throws away drafts whose time has passed, and such view keys under which no draft is left.
-    async fn expire(&self, now: Timestamp) -> Result<(), StoreError>;
+    /// Bytes of the drafts of a run.
+    async fn draft_bytes(&self, run_id: Uuid) -> Result<u64, StoreError>;
+    /// Throws away drafts whose time has passed, and such view keys under which no draft is left. Whether there were drafts.
+    async fn expire(&self, now: Timestamp) -> Result<bool, StoreError>;
     /// Keeps a fact about a namespace, replacing the one before.
     async fn put_fact(&self, namespace: &str, key: &str, value: &str) -> Result<(), StoreError>;
     /// A fact about a namespace.

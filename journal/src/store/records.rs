@@ -20,6 +20,8 @@ pub struct RunRow {
     pub head: ChainHash,
     /// True if it has ended.
     pub terminal: bool,
+    /// What its entries take, in bytes.
+    pub entry_bytes: u64,
 }
 
 /// A name under which the claims remember a run, also after the run's resources are gone.
@@ -110,6 +112,8 @@ pub struct Commit<'a> {
     pub expected: u64,
     /// The new entries.
     pub entries: &'a [Entry],
+    /// What all entries take with them, in bytes.
+    pub entry_bytes: u64,
     /// True if the run has ended with them.
     pub terminal: bool,
     /// A view that is opened.

@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use ntro_journal::AttachPod;
-use ntro_journal::protocol::{Payload, Pin, RunTrigger, RunWorkflow, RunnerVersions, entries};
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt as _};
+use ntro_journal::protocol::{Payload, Pin, RunTrigger, RunWorkflow, RunnerVersions, Sha256Digest, entries};
+use ntro_journal::{AttachPod, Journal, JournalError, Session};
 use uuid::Uuid;
 
 /// The first entry of a run that a person asked for, without a slot and with an empty pin and input.
@@ -30,4 +32,28 @@ pub fn pod(job: &str) -> AttachPod {
         versions: RunnerVersions { runtime: text(), protocol_min: 1, protocol_max: 1, python: text(), sdk: text() },
         published: None,
     }
+}
+
+/// These bytes, as they come from a pod.
+pub fn pieces(bytes: &[u8]) -> impl Stream<Item = Result<Bytes, std::io::Error>> + use<> {
+    let pieces: Vec<_> = bytes.chunks(3).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    futures::stream::iter(pieces)
+}
+
+/// Keeps these bytes as a blob of the session's run.
+pub async fn put_blob(journal: &Journal, session: &Session, bytes: &[u8]) -> Result<Sha256Digest, JournalError> {
+    let digest = Sha256Digest::of(bytes);
+    journal.put_blob(session, digest, bytes.len() as u64, pieces(bytes)).await?;
+    Ok(digest)
+}
+
+/// A blob, whole.
+pub async fn get_blob(journal: &Journal, run: Uuid, digest: Sha256Digest) -> Result<Vec<u8>, JournalError> {
+    let pieces: Vec<Bytes> = journal.get_blob(run, digest).await?.pieces.try_collect().await?;
+    Ok(pieces.concat())
+}
+
+/// The export of a run, whole.
+pub async fn export(journal: &Journal, run: Uuid) -> String {
+    journal.audit_export(run).await.unwrap().try_collect().await.unwrap()
 }

@@ -32,6 +32,8 @@ const MAX_ATTACH: usize = 64 << 10;
 const MAX_DRAFT: usize = 16 << 20;
 /// Longest time of a request that is no long poll or stream.
 const TIMEOUT: Duration = Duration::from_mins(2);
+/// Longest time in which a pod sends a blob.
+const BLOB_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -44,13 +46,12 @@ pub(crate) struct Api {
 
 /// The routes of the API port.
 pub(crate) fn router(api: Api) -> Router {
-    let blob_max = usize::try_from(api.context.journal.settings().limits.blob_max).unwrap_or(usize::MAX);
     let pods = Router::new()
         .route("/attach", post(pods::attach).layer(DefaultBodyLimit::max(MAX_ATTACH)))
         .route("/append", post(pods::append).layer(DefaultBodyLimit::max(MAX_REQUEST)))
         .route("/poll", post(pods::poll).layer(DefaultBodyLimit::max(MAX_ATTACH)))
         .route("/log", post(pods::log).layer(DefaultBodyLimit::max(MAX_REQUEST)))
-        .route("/blobs/{digest}", put(pods::put_blob).layer(DefaultBodyLimit::max(blob_max)).get(pods::get_blob))
+        .route("/blobs/{digest}", put(pods::put_blob).get(pods::get_blob))
         .route("/bundle", get(pods::bundle));
     let people = Router::new()
         .route("/gates/{gate}", get(readers::gate))
@@ -75,7 +76,8 @@ pub(crate) fn router(api: Api) -> Router {
 async fn watched(State(api): State<Api>, request: Request, next: Next) -> Response {
     let since = Instant::now();
     let op = operation(request.uri().path());
-    let response = match tokio::time::timeout(TIMEOUT, next.run(request)).await {
+    let timeout = if op == "blobs" { BLOB_TIMEOUT } else { TIMEOUT };
+    let response = match tokio::time::timeout(timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => StatusCode::GATEWAY_TIMEOUT.into_response(),
     };

@@ -1,14 +1,16 @@
 //! What runner pods ask.
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures::TryStreamExt as _;
 use ntro_bundle::artifact::LAYER_MEDIA_TYPE;
 use ntro_crds::WorkflowRun;
+use ntro_journal::blobs::BlobBytes;
 use ntro_journal::failpoint;
 use ntro_journal::protocol::{
     AppendRequest, AttachReply, AttachRequest, EntriesReply, ErrorCode, LogRequest, PollRequest, Sha256Digest,
@@ -147,7 +149,7 @@ pub(super) async fn poll(
     let request: PollRequest = parse(&body).map_err(IntoResponse::into_response)?;
     tokio::select! {
         reply = api.context.journal.poll(&session, request) => reply.map(Json).map_err(refused),
-        () = api.shutdown.cancelled() => Ok(Json(EntriesReply { entries: Vec::new() })),
+        () = api.shutdown.cancelled() => Ok(Json(EntriesReply { entries: Vec::new(), more: false })),
     }
 }
 
@@ -168,10 +170,14 @@ pub(super) async fn put_blob(
     State(api): State<Api>,
     Attached(session): Attached,
     Path(name): Path<String>,
-    body: Bytes,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Json<serde_json::Value>, Response> {
     let digest = digest(&name).map_err(IntoResponse::into_response)?;
-    api.context.journal.put_blob(session.run_id, digest, body).await.map(|()| Json(json!({}))).map_err(refused)
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let size = length.ok_or_else(|| Refusal::invalid("a blob is sent with its Content-Length").into_response())?;
+    let pieces = body.into_data_stream().map_err(std::io::Error::other);
+    api.context.journal.put_blob(&session, digest, size, pieces).await.map(|()| Json(json!({}))).map_err(refused)
 }
 
 pub(super) async fn get_blob(
@@ -180,8 +186,15 @@ pub(super) async fn get_blob(
     Path(name): Path<String>,
 ) -> Result<Response, Response> {
     let digest = digest(&name).map_err(IntoResponse::into_response)?;
-    let bytes = api.context.journal.get_blob(session.run_id, digest).await.map_err(refused)?;
-    Ok(([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+    let blob = api.context.journal.get_blob(session.run_id, digest).await.map_err(refused)?;
+    Ok(streamed("application/octet-stream", blob))
+}
+
+/// A blob, piece by piece. One that turns out to be damaged ends in the middle: fewer bytes come than were said.
+pub(super) fn streamed(media_type: &str, blob: BlobBytes) -> Response {
+    let kind = media_type.parse().unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let headers = [(CONTENT_TYPE, kind), (CONTENT_LENGTH, HeaderValue::from(blob.size))];
+    (headers, Body::from_stream(blob.pieces)).into_response()
 }
 
 pub(super) async fn bundle(State(api): State<Api>, Attached(session): Attached) -> Result<Response, Response> {

@@ -16,7 +16,7 @@ use ntro_journal::{Journal, RunState};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::pods::refused;
+use super::pods::{refused, streamed};
 use super::reply::Refusal;
 use super::{Api, text};
 
@@ -92,8 +92,8 @@ pub(super) async fn gate(
 ) -> Result<Json<Value>, Response> {
     let gate = text::gate_named(&reader.state, &name).ok_or_else(|| Refusal::forbidden().into_response())?;
     reader.reads(&format!("gate/{}/{}", gate.id, gate.revision)).await?;
-    let entries = reader.journal.entries(reader.state.run_id, gate.content_seq).await.map_err(refused)?;
-    let content = reader.chosen(entries.get(..1).unwrap_or_default(), |e| Some(((), text::shown(e)?))).await?;
+    let entry = reader.journal.entry(reader.state.run_id, gate.content_seq).await.map_err(refused)?;
+    let content = reader.chosen(entry.as_slice(), |e| Some(((), text::shown(e)?))).await?;
     let content = content.map_or(Value::Null, |((), content)| content);
     Ok(Json(text::gate(&name, gate, &content)))
 }
@@ -109,9 +109,8 @@ pub(super) async fn output(
 ) -> Result<Response, Response> {
     let output = reader.state.outputs.get(&name).ok_or_else(|| Refusal::forbidden().into_response())?;
     reader.reads(&format!("output/{name}")).await?;
-    let bytes = reader.journal.get_blob(reader.state.run_id, output.digest).await.map_err(refused)?;
-    let kind = output.media_type.parse().unwrap_or(axum::http::HeaderValue::from_static("application/octet-stream"));
-    Ok(([(CONTENT_TYPE, kind)], bytes).into_response())
+    let blob = reader.journal.get_blob(reader.state.run_id, output.digest).await.map_err(refused)?;
+    Ok(streamed(&output.media_type, blob))
 }
 
 pub(super) async fn steps(reader: Reader) -> Result<Json<Value>, Response> {
@@ -125,8 +124,8 @@ pub(super) async fn result(reader: Reader) -> Result<Json<Value>, Response> {
     let mut view = json!({"phase": state.phase(), "result": null});
     let ending = state.terminal.as_ref().map(|t| t.seq).or(state.blocked.as_ref().map(|b| b.seq));
     if let Some(seq) = ending {
-        let entries = reader.journal.entries(state.run_id, seq).await.map_err(refused)?;
-        if let Some((field, value)) = reader.chosen(entries.get(..1).unwrap_or_default(), text::ending).await? {
+        let entry = reader.journal.entry(state.run_id, seq).await.map_err(refused)?;
+        if let Some((field, value)) = reader.chosen(entry.as_slice(), text::ending).await? {
             view[field] = value;
         }
     }
@@ -141,8 +140,8 @@ pub(super) async fn result(reader: Reader) -> Result<Json<Value>, Response> {
 
 pub(super) async fn audit(reader: Reader) -> Result<Response, Response> {
     reader.reads("audit").await?;
-    let text = reader.journal.audit_export(reader.state.run_id).await.map_err(refused)?;
-    Ok(([(CONTENT_TYPE, "application/jsonl")], text).into_response())
+    let pages = reader.journal.audit_export(reader.state.run_id).await.map_err(refused)?;
+    Ok(([(CONTENT_TYPE, "application/jsonl")], Body::from_stream(pages)).into_response())
 }
 
 #[derive(Debug, Deserialize)]
@@ -178,7 +177,8 @@ async fn log_page(
     let (journal, run_id) = (&reader.journal, reader.state.run_id);
     loop {
         // Read before the lines: what is written after the run's end is written before this is asked again.
-        let ended = journal.state(run_id).await.map_err(std::io::Error::other)?.terminal.is_some();
+        let state = journal.state(run_id).await.map_err(std::io::Error::other)?;
+        let ended = state.terminal.is_some();
         let wait = if query.follow && !ended { LOG_WAIT } else { Duration::ZERO };
         let lines = journal.read_log(run_id, after, LOG_PAGE, wait).await.map_err(std::io::Error::other)?;
         let Some(last) = lines.last() else {
@@ -188,11 +188,7 @@ async fn log_page(
             return Ok(None);
         };
         let next = Some((last.epoch, last.line.n));
-        let segments = match query.segment {
-            Some(_) => text::segments(&journal.entries(run_id, 0).await.map_err(std::io::Error::other)?),
-            None => std::collections::BTreeMap::new(),
-        };
-        let wanted = |epoch: u64| query.segment.is_none_or(|segment| segments.get(&epoch) == Some(&segment));
+        let wanted = |epoch: u64| query.segment.is_none_or(|segment| state.epochs.get(&epoch) == Some(&segment));
         let text = lines.iter().filter(|line| wanted(line.epoch)).map(|line| text::log_line(&line.line)).collect();
         return Ok(Some((text, next)));
     }

@@ -1,7 +1,5 @@
 //! How a run's payload is laid out for readers. Pure.
 
-use std::collections::BTreeMap;
-
 use ntro_crds::names;
 use ntro_journal::machine::{Gate, GateProgress, RunState};
 use ntro_journal::protocol::entries;
@@ -94,15 +92,6 @@ pub(super) fn ending(entry: &Entry) -> Option<(&'static str, &Payload)> {
         | EntryBody::Blocked(entries::Blocked { detail: Some(detail), .. }) => Some(("detail", detail)),
         _ => None,
     }
-}
-
-/// The segment of every epoch.
-pub(super) fn segments(entries: &[Entry]) -> BTreeMap<u64, u32> {
-    let attached = |entry: &Entry| match &entry.body {
-        EntryBody::Attached(entries::Attached { segment, epoch, .. }) => Some((*epoch, *segment)),
-        _ => None,
-    };
-    entries.iter().filter_map(attached).collect()
 }
 
 /// A log line as text: time, stream, what was written. Control characters are made visible, so that a bundle cannot

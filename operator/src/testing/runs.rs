@@ -94,7 +94,7 @@ pub(crate) fn said(state: &RunState, entries: Vec<PodEntry>) -> RunState {
         pod_uid: &format!("pod-{}", state.segment),
         request: &request,
         has_blob: &|_| true,
-        limits: AppendLimits { inline_max: INLINE_MAX, entry_max: 1 << 20, entries_hard: 10_000 },
+        limits: AppendLimits { inline_max: INLINE_MAX, entry_max: 1 << 20, entries_max: 10_000, bytes_max: 1 << 30 },
     };
     let outcome = machine::append(state, &append, at(3));
     outcome.reply.unwrap();

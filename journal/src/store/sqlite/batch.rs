@@ -7,8 +7,8 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use uuid::Uuid;
 
-use super::rows::{insert_claims, insert_entries, owner, run_row, signed};
-use crate::protocol::Entry;
+use super::rows::{append_log, count_blob, insert_claims, insert_entries, owner, run_row, signed};
+use crate::protocol::{Entry, LogLine, Sha256Digest};
 use crate::store::{Commit, DatabaseError, Inserted, RunInsert, RunRow, StoreError, ViewKey};
 
 /// Writes in a transaction at most.
@@ -25,18 +25,25 @@ pub(super) enum Write {
         run_id: Uuid,
         expected: u64,
         entries: Vec<Entry>,
+        entry_bytes: u64,
         terminal: bool,
         view: Option<ViewKey>,
         drafts: Vec<String>,
     },
+    /// Add lines to a log.
+    Log { run_id: Uuid, epoch: u64, lines: Vec<LogLine> },
+    /// Count a blob to its run.
+    CountBlob { namespace: String, run_id: Uuid, blob: Sha256Digest, size: u64 },
 }
 
 /// What came of a write.
 pub(super) enum Wrote {
     /// What became of the run.
     Inserted(Inserted),
-    /// The entries are there.
-    Appended,
+    /// It is there: entries, lines, or a blob's row.
+    Done,
+    /// It was there before.
+    Known,
 }
 
 struct QueuedWrite {
@@ -66,6 +73,7 @@ impl Write {
             run_id: commit.run_id,
             expected: commit.expected,
             entries: commit.entries.to_vec(),
+            entry_bytes: commit.entry_bytes,
             terminal: commit.terminal,
             view: commit.view.cloned(),
             drafts: commit.drafts.to_vec(),
@@ -170,10 +178,18 @@ async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<Wrote, 
             let slot = slot.as_ref().map(|(uid, slot)| (uid.as_str(), slot.as_str()));
             create(connection, (namespace, name), slot, row, entries).await.map(Wrote::Inserted)
         }
-        Write::Commit { run_id, expected, entries, terminal, view, drafts } => {
-            append(connection, *run_id, *expected, entries, *terminal).await?;
+        Write::Commit { run_id, expected, entries, entry_bytes, terminal, view, drafts } => {
+            append(connection, *run_id, *expected, entries, (*entry_bytes, *terminal)).await?;
             write_beside(connection, *run_id, view.as_ref(), drafts).await?;
-            Ok(Wrote::Appended)
+            Ok(Wrote::Done)
+        }
+        Write::Log { run_id, epoch, lines } => {
+            append_log(connection, *run_id, *epoch, lines).await?;
+            Ok(Wrote::Done)
+        }
+        Write::CountBlob { namespace, run_id, blob, size } => {
+            let new = count_blob(connection, namespace, *run_id, (*blob, *size)).await?;
+            Ok(if new { Wrote::Done } else { Wrote::Known })
         }
     }
 }
@@ -197,8 +213,8 @@ async fn create(
     }
     insert_claims(connection, namespace, name, slot, run.run_id).await?;
     sqlx::query(
-        "INSERT INTO runs (run_id, namespace, name, request_hash, key, length, head, terminal) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runs (run_id, namespace, name, request_hash, key, length, head, terminal, entry_bytes, log_bytes) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
     )
     .bind(run.run_id.to_string())
     .bind(namespace)
@@ -208,6 +224,7 @@ async fn create(
     .bind(signed(run.length))
     .bind(run.head.0.as_slice())
     .bind(run.terminal)
+    .bind(signed(run.entry_bytes))
     .execute(&mut *connection)
     .await?;
     insert_entries(connection, run.run_id, entries).await?;
@@ -219,17 +236,20 @@ async fn append(
     run_id: Uuid,
     expected: u64,
     entries: &[Entry],
-    terminal: bool,
+    (entry_bytes, terminal): (u64, bool),
 ) -> Result<(), StoreError> {
     let Some(last) = entries.last() else { return Ok(()) };
-    let changed = sqlx::query("UPDATE runs SET length = ?, head = ?, terminal = ? WHERE run_id = ? AND length = ?")
-        .bind(signed(last.seq + 1))
-        .bind(last.hash.0.as_slice())
-        .bind(terminal)
-        .bind(run_id.to_string())
-        .bind(signed(expected))
-        .execute(&mut *connection)
-        .await?;
+    let changed = sqlx::query(
+        "UPDATE runs SET length = ?, head = ?, terminal = ?, entry_bytes = ? WHERE run_id = ? AND length = ?",
+    )
+    .bind(signed(last.seq + 1))
+    .bind(last.hash.0.as_slice())
+    .bind(terminal)
+    .bind(signed(entry_bytes))
+    .bind(run_id.to_string())
+    .bind(signed(expected))
+    .execute(&mut *connection)
+    .await?;
     if changed.rows_affected() != 1 {
         return Err(StoreError::Raced(run_id));
     }

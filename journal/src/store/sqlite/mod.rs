@@ -1,4 +1,5 @@
-//! `SQLite`: one file, one process, every commit synced to disk. Writes that come together share a commit.
+//! `SQLite`: one file, one process, every commit synced to disk. Writes that come together share a commit; reads have
+//! connections of their own and see every commit that was made before they began, so none waits for the other.
 
 mod batch;
 mod rows;
@@ -8,21 +9,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteRow, SqliteSynchronous};
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{Connection, Row, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use batch::{Batches, Write, Wrote};
 use rows::{claim_row, instant, run_id, run_row, signed, unsigned};
 
-use super::{ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey};
-use crate::protocol::{Entry, LogLine, LogStream};
+use super::{BLOB_BLOCK, ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey};
+use crate::protocol::{Entry, LogLine, LogStream, Sha256Digest};
 
 /// What `user_version` says of a store of this release. Another one is refused, never misread: nothing made before it
 /// need be read, and a release that is to read it brings a migration.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// What the database says stays in this module: callers see that it failed.
@@ -32,12 +35,20 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Pages kept in memory at most.
+/// Pages the writer keeps in memory at most.
 const CACHE_KIB: u32 = 8 * 1024;
+/// Pages each reader keeps in memory at most.
+const READER_CACHE_KIB: u32 = 1024;
+/// Reads at the same time; further ones wait for each other.
+const READERS: u32 = 4;
+/// Rows that a reader is ahead of who uses them: an entry may have half a megabyte.
+const ROWS_AHEAD: usize = 8;
 
 /// A store in a directory of its own.
 pub struct SqliteStore {
+    /// The only one that writes.
     connection: Arc<Mutex<SqliteConnection>>,
+    readers: SqlitePool,
     batches: Batches,
     /// Held as long as the store: the lock of the directory goes with the process, however it ends.
     _lock: File,
@@ -55,10 +66,10 @@ impl SqliteStore {
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(dir.display().to_string())),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        let options = SqliteConnectOptions::new()
-            .filename(dir.join("journal.sqlite"))
+        let file = SqliteConnectOptions::new().filename(dir.join("journal.sqlite")).row_buffer_size(ROWS_AHEAD);
+        let options = file
+            .clone()
             .create_if_missing(true)
-            .locking_mode(SqliteLockingMode::Exclusive)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             // Run ids are random: with the 2 MiB of the default every append reads pages that were just thrown out.
@@ -66,9 +77,24 @@ impl SqliteStore {
         let mut connection = SqliteConnection::connect_with(&options).await?;
         prepare(&mut connection).await?;
         let connection = Arc::new(Mutex::new(connection));
-        Ok(Self { batches: Batches::start(Arc::clone(&connection)), connection, _lock: lock })
+        let reader = file.read_only(true).pragma("cache_size", format!("-{READER_CACHE_KIB}"));
+        let readers =
+            SqlitePoolOptions::new().max_connections(READERS).test_before_acquire(false).connect_lazy_with(reader);
+        Ok(Self { batches: Batches::start(Arc::clone(&connection)), readers, connection, _lock: lock })
     }
 }
+
+impl SqliteStore {
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        Ok(self.readers.acquire().await?)
+    }
+}
+
+/// What [`Store::usage`] asks for; `?1` is the block that blobs are rounded up to.
+const USAGE: &str = "SELECT namespace, sum(bytes) FROM ( \
+    SELECT namespace, entry_bytes + log_bytes AS bytes FROM runs \
+    UNION ALL SELECT namespace, (size + ?1 - 1) / ?1 * ?1 FROM blobs \
+    UNION ALL SELECT namespace, length(CAST(text AS BLOB)) FROM drafts) GROUP BY namespace ORDER BY namespace";
 
 /// Refuses file systems whose locks and syncs hold only sometimes.
 fn local_file_system(dir: &Path) -> Result<(), StoreError> {
@@ -109,13 +135,13 @@ impl Store for SqliteStore {
     }
 
     async fn claimed(&self, namespace: &str, key: ClaimKey<'_>) -> Result<Option<Uuid>, StoreError> {
-        claim_row(&mut *self.connection.lock().await, namespace, key).await
+        claim_row(&mut *self.reader().await?, namespace, key).await
     }
 
     async fn create(&self, run: RunInsert<'_>) -> Result<Inserted, StoreError> {
         match self.batches.write(Write::create(&run)).await? {
             Wrote::Inserted(inserted) => Ok(inserted),
-            Wrote::Appended => Err(StoreError::Unreadable("another answer than was asked for")),
+            Wrote::Done | Wrote::Known => Err(StoreError::Unreadable("another answer than was asked for")),
         }
     }
 
@@ -125,46 +151,39 @@ impl Store for SqliteStore {
     }
 
     async fn run(&self, run_id: Uuid) -> Result<Option<RunRow>, StoreError> {
-        run_row(&mut *self.connection.lock().await, run_id).await
+        run_row(&mut *self.reader().await?, run_id).await
     }
 
     async fn open_runs(&self) -> Result<Vec<(Uuid, String)>, StoreError> {
         let rows = sqlx::query("SELECT run_id, namespace FROM runs WHERE terminal = 0 ORDER BY run_id")
-            .fetch_all(&mut *self.connection.lock().await)
+            .fetch_all(&self.readers)
             .await?;
         rows.iter().map(|row| Ok((run_id(row, 0)?, row.try_get(1)?))).collect()
     }
 
-    async fn entries(&self, run_id: Uuid, from: u64) -> Result<Vec<Entry>, StoreError> {
-        let rows = sqlx::query("SELECT entry FROM entries WHERE run_id = ? AND seq >= ? ORDER BY seq")
+    async fn entries(&self, run_id: Uuid, from: u64, bytes: u64) -> Result<Vec<Entry>, StoreError> {
+        let mut reader = self.reader().await?;
+        let mut rows = sqlx::query("SELECT entry FROM entries WHERE run_id = ? AND seq >= ? ORDER BY seq")
             .bind(run_id.to_string())
             .bind(signed(from))
-            .fetch_all(&mut *self.connection.lock().await)
-            .await?;
-        let parse =
-            |row: &SqliteRow| serde_json::from_str(row.try_get(0)?).map_err(|_| StoreError::Unreadable("an entry"));
-        rows.iter().map(parse).collect()
+            .fetch(&mut *reader);
+        let (mut page, mut left) = (Vec::new(), bytes);
+        while let Some(row) = rows.try_next().await? {
+            let text: &str = row.try_get(0)?;
+            if !page.is_empty() && text.len() as u64 > left {
+                break;
+            }
+            left = left.saturating_sub(text.len() as u64);
+            page.push(serde_json::from_str(text).map_err(|_| StoreError::Unreadable("an entry"))?);
+        }
+        Ok(page)
     }
 
     async fn append_log(&self, run_id: Uuid, epoch: u64, lines: &[LogLine]) -> Result<(), StoreError> {
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
-        for line in lines {
-            sqlx::query(
-                "INSERT INTO log_lines (run_id, epoch, n, stream, time, text) VALUES (?, ?, ?, ?, ?, ?) \
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(run_id.to_string())
-            .bind(signed(epoch))
-            .bind(signed(line.n))
-            .bind(line.stream.as_str())
-            .bind(&line.time)
-            .bind(&line.text)
-            .execute(&mut *transaction)
-            .await?;
+        if lines.is_empty() {
+            return Ok(());
         }
-        transaction.commit().await?;
-        Ok(())
+        self.batches.write(Write::Log { run_id, epoch, lines: lines.to_vec() }).await.map(|_| ())
     }
 
     async fn read_log(
@@ -182,7 +201,7 @@ impl Store for SqliteStore {
         .bind(epoch)
         .bind(n)
         .bind(i64::from(limit))
-        .fetch_all(&mut *self.connection.lock().await)
+        .fetch_all(&self.readers)
         .await?;
         let parse = |row: &SqliteRow| {
             let stream = match row.try_get(2)? {
@@ -198,11 +217,53 @@ impl Store for SqliteStore {
     }
 
     async fn log_bytes(&self, run_id: Uuid) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT coalesce(sum(length(CAST(text AS BLOB))), 0) FROM log_lines WHERE run_id = ?")
+        let row = sqlx::query("SELECT coalesce(sum(log_bytes), 0) FROM runs WHERE run_id = ?")
             .bind(run_id.to_string())
-            .fetch_one(&mut *self.connection.lock().await)
+            .fetch_one(&self.readers)
             .await?;
         unsigned(&row, 0)
+    }
+
+    async fn count_blob(
+        &self,
+        namespace: &str,
+        run_id: Uuid,
+        blob: Sha256Digest,
+        size: u64,
+    ) -> Result<bool, StoreError> {
+        let write = Write::CountBlob { namespace: namespace.to_owned(), run_id, blob, size };
+        Ok(matches!(self.batches.write(write).await?, Wrote::Done))
+    }
+
+    async fn blobs(&self, run_id: Uuid) -> Result<Vec<(Sha256Digest, u64)>, StoreError> {
+        let rows = sqlx::query("SELECT digest, size FROM blobs WHERE run_id = ?")
+            .bind(run_id.to_string())
+            .fetch_all(&self.readers)
+            .await?;
+        let parse = |row: &SqliteRow| {
+            let digest: &str = row.try_get(0)?;
+            Ok((digest.parse().map_err(|_| StoreError::Unreadable("a digest"))?, unsigned(row, 1)?))
+        };
+        rows.iter().map(parse).collect()
+    }
+
+    async fn forget_blobs(&self, run_id: Uuid, blobs: &[Sha256Digest]) -> Result<(), StoreError> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin().await?;
+        for blob in blobs {
+            sqlx::query("DELETE FROM blobs WHERE run_id = ? AND digest = ?")
+                .bind(run_id.to_string())
+                .bind(blob.to_string())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn usage(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows = sqlx::query(USAGE).bind(signed(BLOB_BLOCK)).fetch_all(&self.readers).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, unsigned(row, 1)?))).collect()
     }
 
     async fn put_draft(&self, draft: &Draft) -> Result<(), StoreError> {
@@ -227,7 +288,7 @@ impl Store for SqliteStore {
                 .bind(run_id.to_string())
                 .bind(key_hash)
                 .bind(digest)
-                .fetch_optional(&mut *self.connection.lock().await)
+                .fetch_optional(&self.readers)
                 .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Draft {
@@ -248,7 +309,7 @@ impl Store for SqliteStore {
         .bind(run_id.to_string())
         .bind(digest)
         .bind(actor)
-        .fetch_optional(&mut *self.connection.lock().await)
+        .fetch_optional(&self.readers)
         .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
@@ -257,7 +318,7 @@ impl Store for SqliteStore {
         let row = sqlx::query("SELECT run_id, actor, until FROM view_keys WHERE namespace = ? AND key_hash = ?")
             .bind(namespace)
             .bind(key_hash)
-            .fetch_optional(&mut *self.connection.lock().await)
+            .fetch_optional(&self.readers)
             .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(ViewKey {
@@ -269,16 +330,26 @@ impl Store for SqliteStore {
         }))
     }
 
-    async fn expire(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn draft_bytes(&self, run_id: Uuid) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT coalesce(sum(length(CAST(text AS BLOB))), 0) FROM drafts WHERE run_id = ?")
+            .bind(run_id.to_string())
+            .fetch_one(&self.readers)
+            .await?;
+        unsigned(&row, 0)
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<bool, StoreError> {
         let mut connection = self.connection.lock().await;
+        let drafts = sqlx::query("DELETE FROM drafts WHERE expires <= ?1")
+            .bind(now.as_microsecond())
+            .execute(&mut *connection)
+            .await?;
         // A key that no longer opens anything still tells who sent the drafts under it.
-        for sql in [
-            "DELETE FROM drafts WHERE expires <= ?1",
-            "DELETE FROM view_keys WHERE until <= ?1 AND key_hash NOT IN (SELECT key_hash FROM drafts)",
-        ] {
-            sqlx::query(sql).bind(now.as_microsecond()).execute(&mut *connection).await?;
-        }
-        Ok(())
+        sqlx::query("DELETE FROM view_keys WHERE until <= ?1 AND key_hash NOT IN (SELECT key_hash FROM drafts)")
+            .bind(now.as_microsecond())
+            .execute(&mut *connection)
+            .await?;
+        Ok(drafts.rows_affected() > 0)
     }
 
     async fn put_fact(&self, namespace: &str, key: &str, value: &str) -> Result<(), StoreError> {
@@ -295,7 +366,7 @@ impl Store for SqliteStore {
         let row = sqlx::query("SELECT value FROM facts WHERE namespace = ? AND key = ?")
             .bind(namespace)
             .bind(key)
-            .fetch_optional(&mut *self.connection.lock().await)
+            .fetch_optional(&self.readers)
             .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
@@ -303,7 +374,7 @@ impl Store for SqliteStore {
     async fn facts(&self, namespace: &str) -> Result<Vec<(String, String)>, StoreError> {
         let rows = sqlx::query("SELECT key, value FROM facts WHERE namespace = ? ORDER BY key")
             .bind(namespace)
-            .fetch_all(&mut *self.connection.lock().await)
+            .fetch_all(&self.readers)
             .await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }

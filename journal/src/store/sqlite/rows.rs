@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 use uuid::Uuid;
 
-use crate::protocol::{ChainHash, Entry, RunSecret};
+use crate::protocol::{ChainHash, Entry, LogLine, RunSecret, Sha256Digest};
 use crate::store::{ClaimKey, RunRow, StoreError};
 
 /// Well below what a statement may bind.
@@ -91,7 +91,7 @@ pub(super) async fn insert_claims(
 }
 
 pub(super) async fn run_row(connection: &mut SqliteConnection, run: Uuid) -> Result<Option<RunRow>, StoreError> {
-    let row = sqlx::query("SELECT request_hash, key, length, head, terminal FROM runs WHERE run_id = ?")
+    let row = sqlx::query("SELECT request_hash, key, length, head, terminal, entry_bytes FROM runs WHERE run_id = ?")
         .bind(run.to_string())
         .fetch_optional(connection)
         .await?;
@@ -103,6 +103,7 @@ pub(super) async fn run_row(connection: &mut SqliteConnection, run: Uuid) -> Res
         length: unsigned(&row, 2)?,
         head: ChainHash(bytes32(&row, 3)?),
         terminal: row.try_get::<i64, _>(4)? != 0,
+        entry_bytes: unsigned(&row, 5)?,
     }))
 }
 
@@ -120,4 +121,53 @@ pub(super) async fn insert_entries(
         query.build().execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Adds the lines that are not there, and counts them.
+pub(super) async fn append_log(
+    connection: &mut SqliteConnection,
+    run: Uuid,
+    epoch: u64,
+    lines: &[LogLine],
+) -> Result<(), StoreError> {
+    let mut bytes = 0;
+    for line in lines {
+        let added = sqlx::query(
+            "INSERT INTO log_lines (run_id, epoch, n, stream, time, text) VALUES (?, ?, ?, ?, ?, ?) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(run.to_string())
+        .bind(signed(epoch))
+        .bind(signed(line.n))
+        .bind(line.stream.as_str())
+        .bind(&line.time)
+        .bind(&line.text)
+        .execute(&mut *connection)
+        .await?;
+        bytes += added.rows_affected() * line.cost();
+    }
+    sqlx::query("UPDATE runs SET log_bytes = log_bytes + ? WHERE run_id = ?")
+        .bind(signed(bytes))
+        .bind(run.to_string())
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
+}
+
+/// Notes a blob and its size. `false` if it is noted already.
+pub(super) async fn count_blob(
+    connection: &mut SqliteConnection,
+    namespace: &str,
+    run: Uuid,
+    (blob, size): (Sha256Digest, u64),
+) -> Result<bool, StoreError> {
+    let added =
+        sqlx::query("INSERT INTO blobs (run_id, digest, namespace, size) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(run.to_string())
+            .bind(blob.to_string())
+            .bind(namespace)
+            .bind(signed(size))
+            .execute(connection)
+            .await?;
+    Ok(added.rows_affected() > 0)
 }

@@ -6,7 +6,9 @@ CREATE TABLE runs (
     key BLOB NOT NULL,
     length INTEGER NOT NULL,
     head BLOB NOT NULL,
-    terminal INTEGER NOT NULL
+    terminal INTEGER NOT NULL,
+    entry_bytes INTEGER NOT NULL,
+    log_bytes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX open_runs ON runs (run_id) WHERE terminal = 0;
 CREATE TABLE entries (
@@ -21,6 +23,13 @@ CREATE TABLE claims (
     key TEXT NOT NULL,
     run_id TEXT NOT NULL,
     PRIMARY KEY (namespace, kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE blobs (
+    run_id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (run_id, digest)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE log_lines (
     run_id TEXT NOT NULL,

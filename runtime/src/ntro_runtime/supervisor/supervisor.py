@@ -108,9 +108,19 @@ class Supervisor:
         reply = patiently(ask, self._outage_wait_ms, self._stop)
         self._api.session = reply["session"]
         self._outage_wait_ms = int(reply["settings"]["outageWaitMs"])
+        self._read_on(reply)
         self._report.identify(reply["runId"], int(reply["segment"]), int(reply["epoch"]))
         self._report.event("attached", entries=len(reply["entries"]))
         return reply
+
+    def _read_on(self, reply: Json) -> None:
+        """The journal comes in pages."""
+        entries, more = reply["entries"], bool(reply.pop("more", False))
+        while more:
+            body = {"epoch": reply["epoch"], "head": entries[-1]["seq"], "waitMs": 0}
+            page = patiently(lambda body=body: self._api.call("poll", body), self._outage_wait_ms, self._stop)  # type: ignore[misc]
+            entries.extend(page["entries"])
+            more = bool(page.get("more", False))
 
     def _run_segment(self, reply: Json) -> ExitCode:
         with tempfile.TemporaryDirectory(prefix="ntro-", dir=self._config.work_dir) as work:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-INLINE_MAX = 65_536
+INLINE_MAX = 4096
 
 
 class BlobStore(Protocol):

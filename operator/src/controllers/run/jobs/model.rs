@@ -495,7 +495,12 @@ impl World {
             pod_uid: &pod.uid,
             request: &request,
             has_blob: &|_| true,
-            limits: AppendLimits { inline_max: INLINE_MAX, entry_max: 1 << 20, entries_hard: 100_000 },
+            limits: AppendLimits {
+                inline_max: INLINE_MAX,
+                entry_max: 1 << 20,
+                entries_max: 100_000,
+                bytes_max: 1 << 30,
+            },
         };
         let was_holder = self.state.holder().is_some_and(|holder| holder.epoch == epoch);
         let outcome = machine::append(&self.state, &append, self.now);

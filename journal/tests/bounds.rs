@@ -1,0 +1,236 @@
+//! Every byte of a run is counted, and what has reached its bound is a named state of that run, and no other's.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+mod common;
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use ntro_journal::machine::ActivityState;
+use ntro_journal::protocol::{
+    AppendRequest, BlockCode, EntryBody, LOG_LINE_COST, LogLine, LogRequest, LogStream, Payload, Pin, PodEntry,
+    PollRequest, entries,
+};
+use ntro_journal::{
+    CreateRun, DraftRef, Journal, JournalError, JournalSettings, PAGE_BYTES, Session, SystemClock, TestClock,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use common::{pod, put_blob, run_created};
+
+struct World {
+    journal: Journal,
+    clock: Arc<TestClock>,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    async fn with(change: impl FnOnce(&mut JournalSettings)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(TestClock::at("2026-10-05T08:00:00Z".parse().unwrap()));
+        let mut settings = JournalSettings::new(dir.path());
+        change(&mut settings);
+        Self { journal: Journal::open(settings, clock.clone()).await.unwrap(), clock, dir }
+    }
+
+    async fn running(&self, name: &str) -> (Uuid, Session) {
+        let run_id = Uuid::new_v4();
+        let pin = json!({"activities": {"none": {"effect": "none"}}}).as_object().unwrap().clone();
+        let run = entries::RunCreated { pin: Pin(pin), ..run_created(run_id, name) };
+        self.journal.create_run(CreateRun { run, request_hash: "h".to_owned() }).await.unwrap();
+        let job = format!("job-of-{name}");
+        self.journal.job_recorded(run_id, 1, &job, &job, "t").await.unwrap();
+        let reply = self.journal.attach(run_id, pod(&job)).await.unwrap();
+        (run_id, self.journal.session(&reply.session).unwrap())
+    }
+
+    async fn append(&self, session: &Session, entries: Vec<PodEntry>) -> Result<(), JournalError> {
+        let head = self.journal.state(session.run_id).await?.length - 1;
+        self.journal.append(session, AppendRequest { epoch: session.epoch, head, entries }).await.map(drop)
+    }
+
+    /// An activity with a result of `size` bytes: a command and a completion.
+    async fn activity(&self, session: &Session, size: usize) -> Result<u64, JournalError> {
+        let command = self.journal.state(session.run_id).await?.next_command;
+        self.append(session, vec![scheduled(command, "[]".to_owned()), completed(command, size)])
+            .await
+            .map(|()| command)
+    }
+
+    async fn log(&self, session: &Session, lines: std::ops::Range<u64>, text: &str) -> Result<(), JournalError> {
+        let line = |n| LogLine { n, stream: LogStream::Stdout, time: "t".to_owned(), text: text.to_owned() };
+        let lines = lines.map(line).collect();
+        self.journal.log(session, LogRequest { epoch: session.epoch, lines }).await
+    }
+}
+
+fn scheduled(command: u64, args: String) -> PodEntry {
+    PodEntry::ActivityScheduled(entries::ActivityScheduled {
+        command,
+        seen_upto: 0,
+        activity: "none".to_owned(),
+        step: None,
+        args: Payload::inline(args),
+        timeout_ms: None,
+    })
+}
+
+fn completed(target: u64, size: usize) -> PodEntry {
+    let result = Payload::inline(format!("\"{}\"", "x".repeat(size)));
+    PodEntry::ActivityCompleted(entries::ActivityCompleted { target, attempt: 1, result, outputs: Vec::new() })
+}
+
+#[tokio::test]
+async fn a_journal_of_many_bytes_blocks_its_run_and_no_other() {
+    let world = World::with(|settings| settings.limits.entry_bytes_max = 100_000).await;
+    let (large, session) = world.running("large").await;
+    let (small, other) = world.running("small").await;
+    let mut said = 0;
+    let refused = loop {
+        match world.activity(&session, 3000).await {
+            Ok(_) => said += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.reason(), "TooLarge");
+    assert!((20..40).contains(&said), "it was stopped by bytes, after {said} activities");
+    let state = world.journal.state(large).await.unwrap();
+    assert_eq!(state.blocked.as_ref().unwrap().code, BlockCode::TooLarge);
+    assert!(state.bytes < 100_000 + 8000, "it stopped at the bound: {}", state.bytes);
+    world.activity(&other, 3000).await.unwrap();
+    assert!(world.journal.state(small).await.unwrap().blocked.is_none());
+}
+
+#[tokio::test]
+async fn what_was_begun_may_end_in_a_full_journal() {
+    let world = World::with(|settings| settings.limits.entry_bytes_max = 20_000).await;
+    let (run, session) = world.running("nav").await;
+    let command = world.journal.state(run).await.unwrap().next_command;
+    world.append(&session, vec![scheduled(command, "[]".to_owned())]).await.unwrap();
+    while world.activity(&session, 3000).await.is_ok() {}
+    world.append(&session, vec![completed(command, 3000)]).await.unwrap();
+    let state = world.journal.state(run).await.unwrap();
+    assert_eq!(state.activities[&command].state, ActivityState::Completed, "an effect that is done is never lost");
+}
+
+#[tokio::test]
+async fn a_journal_is_told_and_read_in_pages() {
+    let world = World::with(|_| {}).await;
+    let (run, session) = world.running("nav").await;
+    let mut bytes = 0;
+    while bytes < 2 * PAGE_BYTES {
+        world.activity(&session, 4000).await.unwrap();
+        bytes += 4000;
+    }
+    let state = world.journal.state(run).await.unwrap();
+    let reply = world.journal.attach(run, pod("job-of-nav")).await.unwrap();
+    let size = |entries: &[ntro_journal::protocol::Entry]| {
+        entries.iter().map(|entry| serde_json::to_vec(entry).unwrap().len() as u64).sum::<u64>()
+    };
+    let (mut all, mut more, mut pages) = (reply.entries, reply.more, 1);
+    assert!(more && size(&all) <= PAGE_BYTES);
+    while more {
+        let head = all.last().unwrap().seq;
+        let page = PollRequest { epoch: session.epoch, head, wait_ms: 0 };
+        let page = world.journal.poll(&session, page).await.unwrap();
+        assert!(size(&page.entries) <= PAGE_BYTES);
+        all.extend(page.entries);
+        (more, pages) = (page.more, pages + 1);
+    }
+    assert_eq!((all.len() as u64, all.last().unwrap().hash), (state.length, state.head));
+    assert!(pages > 2);
+    assert_eq!(world.journal.entry(run, 7).await.unwrap().unwrap(), all[7]);
+    drop(world.journal);
+    let journal =
+        Journal::open(JournalSettings::new(world.dir.path()), Arc::new(SystemClock::default())).await.unwrap();
+    assert_eq!(*journal.state(run).await.unwrap(), *state, "folded page by page it is the same");
+}
+
+#[tokio::test]
+async fn blobs_are_bounded_by_run() {
+    let world = World::with(|settings| settings.limits.blobs_max = 3 * 4096).await;
+    let (_, session) = world.running("nav").await;
+    let (_, other) = world.running("other").await;
+    for text in ["1", "2", "3", "1"] {
+        put_blob(&world.journal, &session, text.as_bytes()).await.unwrap();
+    }
+    let refused = put_blob(&world.journal, &session, b"4").await.unwrap_err();
+    assert_eq!(refused.reason(), "TooLarge");
+    assert!(refused.to_string().contains("12288"), "it says how many bytes: {refused}");
+    put_blob(&world.journal, &other, b"4").await.unwrap();
+    put_blob(&world.journal, &session, b"1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_that_keeps_all_it_may_takes_no_more_blobs_and_drafts() {
+    let world = World::with(|settings| settings.limits.tenant_max = 20_000).await;
+    let (run, session) = world.running("nav").await;
+    assert!(!world.journal.is_full("acme"));
+    while !world.journal.is_full("acme") {
+        world.activity(&session, 1000).await.unwrap();
+    }
+    assert_eq!(put_blob(&world.journal, &session, b"1").await.unwrap_err().reason(), "TooLarge");
+    let draft = world.journal.put_draft(run, "key", "{}".to_owned()).await;
+    assert_eq!(draft.unwrap_err().reason(), "TooLarge");
+    world.activity(&session, 1000).await.unwrap();
+    assert!(!world.journal.is_full("beta"), "no other namespace is");
+    let kept = world.journal.kept("acme");
+    drop(world.journal);
+    let journal =
+        Journal::open(JournalSettings::new(world.dir.path()), Arc::new(SystemClock::default())).await.unwrap();
+    assert_eq!(journal.kept("acme"), kept, "counted anew it is the same");
+}
+
+#[tokio::test]
+async fn drafts_are_bounded_by_run_until_they_are_used_up_or_expire() {
+    let world = World::with(|settings| settings.limits.drafts_max = 100).await;
+    let (run, _) = world.running("nav").await;
+    let text = |n: u32| format!("\"{}{n}\"", "x".repeat(40));
+    world.journal.put_draft(run, "key", text(1)).await.unwrap();
+    let two = world.journal.put_draft(run, "key", text(2)).await.unwrap();
+    assert_eq!(world.journal.put_draft(run, "key", text(3)).await.unwrap_err().reason(), "TooLarge");
+    let before = world.journal.kept("acme");
+    world.clock.advance(SignedDuration::from_hours(2));
+    world.journal.expire(world.journal.now()).await.unwrap();
+    assert_eq!(world.journal.kept("acme"), before - 86, "what was thrown away is no longer counted");
+    let gone = DraftRef { key_hash: "key".to_owned(), digest: two };
+    assert_eq!(world.journal.draft_text(run, &gone, world.journal.now()).await.unwrap(), None);
+    world.journal.put_draft(run, "key", text(3)).await.unwrap();
+}
+
+#[tokio::test]
+async fn empty_log_lines_are_bounded_too() {
+    let world = World::with(|settings| settings.limits.log_max = 10 * LOG_LINE_COST).await;
+    let (run, session) = world.running("nav").await;
+    let before = world.journal.kept("acme");
+    world.log(&session, 0..25, "").await.unwrap();
+    world.log(&session, 25..30, "").await.unwrap();
+    let lines = world.journal.read_log(run, None, 100, std::time::Duration::ZERO).await.unwrap();
+    assert_eq!(lines.len(), 10);
+    assert_eq!(world.journal.kept("acme"), before + 10 * LOG_LINE_COST);
+}
+
+#[tokio::test]
+async fn a_pod_whose_segment_is_over_is_heard_for_two_minutes() {
+    let world = World::with(|_| {}).await;
+    let (run, session) = world.running("nav").await;
+    let (first, second) = (vec![scheduled(0, "[]".to_owned())], vec![scheduled(1, "[]".to_owned())]);
+    world.append(&session, first).await.unwrap();
+    world.append(&session, second).await.unwrap();
+    world.journal.job_gone(run, 1).await.unwrap();
+    let late = async |entries: Vec<PodEntry>| {
+        world.append(&session, entries).await.unwrap_err();
+        let all = world.journal.entries(run, 0).await.unwrap();
+        all.iter().filter(|entry| matches!(entry.body, EntryBody::LateCompletion(_))).count()
+    };
+    put_blob(&world.journal, &session, b"a result").await.unwrap();
+    world.log(&session, 0..1, "last words").await.unwrap();
+    assert_eq!(late(vec![completed(0, 10)]).await, 1);
+    assert_eq!(late(vec![completed(0, 10), completed(0, 11)]).await, 1, "an attempt has one end");
+    assert_eq!(late(vec![completed(7, 10)]).await, 1, "what was never begun has none");
+    world.clock.advance(SignedDuration::from_secs(121));
+    assert_eq!(late(vec![completed(1, 10)]).await, 1, "what comes after that is not kept");
+    assert_eq!(put_blob(&world.journal, &session, b"another").await.unwrap_err().reason(), "Fenced");
+    assert_eq!(world.log(&session, 1..2, "more").await.unwrap_err().reason(), "Fenced");
+}
