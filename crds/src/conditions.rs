@@ -15,6 +15,8 @@ pub const STALLED: &str = "Stalled";
 pub const CONFIG_VALID: &str = "ConfigValid";
 /// Type, Workflow: schedule, calendar and zone are valid.
 pub const SCHEDULE_VALID: &str = "ScheduleValid";
+/// Type, WorkflowRun: its journal has three quarters of what it may hold; a full one blocks the run. Present only while true.
+pub const JOURNAL_NEARLY_FULL: &str = "JournalNearlyFull";
 /// Type, Workflow: the latest finished run succeeded.
 pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
 

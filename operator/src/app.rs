@@ -82,6 +82,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let certificate = ServerCertificate::new(authority, names, clock.as_ref())?;
     let client = Client::try_default().await?;
     let metrics = Arc::new(Metrics::new());
+    metrics.set_storage_reserve(settings.storage_reserve);
     let readiness = Arc::new(Readiness::waiting_for(["start"]));
 
     let mut tasks = Tasks { set: JoinSet::new(), shutdown: shutdown.clone() };

@@ -79,6 +79,26 @@ pub(crate) struct Settings {
     #[arg(long, env = "NTRO_CANCEL_GRACE_MS", default_value = "30000", value_parser = millis_or_zero)]
     pub cancel_grace: Duration,
 
+    /// Bytes of a run's journal, blobs aside, from which it is blocked
+    #[arg(long, env = "NTRO_RUN_JOURNAL_BYTES", default_value = "64Mi", value_parser = bytes)]
+    pub run_journal_bytes: u64,
+
+    /// Bytes of a run's blobs: results and files
+    #[arg(long, env = "NTRO_RUN_BLOB_BYTES", default_value = "1Gi", value_parser = bytes)]
+    pub run_blob_bytes: u64,
+
+    /// Bytes of a run's log; lines after that are dropped
+    #[arg(long, env = "NTRO_RUN_LOG_BYTES", default_value = "64Mi", value_parser = bytes)]
+    pub run_log_bytes: u64,
+
+    /// Bytes of all that is kept of a tenant; with so many no run of it begins
+    #[arg(long, env = "NTRO_TENANT_BYTES", default_value = "10Gi", value_parser = bytes)]
+    pub tenant_bytes: u64,
+
+    /// Free bytes of the data directory's volume below which no run begins
+    #[arg(long, env = "NTRO_STORAGE_RESERVE", default_value = "64Mi", value_parser = bytes)]
+    pub storage_reserve: u64,
+
     /// Let administrators decide gates; only for clusters without users of their own
     #[arg(long, env = "NTRO_ADMINS_MAY_DECIDE", default_value_t = false, action = clap::ArgAction::Set)]
     pub admins_may_decide: bool,
@@ -115,6 +135,13 @@ impl Settings {
             linger: self.linger,
             outage_wait: self.outage_wait,
             cancel_grace: self.cancel_grace,
+            limits: ntro_journal::JournalLimits {
+                entry_bytes_max: self.run_journal_bytes,
+                blobs_max: self.run_blob_bytes,
+                log_max: self.run_log_bytes,
+                tenant_max: self.tenant_bytes,
+                ..ntro_journal::JournalLimits::default()
+            },
             ..ntro_journal::JournalSettings::new(self.data_dir.join("journal"))
         }
     }
@@ -167,6 +194,22 @@ fn millis_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A number of bytes as Kubernetes writes it: `1048576`, `64Mi`, `10Gi`, `1Ti`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "Ki" => 10,
+        "Mi" => 20,
+        "Gi" => 30,
+        "Ti" => 40,
+        _ => return Err("must be a number of bytes such as 64Mi or 10Gi".to_owned()),
+    };
+    let number = digits.parse::<u64>().ok().filter(|number| *number > 0 && *number < 1 << 20);
+    let bytes = number.or_else(|| digits.parse().ok().filter(|number| shift == 0 && *number > 0));
+    bytes.map(|number| number << shift).ok_or_else(|| "must be a number of bytes such as 64Mi or 10Gi".to_owned())
+}
+
 fn log_filter(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
@@ -195,6 +238,12 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_written_as_in_kubernetes() {
+        assert_eq!([bytes("1"), bytes("3000000000")], [Ok(1), Ok(3_000_000_000)]);
+        assert_eq!([bytes("64Mi"), bytes("10Gi"), bytes("2Ti")], [Ok(64 << 20), Ok(10 << 30), Ok(2 << 40)]);
+    }
+
+    #[test]
     fn values_are_checked_before_anything_starts() {
         let parse = |more: &[&str]| {
             Args::try_parse_from([&["ntro-operator", "run", "--namespace", "ntro-system"], more].concat()).is_ok()
@@ -204,6 +253,10 @@ mod tests {
         for wrong in [
             ["--lease", "0"],
             ["--lease", "soon"],
+            ["--tenant-bytes", "10GB"],
+            ["--tenant-bytes", "0"],
+            ["--tenant-bytes", "Gi"],
+            ["--tenant-bytes", "-1Gi"],
             ["--namespace", "Not_A_Label"],
             ["--api-addr", "8443"],
             ["--scope", "galaxy"],

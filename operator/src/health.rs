@@ -71,8 +71,12 @@ async fn live(State(health): State<Health>) -> StatusCode {
     if writable { StatusCode::NO_CONTENT } else { StatusCode::INTERNAL_SERVER_ERROR }
 }
 
+/// Free bytes of the volume without which nothing can be written any more.
+const FULL: u64 = 4 << 20;
+
 async fn ready(State(health): State<Health>) -> StatusCode {
-    if health.readiness.is_ready() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
+    let full = health.journal.get().is_some_and(|journal| journal.free_bytes().is_ok_and(|free| free < FULL));
+    if health.readiness.is_ready() && !full { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
@@ -85,6 +89,7 @@ async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
     if let Some(journal) = health.journal.get() {
         let runs = journal.in_memory();
         health.metrics.set_runs(runs.iter().map(AsRef::as_ref));
+        health.metrics.set_storage(journal);
     }
     match health.metrics.encode() {
         Ok(text) => {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::SignedDuration;
 use ntro_crds::SlotReason;
 use ntro_crds::user_action::{Outcome as Answered, Verb};
+use ntro_journal::Journal;
 use ntro_journal::machine::{GateProgress, RunState};
 use ntro_journal::protocol::Phase;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -153,6 +154,8 @@ pub(crate) struct Metrics {
     time_zone_database: Family<VersionLabels, Gauge>,
     schedules_armed: Gauge<i64, AtomicI64>,
     tenants: Gauge<i64, AtomicI64>,
+    storage_free: Gauge<i64, AtomicI64>,
+    storage_reserve: Gauge<i64, AtomicI64>,
     crds_missing: Gauge<i64, AtomicI64>,
 }
 
@@ -188,6 +191,8 @@ impl Metrics {
             time_zone_database: Family::default(),
             schedules_armed: Gauge::default(),
             tenants: Gauge::default(),
+            storage_free: Gauge::default(),
+            storage_reserve: Gauge::default(),
             crds_missing: Gauge::default(),
         };
         // A series that is not there before its first count does not rise by it: no alert would see it.
@@ -226,6 +231,10 @@ impl Metrics {
         r.register("time_zone_database", help, this.time_zone_database.clone());
         r.register("registry_requests", "Requests to registries, by result", this.registry_requests.clone());
         r.register("tenants", "Tenant namespaces", this.tenants.clone());
+        let help = "Free space of the volume of journals and blobs";
+        r.register_with_unit("storage_free", help, Unit::Bytes, this.storage_free.clone());
+        let help = "Free space below which no run begins";
+        r.register_with_unit("storage_reserve", help, Unit::Bytes, this.storage_reserve.clone());
         r.register("crds_missing", "Custom resource definitions not yet installed", this.crds_missing.clone());
         this
     }
@@ -258,6 +267,18 @@ impl Metrics {
             self.runs.get_or_create(&PhaseLabels { phase: phase.as_str() }).set(count);
         }
         self.gates_open.set(i64::try_from(gates).unwrap_or(i64::MAX));
+    }
+
+    /// Sets below which free space no run begins.
+    pub(crate) fn set_storage_reserve(&self, bytes: u64) {
+        self.storage_reserve.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how much space is left on the journal's volume.
+    pub(crate) fn set_storage(&self, journal: &Journal) {
+        if let Ok(free) = journal.free_bytes() {
+            self.storage_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts a user action.

@@ -69,6 +69,10 @@ reasons! {
         ImageNotPinned,
         /// User actions on a run could not be read or answered: nothing expires until they are.
         UserActionsUnknown,
+        /// A tenant keeps all that it may, or the volume of the operator is almost full: no further run begins.
+        StorageFull,
+        /// WorkflowRun: its journal is nearly as large as it may be.
+        JournalNearlyFull,
         /// The pin of a run cannot be read.
         PinUnreadable,
         /// A foreign Job has the name of the run's next one.

@@ -1,5 +1,8 @@
 //! Admits a run: pins it, claims its name and slot, begins its journal. Asked again, nothing happens twice.
 
+use std::time::Duration;
+
+use ntro_crds::Reason;
 use ntro_crds::Workflow;
 use ntro_crds::workflow_run::{Request, RunPin};
 use ntro_journal::failpoint;
@@ -11,7 +14,7 @@ use super::Launcher;
 use super::pin::{self, Sources};
 use super::request;
 use crate::cache::RunRef;
-use crate::error::{Classified, Problem};
+use crate::error::{Class, Classified, Problem};
 
 /// What became of a run that was to be admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +37,7 @@ impl Launcher {
         run_id: Uuid,
     ) -> Result<Admitted, Problem> {
         let context = &self.context;
+        self.check_storage(run).await?;
         request::check(workflow, request, context.clock.now())?;
         let tenant = context.tenants.get(&run.namespace).map(|tenant| tenant.slug).unwrap_or_default();
         let runbook = self.cache.runbook(&run.namespace, &workflow.spec.runbook_ref.name);
@@ -56,6 +60,32 @@ impl Launcher {
             Inserted::AlreadyRan(id) | Inserted::Conflict { run_id: id, terminal: true } => Admitted::AlreadyRan(id),
             Inserted::Conflict { run_id: id, terminal: false } => Admitted::NameTaken(id),
         })
+    }
+}
+
+/// When a run that finds no room is tried again.
+const STORAGE_RETRY: Duration = Duration::from_secs(30);
+
+impl Launcher {
+    /// Holds back runs that have not begun while there is no room for them. Those that have go on.
+    async fn check_storage(&self, run: &RunRef) -> Result<(), Problem> {
+        let (journal, settings) = (&self.context.journal, &self.context.settings);
+        let (kept, free) = (journal.kept(&run.namespace), journal.free_bytes()?);
+        let message = if journal.is_full(&run.namespace) {
+            let most = settings.tenant_bytes;
+            format!(
+                "tenant keeps {kept} bytes of at most {most}: delete what is not needed, or raise the chart's limits.tenant"
+            )
+        } else if free < settings.storage_reserve {
+            let reserve = settings.storage_reserve;
+            format!("the operator's volume has {free} bytes left, and new runs are held below {reserve}: enlarge it")
+        } else {
+            return Ok(());
+        };
+        if journal.run_by_name(&run.namespace, &run.name).await?.is_some() {
+            return Ok(());
+        }
+        Err(Problem::new(Class::Waiting { after: STORAGE_RETRY }, Reason::StorageFull, message))
     }
 }
 

@@ -7,8 +7,8 @@ use ntro_crds::workflow_run::{
     BlockedRun, JobRef, JournalHead, Output, RunPhase, RunPin, StepState, StepStatus, WaitKind, WaitingFor,
     WorkflowRunStatus,
 };
-use ntro_journal::RunState;
 use ntro_journal::protocol as journal;
+use ntro_journal::{JournalLimits, RunState};
 
 use crate::clock::whole_seconds;
 use crate::error::{Class, Problem};
@@ -26,6 +26,8 @@ pub(super) struct Source<'a> {
     pub pin: &'a RunPin,
     /// Titles of steps, from the manifest.
     pub titles: &'a [(String, String)],
+    /// What a journal may hold.
+    pub limits: JournalLimits,
     /// Something lives that belongs to the run: a cancelled run is Cancelled only when nothing does.
     pub pods_live: bool,
     /// The time.
@@ -55,6 +57,7 @@ pub(super) fn project(source: &Source<'_>) -> WorkflowRunStatus {
         conditions: source.before.and_then(|before| before.conditions.clone()),
     };
     set_conditions(&mut status, phase, source);
+    set_nearly_full(&mut status, phase, source);
     status
 }
 
@@ -191,6 +194,26 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Sour
         }
     };
     conditions::set_readiness(&mut list, &readiness, reason, message, source.generation, source.now);
+    status.conditions = Some(list);
+}
+
+/// Tells in time that the journal is going to be full: a full one blocks the run.
+fn set_nearly_full(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Source<'_>) {
+    let mut list = status.conditions.take().unwrap_or_default();
+    let (state, limits) = (source.state, source.limits);
+    if limits.nearly_full(state) && !phase.is_terminal() {
+        let message = format!(
+            "journal has {} of {} entries and {} of {} bytes: the run is blocked when it is full",
+            state.length, limits.entries_max, state.bytes, limits.entry_bytes_max
+        );
+        let (kind, reason) = (conditions::JOURNAL_NEARLY_FULL, Reason::JournalNearlyFull);
+        conditions::upsert(
+            &mut list,
+            conditions::condition(kind, true, reason, &message, source.generation, source.now),
+        );
+    } else {
+        conditions::remove(&mut list, conditions::JOURNAL_NEARLY_FULL);
+    }
     status.conditions = Some(list);
 }
 
