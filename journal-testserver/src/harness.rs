@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use ntro_journal::machine::{Gate, GateProgress};
-use ntro_journal::protocol::{Entry, Payload, Pin, RunTrigger, RunWorkflow, Verb, entries};
+use ntro_journal::protocol::{Entry, Payload, Pin, RunTenant, RunTrigger, RunWorkflow, Verb, entries};
 use ntro_journal::{
     CreateRun, DraftRef, GateDecision, Inserted, Journal, RunState, UserActionOutcome, failpoint, verify,
 };
@@ -168,6 +168,7 @@ async fn create(server: &Server, it: Create) -> Result<Value, Fault> {
     let run = CreateRun {
         run: entries::RunCreated {
             run_id,
+            tenant: RunTenant { slug: namespace.clone(), namespace_uid: namespace.clone() },
             namespace,
             name: it.name,
             workflow: RunWorkflow { name: it.workflow.unwrap_or_else(|| "workflow".to_owned()), uid },
@@ -196,7 +197,7 @@ async fn tick(server: &Server) -> Result<Value, Fault> {
     if let Some((_, error)) = server.journal.tick(|_| Some(now)).await.into_iter().next() {
         return Err(error.into());
     }
-    for state in server.journal.take_up(|_| true).await? {
+    for state in server.journal.take_up(|_, _| true).await? {
         server.make_jobs(state.run_id).await?;
     }
     Ok(json!({"now": server.journal.now().to_string()}))

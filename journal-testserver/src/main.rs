@@ -131,7 +131,7 @@ async fn main() -> Result<(), BoxError> {
     let clock = virtual_time.then(|| Arc::new(TestClock::at(start_of_time())));
     let time: Arc<dyn Clock> = if let Some(clock) = &clock { clock.clone() } else { real_time() };
     let journal = Journal::open(settings, time).await?;
-    let open = journal.take_up(|_| true).await?;
+    let open = journal.take_up(|_, _| true).await?;
     if let Some(clock) = &clock {
         catch_up(&open, clock);
     } else {

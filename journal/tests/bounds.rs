@@ -47,7 +47,10 @@ impl World {
 
     async fn append(&self, session: &Session, entries: Vec<PodEntry>) -> Result<(), JournalError> {
         let head = self.journal.state(session.run_id).await?.length - 1;
-        self.journal.append(session, AppendRequest { epoch: session.epoch, head, entries }).await.map(drop)
+        self.journal
+            .append(session, AppendRequest { epoch: session.epoch, head, head_hash: None, entries })
+            .await
+            .map(drop)
     }
 
     /// An activity with a result of `size` bytes: a command and a completion.
@@ -132,7 +135,7 @@ async fn a_journal_is_told_and_read_in_pages() {
     assert!(more && size(&all) <= PAGE_BYTES);
     while more {
         let head = all.last().unwrap().seq;
-        let page = PollRequest { epoch: session.epoch, head, wait_ms: 0 };
+        let page = PollRequest { epoch: session.epoch, head, head_hash: None, wait_ms: 0 };
         let page = world.journal.poll(&session, page).await.unwrap();
         assert!(size(&page.entries) <= PAGE_BYTES);
         all.extend(page.entries);

@@ -122,7 +122,7 @@ impl Driver {
     }
 
     async fn append(&self, state: &RunState, session: &Session, entries: Vec<PodEntry>) {
-        let request = AppendRequest { epoch: session.epoch, head: state.length - 1, entries };
+        let request = AppendRequest { epoch: session.epoch, head: state.length - 1, head_hash: None, entries };
         let reply = self.journal.append(session, request).await.unwrap();
         self.acknowledge(&reply.entries);
     }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use ntro_journal::protocol::{AppendRequest, Entry, EntryBody, LogLine, PodEntry, ReleaseCause, Sha256Digest, entries};
 use ntro_journal::store::{
-    ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SqliteStore, Store, StoreError, StoredLine, ViewKey,
+    ClaimKey, Commit, Draft, Inserted, OpenRun, RunInsert, RunRow, SqliteStore, Store, StoreError, StoredLine, ViewKey,
 };
 use ntro_journal::{CreateRun, Journal, JournalError, JournalSettings, Session, TestClock};
 use uuid::Uuid;
@@ -78,7 +78,7 @@ impl Store for Failing {
     async fn run(&self, run_id: Uuid) -> Result<Option<RunRow>, StoreError> {
         self.store.run(run_id).await
     }
-    async fn open_runs(&self) -> Result<Vec<(Uuid, String)>, StoreError> {
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
         self.store.open_runs().await
     }
     async fn entries(&self, run_id: Uuid, from: u64, bytes: u64) -> Result<Vec<Entry>, StoreError> {
@@ -183,7 +183,10 @@ impl World {
     }
 
     async fn append(&self, session: &Session, head: u64, entries: Vec<PodEntry>) -> Result<(), JournalError> {
-        self.journal.append(session, AppendRequest { epoch: session.epoch, head, entries }).await.map(drop)
+        self.journal
+            .append(session, AppendRequest { epoch: session.epoch, head, head_hash: None, entries })
+            .await
+            .map(drop)
     }
 
     /// Sleeps and ticks as the operator does, for so long by the clock.

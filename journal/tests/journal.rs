@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    AppendRequest, EntryBody, GateKind, LOG_LINE_COST, LogLine, LogRequest, LogStream, Payload, Phase, PodEntry,
-    PollRequest, RefusalReason, ReleaseCause, Sha256Digest, Verb,
+    AppendRequest, BlockCode, ChainHash, EntryBody, GateKind, LOG_LINE_COST, LogLine, LogRequest, LogStream, Payload,
+    Phase, PodEntry, PollRequest, RefusalReason, ReleaseCause, RunTenant, Sha256Digest, Verb,
 };
 use ntro_journal::{
     AttachPod, CreateRun, DraftRef, ErrorClass, GateDecision, Inserted, Journal, JournalError, JournalSettings,
@@ -67,7 +67,10 @@ impl World {
 
     async fn append(&self, session: &Session, entries: Vec<PodEntry>) -> Result<(), JournalError> {
         let head = self.journal.state(session.run_id).await?.length - 1;
-        self.journal.append(session, AppendRequest { epoch: session.epoch, head, entries }).await.map(drop)
+        self.journal
+            .append(session, AppendRequest { epoch: session.epoch, head, head_hash: None, entries })
+            .await
+            .map(drop)
     }
 
     async fn phase(&self, run: Uuid) -> Phase {
@@ -86,7 +89,8 @@ impl World {
     }
 
     async fn poll_after(&self, session: &Session, head: u64, wait_ms: u64) -> Result<Vec<EntryBody>, JournalError> {
-        let reply = self.journal.poll(session, PollRequest { epoch: session.epoch, head, wait_ms }).await?;
+        let reply =
+            self.journal.poll(session, PollRequest { epoch: session.epoch, head, head_hash: None, wait_ms }).await?;
         Ok(reply.entries.into_iter().map(|entry| entry.body).collect())
     }
 }
@@ -147,7 +151,7 @@ async fn unread_entries_come_with_the_refusal() {
     world.append(&session, vec![gate()]).await.unwrap();
     let head = world.journal.state(run).await.unwrap().length - 1;
     world.journal.signal(run, "act", "bob", "go", "[]".to_owned()).await.unwrap();
-    let request = AppendRequest { epoch: 1, head, entries: parked_and_released() };
+    let request = AppendRequest { epoch: 1, head, head_hash: None, entries: parked_and_released() };
     let (status, wire) = world.journal.append(&session, request).await.unwrap_err().wire().unwrap();
     assert_eq!((status, wire.entries.len(), wire.entries[0].seq), (409, 1, head + 1));
     let text = serde_json::to_value(&wire).unwrap();
@@ -186,9 +190,9 @@ async fn an_operator_that_comes_back_gives_a_whole_lease() {
     world.clock.advance(SignedDuration::from_mins(10));
     drop(world.journal);
     let journal = Journal::open(JournalSettings::new(world.dir.path()), world.clock.clone()).await.unwrap();
-    assert!(journal.take_up(|namespace| namespace == "beta").await.unwrap().is_empty());
+    assert!(journal.take_up(|namespace, _| namespace == "beta").await.unwrap().is_empty());
     assert!(journal.in_memory().is_empty(), "a tenant nobody serves takes no memory");
-    assert_eq!(journal.take_up(|namespace| namespace == "acme").await.unwrap()[0].run_id, run);
+    assert_eq!(journal.take_up(|namespace, _| namespace == "acme").await.unwrap()[0].run_id, run);
     let world = World { journal, ..world };
     world.pass(44).await;
     assert_eq!(world.phase(run).await, Phase::Running);
@@ -254,19 +258,19 @@ async fn a_run_whose_acts_are_not_known_keeps_its_timer_and_no_other_run_does() 
 async fn runs_of_a_namespace_nobody_serves_wait_on_disk_until_asked_for() {
     let world = World::new().await;
     let (run, session) = world.running("nav").await;
-    world.journal.set_aside(|_| false);
+    world.journal.set_aside(|_, _| false);
     assert!(world.journal.next_due().is_some(), "a pod holds it");
     let timer = PodEntry::TimerStarted(entries::TimerStarted { command: 0, seen_upto: 0, duration_ms: 10_000 });
     world.append(&session, [vec![timer], parked_and_released()].concat()).await.unwrap();
     let due = world.journal.next_due();
     let namespace = world.journal.state(run).await.unwrap().namespace.clone();
-    world.journal.set_aside(|served| served == namespace);
+    world.journal.set_aside(|served, _| served == namespace);
     assert_eq!(world.journal.next_due(), due);
-    world.journal.set_aside(|_| false);
+    world.journal.set_aside(|_, _| false);
     assert_eq!(world.journal.next_due(), None);
     world.pass(11).await;
     assert_eq!(world.journal.next_due(), None);
-    assert_eq!(world.journal.take_up(|_| true).await.unwrap()[0].phase(), Phase::Waiting);
+    assert_eq!(world.journal.take_up(|_, _| true).await.unwrap()[0].phase(), Phase::Waiting);
     assert_eq!(world.journal.next_due(), due);
     world.pass(0).await;
     assert!(world.journal.state(run).await.unwrap().wanted().is_some());
@@ -380,6 +384,30 @@ async fn a_journal_behind_its_published_head_is_not_replayed() {
     assert_eq!(world.phase(run).await, Phase::Blocked);
 }
 
+#[tokio::test]
+async fn a_pod_that_was_told_another_entry_than_the_journal_has_knows_that_it_is_an_older_copy() {
+    for asks in ["append", "poll"] {
+        let world = World::new().await;
+        let (run, session) = world.running("nav").await;
+        let state = world.journal.state(run).await.unwrap();
+        let (epoch, head, right) = (1, state.length - 1, Some(state.head));
+        let wrong = Some(ChainHash([7; 32]));
+        let ask = async |head, head_hash| match asks {
+            "append" => {
+                let request = AppendRequest { epoch, head, head_hash, entries: Vec::new() };
+                world.journal.append(&session, request).await.map(drop)
+            }
+            _ => world.journal.poll(&session, PollRequest { epoch, head, head_hash, wait_ms: 0 }).await.map(drop),
+        };
+        ask(head, right).await.unwrap();
+        world.append(&session, vec![gate()]).await.unwrap();
+        ask(head, right).await.unwrap();
+        assert_eq!(world.phase(run).await, Phase::Running, "what came after an entry says nothing about it");
+        assert_eq!(ask(head, wrong).await.unwrap_err().reason(), "Fenced");
+        assert_eq!(world.journal.state(run).await.unwrap().blocked.as_ref().unwrap().code, BlockCode::JournalBehind);
+    }
+}
+
 fn line(n: u64, text: &str) -> LogLine {
     LogLine { n, stream: LogStream::Stdout, time: "t".to_owned(), text: text.to_owned() }
 }
@@ -490,8 +518,30 @@ async fn a_run_that_ended_is_still_there_after_it_was_forgotten() {
     world.journal.cancel(run, "act", "bob").await.unwrap();
     world.pass(1).await;
     assert_eq!(world.phase(run).await, Phase::Cancelled);
-    assert!(world.journal.take_up(|_| true).await.unwrap().is_empty());
+    assert!(world.journal.take_up(|_, _| true).await.unwrap().is_empty());
     assert_eq!(world.journal.run_by_name("acme", "nav").await.unwrap(), Some(run));
     let again = world.journal.cancel(run, "act", "bob").await.unwrap();
     assert!(matches!(again, UserActionOutcome::Applied { .. }));
+}
+
+#[tokio::test]
+async fn a_namespace_made_again_has_nothing_of_the_one_before() {
+    let world = World::new().await;
+    let before = world.create("nav").await;
+    let tenant = |uid: &str| RunTenant { slug: "acme".to_owned(), namespace_uid: uid.to_owned() };
+    let after = Uuid::new_v4();
+    let run = entries::RunCreated { tenant: tenant("again"), ..run_created(after, "nav") };
+    let run = CreateRun { run, request_hash: "h".to_owned() };
+    assert_eq!(world.journal.create_run(run).await.unwrap(), Inserted::Created(after), "the name is free there");
+    assert_eq!(world.journal.run_by_name("acme", "nav").await.unwrap(), Some(before));
+    assert_eq!(world.journal.run_by_name("again", "nav").await.unwrap(), Some(after));
+    let until = world.journal.now() + SignedDuration::from_hours(1);
+    world.journal.view(before, "view", "vic", "hash", until).await.unwrap();
+    assert_eq!(world.journal.view_key("again", "hash").await.unwrap(), None);
+    assert!(world.journal.view_key("acme", "hash").await.unwrap().is_some());
+    // What the tenant before has left is set aside, its timers with it.
+    world.journal.set_aside(|_, tenant| tenant.namespace_uid == "again");
+    assert_eq!(world.journal.in_memory().iter().map(|run| run.run_id).collect::<Vec<_>>(), [after]);
+    let taken = world.journal.take_up(|_, tenant| tenant.namespace_uid == "again").await.unwrap();
+    assert_eq!(taken.iter().map(|run| run.run_id).collect::<Vec<_>>(), [after]);
 }

@@ -262,7 +262,7 @@ impl World {
     async fn poll(&mut self) {
         let Some(pod) = self.pods.last_mut() else { return };
         let head = pod.known.last().unwrap().seq;
-        let poll = ntro_journal::protocol::PollRequest { epoch: pod.session.epoch, head, wait_ms: 0 };
+        let poll = ntro_journal::protocol::PollRequest { epoch: pod.session.epoch, head, head_hash: None, wait_ms: 0 };
         match self.journal.poll(&pod.session, poll).await {
             Ok(reply) => pod.known.extend(reply.entries),
             Err(error) => assert!(matches!(error.reason(), "Fenced" | "Sealed"), "{error}"),
@@ -457,7 +457,7 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
             released(ReleaseCause::Blocked),
         ],
     };
-    Some(AppendRequest { epoch, head: known.last()?.seq, entries })
+    Some(AppendRequest { epoch, head: known.last()?.seq, head_hash: None, entries })
 }
 
 /// What must hold of any journal, read entry by entry with no help of the machine.
@@ -671,7 +671,7 @@ proptest! {
 async fn the_world_tells_refusals_from_failures() {
     let world = World::new().await;
     let session = Session { run_id: world.run, epoch: 1, pod_uid: "p".to_owned() };
-    let request = AppendRequest { epoch: 1, head: 0, entries: Vec::new() };
+    let request = AppendRequest { epoch: 1, head: 0, head_hash: None, entries: Vec::new() };
     let refused = world.journal.append(&session, request).await;
     assert!(matches!(refused, Err(JournalError::Refused { .. })));
 }

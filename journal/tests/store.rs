@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use ntro_journal::machine::{self, Consequence, ENTRY_COST, RunState};
 use ntro_journal::protocol::entries;
-use ntro_journal::protocol::{Entry, LOG_LINE_COST, LogLine, LogStream, Payload, RunSecret, Sha256Digest};
+use ntro_journal::protocol::{Entry, LOG_LINE_COST, LogLine, LogStream, Payload, RunSecret, RunTenant, Sha256Digest};
 use ntro_journal::store::{
     BLOB_BLOCK, ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SqliteStore, Store, StoreError, ViewKey,
 };
@@ -43,7 +43,8 @@ async fn create(
         terminal: false,
         entry_bytes: made.state.bytes,
     };
-    let insert = RunInsert { namespace: "acme", name, slot, row, entries: &made.entries };
+    let tenant = RunTenant { slug: "acme".to_owned(), namespace_uid: "acme".to_owned() };
+    let insert = RunInsert { namespace: "acme", tenant: &tenant, name, slot, row, entries: &made.entries };
     (store.create(insert).await.unwrap(), made.state)
 }
 
@@ -78,7 +79,8 @@ async fn runs_are_created_once(store: &dyn Store) {
     let elsewhere = ClaimKey::Slot { workflow_uid: "w2", slot: "2026-10" };
     assert_eq!(store.claimed("acme", elsewhere).await.unwrap(), None);
     assert_eq!(store.claimed("beta", ClaimKey::Name("nav-1")).await.unwrap(), None);
-    assert_eq!(store.open_runs().await.unwrap(), [(run, "acme".to_owned())]);
+    let open = store.open_runs().await.unwrap();
+    assert_eq!((open.len(), open[0].run_id, open[0].tenant.namespace_uid.as_str()), (1, run, "acme"));
 
     let ended = machine::cancel(&state, "act", "ann", now());
     commit(store, &state, &ended.entries, state.length).await.unwrap();
@@ -169,7 +171,7 @@ async fn drafts_and_views_end(store: &dyn Store) {
     let run = Uuid::from_u128(30);
     let (_, state) = create(store, run, "people", None, "h").await;
     let draft = Draft {
-        namespace: "acme".to_owned(),
+        namespace_uid: "acme".to_owned(),
         run_id: run,
         key_hash: "k".to_owned(),
         digest: "d".to_owned(),
@@ -184,7 +186,7 @@ async fn drafts_and_views_end(store: &dyn Store) {
     assert!(store.draft(run, "other", "d").await.unwrap().is_none());
     let view = ViewKey {
         key_hash: "k".to_owned(),
-        namespace: "acme".to_owned(),
+        namespace_uid: "acme".to_owned(),
         run_id: run,
         actor: "vic".to_owned(),
         until: now() + SignedDuration::from_mins(10),

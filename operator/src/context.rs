@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ntro_journal::Journal;
+use ntro_journal::{Journal, JournalError, RunState};
+use uuid::Uuid;
 
 use crate::args::Settings;
 use crate::bundles::Bundles;
@@ -27,4 +28,19 @@ pub(crate) struct Context {
     pub settings: Arc<Settings>,
     /// Which namespaces are served.
     pub tenants: Arc<Tenants>,
+}
+
+impl Context {
+    /// The run with this name of the tenant that has the namespace now: runs of one that had it before are nobody's.
+    pub(crate) async fn run_by_name(&self, namespace: &str, name: &str) -> Result<Option<Uuid>, JournalError> {
+        match self.tenants.get(namespace) {
+            Some(tenant) => self.journal.run_by_name(&tenant.uid, name).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the tenant whose run this is has its namespace now.
+    pub(crate) fn serves(&self, run: &RunState) -> bool {
+        self.tenants.serves(&run.namespace, &run.tenant)
+    }
 }

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from kit.cluster import kubectl, wait_for
 from kit.objects import resource
+from kit.operator import Operator
 from kit.outside import Outside
 from kit.people import OPERATOR, SYSTEM
 from kit.portforward import port_forward
@@ -190,3 +191,24 @@ def test_a_runner_cannot_become_the_apis_endpoint(tenant: Tenant, outside: Outsi
     patch = json.dumps({"spec": {"runTemplate": {"labels": service["spec"]["selector"]}}})
     done = tenant.kubectl("patch", "nwf", name, "--type=merge", "-p", patch)
     assert done.code != 0 and "labels.ntro.dev/" in done.err
+
+
+def test_a_namespace_made_again_has_nothing_of_the_one_before(operator: Operator, outside: Outside, fresh_name: Callable[[str], str]) -> None:
+    """Another client gets the name: what the one before has left open is not executed there, and cannot be read."""
+    tenant, key = Tenant(fresh_name("again")), fresh_name("k")
+    tenant.create()
+    run = waiting_run(tenant, outside, key)
+    old_id, old_key = run.status()["runId"], view_key(run)
+    kubectl("delete", "namespace", tenant.slug, "--wait=true").ok()
+    tenant.create()
+    again = started(tenant, outside, key)
+    again.reach("Waiting")
+    assert again.status()["runId"] != old_id
+    with tunnel(tenant) as ask:
+        assert ask("GET", f"/v1/runs/{tenant.slug}/{run.name}/steps", old_key)[0] == 403
+    again.approve()
+    again.reach("Succeeded")
+    # By now everything that is served was looked at: the only runs of this namespace are its own.
+    assert [it["metadata"]["name"] for it in tenant.items("nrun")] == [again.name]
+    assert sorted(outside.effects(key)) == [f"{key}/post", f"{key}/prepare", f"{key}/prepare"]
+    kubectl("delete", "namespace", tenant.slug, "--wait=false")

@@ -69,6 +69,8 @@ reasons! {
         ImageNotPinned,
         /// User actions on a run could not be read or answered: nothing expires until they are.
         UserActionsUnknown,
+        /// The namespace is not a tenant's any more.
+        TenantUnknown,
         /// A tenant keeps all that it may, or the volume of the operator is almost full: no further run begins.
         StorageFull,
         /// WorkflowRun: its journal is nearly as large as it may be.

@@ -1,9 +1,9 @@
-//! What each namespace keeps, in bytes. Nobody but this process writes, so it is counted here after it was asked once.
+//! What each tenant keeps, in bytes. Nobody but this process writes, so it is counted here after it was asked once.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes of entries, logs, blobs and drafts by namespace.
+/// Bytes of entries, logs, blobs and drafts, by UID of the tenants' namespaces.
 pub(super) struct Accounts(Mutex<HashMap<String, u64>>);
 
 impl Accounts {
@@ -16,24 +16,24 @@ impl Accounts {
         *self.lock() = usage.into_iter().collect();
     }
 
-    pub(super) fn add(&self, namespace: &str, bytes: u64) {
+    pub(super) fn add(&self, namespace_uid: &str, bytes: u64) {
         let mut totals = self.lock();
-        match totals.get_mut(namespace) {
+        match totals.get_mut(namespace_uid) {
             Some(total) => *total = total.saturating_add(bytes),
             None => {
-                totals.insert(namespace.to_owned(), bytes);
+                totals.insert(namespace_uid.to_owned(), bytes);
             }
         }
     }
 
-    pub(super) fn take(&self, namespace: &str, bytes: u64) {
-        if let Some(total) = self.lock().get_mut(namespace) {
+    pub(super) fn take(&self, namespace_uid: &str, bytes: u64) {
+        if let Some(total) = self.lock().get_mut(namespace_uid) {
             *total = total.saturating_sub(bytes);
         }
     }
 
-    pub(super) fn total(&self, namespace: &str) -> u64 {
-        self.lock().get(namespace).copied().unwrap_or_default()
+    pub(super) fn total(&self, namespace_uid: &str) -> u64 {
+        self.lock().get(namespace_uid).copied().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, u64>> {

@@ -35,7 +35,7 @@ impl Journal {
             return Err(JournalError::invalid("the pin may hold no null and no fraction, and must be small"));
         }
         if let Payload::Inline { inline } = run.input {
-            run.input = self.payload(&run.namespace, run.run_id, inline).await?;
+            run.input = self.payload((&run.namespace, &run.tenant), run.run_id, inline).await?;
         }
         let (run_id, slot, secret) = (run.run_id, run.slot.clone(), RunSecret::random());
         let outcome =
@@ -47,6 +47,7 @@ impl Journal {
             .store
             .create(RunInsert {
                 namespace: &state.namespace,
+                tenant: &state.tenant,
                 name: &state.name,
                 slot: slot.as_deref().map(|slot| (state.workflow.uid.as_str(), slot)),
                 row: RunRow {
@@ -64,7 +65,7 @@ impl Journal {
         failpoint::hit(failpoint::AFTER_COMMIT);
         if let Inserted::Created(run_id) = inserted {
             self.name(&state);
-            self.inner.accounts.add(&state.namespace, state.bytes);
+            self.inner.accounts.add(&state.tenant.namespace_uid, state.bytes);
             self.cell(run_id).publish(Arc::new(state));
             let _ = self.inner.feed.send(run_id);
         }

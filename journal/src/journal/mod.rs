@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::error::{ErrorClass, JournalError};
 use crate::failpoint;
 use crate::machine::{Consequence, Refusal, RunState};
-use crate::protocol::{Entry, RunSecret, Session, SessionKey};
+use crate::protocol::{Entry, RunSecret, RunTenant, Session, SessionKey};
 use crate::store::{self, ClaimKey, Commit, Store, StoreError, ViewKey};
 use accounts::Accounts;
 use cell::Cell;
@@ -47,7 +47,7 @@ struct Shared {
     accounts: Accounts,
     session_key: SessionKey,
     cells: Mutex<HashMap<Uuid, Arc<Cell>>>,
-    /// The runs in `cells` by namespace and name: what is claimed never changes.
+    /// The runs in `cells` by UID of the namespace and name: what is claimed never changes.
     names: Mutex<HashMap<(String, String), Uuid>>,
     feed: broadcast::Sender<Uuid>,
 }
@@ -126,12 +126,13 @@ impl Journal {
         self.inner.feed.subscribe()
     }
 
-    /// Reads the runs of the namespaces that are `served` and have not ended, so that their timers run, and gives their
+    /// Reads the runs of the tenants that are `served` and have not ended, so that their timers run, and gives their
     /// states. A journal that cannot be read stops nobody else's: whoever asks for that run is told.
-    pub async fn take_up(&self, served: impl Fn(&str) -> bool) -> Result<Vec<Arc<RunState>>, JournalError> {
+    pub async fn take_up(&self, served: impl Fn(&str, &RunTenant) -> bool) -> Result<Vec<Arc<RunState>>, JournalError> {
         let mut states = Vec::new();
-        for (run_id, _) in self.inner.store.open_runs().await?.into_iter().filter(|(_, namespace)| served(namespace)) {
-            match self.state(run_id).await {
+        let open = self.inner.store.open_runs().await?;
+        for run in open.into_iter().filter(|run| served(&run.namespace, &run.tenant)) {
+            match self.state(run.run_id).await {
                 Ok(state) => {
                     self.name(&state);
                     states.push(state);
@@ -148,15 +149,15 @@ impl Journal {
         self.cells().iter().filter_map(|cell| cell.cached()).collect()
     }
 
-    /// The run with this name in this namespace, also after its resources are gone.
-    pub async fn run_by_name(&self, namespace: &str, name: &str) -> Result<Option<Uuid>, JournalError> {
+    /// The run with this name in the namespace with this UID, also after its resources are gone.
+    pub async fn run_by_name(&self, namespace_uid: &str, name: &str) -> Result<Option<Uuid>, JournalError> {
         let known = {
             let names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
-            names.get(&(namespace.to_owned(), name.to_owned())).copied()
+            names.get(&(namespace_uid.to_owned(), name.to_owned())).copied()
         };
         match known {
             Some(run_id) => Ok(Some(run_id)),
-            None => Ok(self.inner.store.claimed(namespace, ClaimKey::Name(name)).await?),
+            None => Ok(self.inner.store.claimed(namespace_uid, ClaimKey::Name(name)).await?),
         }
     }
 
@@ -188,7 +189,7 @@ impl Journal {
     /// Notes under which name a run is kept in memory.
     fn name(&self, state: &RunState) {
         let mut names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.insert((state.namespace.clone(), state.name.clone()), state.run_id);
+        names.insert((state.tenant.namespace_uid.clone(), state.name.clone()), state.run_id);
     }
 
     fn cells(&self) -> Vec<Arc<Cell>> {
@@ -229,7 +230,7 @@ impl Journal {
                 return Err(error.into());
             }
             failpoint::hit(failpoint::AFTER_COMMIT);
-            journal.inner.accounts.add(&state.namespace, outcome.state.bytes - state.bytes);
+            journal.inner.accounts.add(&state.tenant.namespace_uid, outcome.state.bytes - state.bytes);
             let before = state.length;
             let state = Arc::new(outcome.state);
             cell.publish(state.clone());

@@ -1,4 +1,4 @@
-//! Payloads and the blobs of a run, in the accounts of the run and its namespace.
+//! Payloads and the blobs of a run, in the accounts of the run and its tenant.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use super::Journal;
 use crate::blobs::{BlobBytes, BlobError, BlobOf};
 use crate::error::JournalError;
 use crate::machine::{Refusal, RunState};
-use crate::protocol::{ErrorCode, INLINE_MAX, Payload, Session, Sha256Digest};
+use crate::protocol::{ErrorCode, INLINE_MAX, Payload, RunTenant, Session, Sha256Digest};
 use crate::store::BLOB_BLOCK;
 
 /// The longest payload that is read whole, in bytes: what people are shown, and arguments of the operator's own.
@@ -66,18 +66,18 @@ impl Journal {
             None => self.inner.store.blobs(state.run_id).await?.iter().map(|(_, size)| cost(*size)).sum(),
         };
         *known = Some(before);
-        let full = before + cost(size) > limits.blobs_max || self.is_full(&state.namespace);
+        let full = before + cost(size) > limits.blobs_max || self.is_full(&state.tenant.namespace_uid);
         if full && self.inner.blobs.size(BlobOf::run(state, digest)).await?.is_none() {
-            let message = if self.is_full(&state.namespace) {
-                format!("namespace {} keeps all it may: {} bytes", state.namespace, limits.tenant_max)
+            let message = if self.is_full(&state.tenant.namespace_uid) {
+                format!("tenant {} keeps all it may: {} bytes", state.tenant.slug, limits.tenant_max)
             } else {
                 format!("the run's blobs have {before} bytes, and may have {} at most", limits.blobs_max)
             };
             return Err(Refusal::new(ErrorCode::TooLarge, message).into());
         }
-        if self.inner.store.count_blob(&state.namespace, state.run_id, digest, size).await? {
+        if self.inner.store.count_blob(&state.tenant.namespace_uid, state.run_id, digest, size).await? {
             *known = Some(before + cost(size));
-            self.inner.accounts.add(&state.namespace, cost(size));
+            self.inner.accounts.add(&state.tenant.namespace_uid, cost(size));
         }
         Ok(())
     }
@@ -101,14 +101,19 @@ impl Journal {
     }
 
     /// A payload of this text: in the entry if it is short, else in a blob that is on disk when this returns.
-    pub(super) async fn payload(&self, namespace: &str, run_id: Uuid, text: String) -> Result<Payload, JournalError> {
+    pub(super) async fn payload(
+        &self,
+        (namespace, tenant): (&str, &RunTenant),
+        run_id: Uuid,
+        text: String,
+    ) -> Result<Payload, JournalError> {
         if text.len() <= INLINE_MAX {
             return Ok(Payload::inline(text));
         }
         let (digest, size) = (Sha256Digest::of(text.as_bytes()), text.len() as u64);
         let blob = BlobOf { namespace, run_id, digest };
-        if self.inner.store.count_blob(namespace, run_id, digest, size).await? {
-            self.inner.accounts.add(namespace, cost(size));
+        if self.inner.store.count_blob(&tenant.namespace_uid, run_id, digest, size).await? {
+            self.inner.accounts.add(&tenant.namespace_uid, cost(size));
         }
         if self.inner.blobs.size(blob).await? != Some(size) {
             let whole = futures::stream::iter([Ok::<_, io::Error>(Bytes::from(text))]);
@@ -117,9 +122,9 @@ impl Journal {
         Ok(Payload::Blob { blob: digest, size })
     }
 
-    /// Bytes of entries, logs, blobs and drafts that are kept of a namespace.
-    pub fn kept(&self, namespace: &str) -> u64 {
-        self.inner.accounts.total(namespace)
+    /// Bytes of entries, logs, blobs and drafts that are kept of the tenant whose namespace has this UID.
+    pub fn kept(&self, namespace_uid: &str) -> u64 {
+        self.inner.accounts.total(namespace_uid)
     }
 
     /// Bytes that are free on the volume of the store and the blobs.
@@ -128,8 +133,8 @@ impl Journal {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    /// Whether a namespace keeps all that it may.
-    pub fn is_full(&self, namespace: &str) -> bool {
-        self.kept(namespace) >= self.inner.settings.limits.tenant_max
+    /// Whether the tenant whose namespace has this UID keeps all that it may.
+    pub fn is_full(&self, namespace_uid: &str) -> bool {
+        self.kept(namespace_uid) >= self.inner.settings.limits.tenant_max
     }
 }

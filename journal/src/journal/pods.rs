@@ -10,8 +10,8 @@ use crate::blobs::BlobOf;
 use crate::error::JournalError;
 use crate::machine::{self, Append, Attach, NotHolder, Refusal, RunState};
 use crate::protocol::{
-    AppendRequest, AttachReply, BlockCode, EntriesReply, ErrorCode, LogLine, LogRequest, PollRequest, RunnerVersions,
-    Session, Sha256Digest,
+    AppendRequest, AttachReply, BlockCode, ChainHash, EntriesReply, ErrorCode, LogLine, LogRequest, PollRequest,
+    RunnerVersions, Session, Sha256Digest,
 };
 use crate::store::StoredLine;
 
@@ -106,6 +106,7 @@ impl Journal {
         if epoch != session.epoch {
             return Err(JournalError::invalid("epoch differs from the session's"));
         }
+        self.check_head(session, head, request.head_hash).await?;
         let pod_uid = session.pod_uid.clone();
         let decide = move |state: &RunState, now| {
             let has_blob = |blob: Sha256Digest| blobs.contains(&blob);
@@ -130,6 +131,7 @@ impl Journal {
         if request.epoch != session.epoch {
             return Err(JournalError::invalid("epoch differs from the session's"));
         }
+        self.check_head(session, request.head, request.head_hash).await?;
         let mut growth = self.cell(session.run_id).growth();
         let deadline = tokio::time::Instant::now() + Duration::from_millis(request.wait_ms).min(POLL_MAX);
         loop {
@@ -156,6 +158,30 @@ impl Journal {
         Ok(EntriesReply { entries, more })
     }
 
+    /// A pod that was told another entry than the journal has knows more than this copy of it, whatever was written since:
+    /// what the pod was told and the copy lacks may have been effects. It is believed once the store was read again.
+    async fn check_head(&self, session: &Session, head: u64, hash: Option<ChainHash>) -> Result<(), JournalError> {
+        let Some(hash) = hash else { return Ok(()) };
+        for read_again in [false, true] {
+            if read_again {
+                self.cell(session.run_id).lose();
+            }
+            let state = self.state(session.run_id).await?;
+            let here = match state.length.checked_sub(head + 1) {
+                // Who is not the holder, or is told so by the length alone, hears that.
+                _ if session.epoch != state.epoch => return Ok(()),
+                None => None,
+                Some(0) => Some(state.head),
+                Some(_) => self.entry(state.run_id, head).await?.map(|entry| entry.hash),
+            };
+            if here == Some(hash) {
+                return Ok(());
+            }
+        }
+        let refusal = Refusal::new(ErrorCode::Fenced, "the journal does not have the entry that the pod knows");
+        Err(self.not_holder(session.run_id, NotHolder::JournalBehind(refusal)).await)
+    }
+
     async fn not_holder(&self, run_id: Uuid, not: NotHolder) -> JournalError {
         match not {
             NotHolder::Fenced(refusal) => refusal.into(),
@@ -167,7 +193,7 @@ impl Journal {
     }
 
     fn still_holder(state: &RunState, session: &Session, head: u64) -> Result<(), NotHolder> {
-        let request = AppendRequest { epoch: session.epoch, head, entries: Vec::new() };
+        let request = AppendRequest { epoch: session.epoch, head, head_hash: None, entries: Vec::new() };
         machine::standing(state, &session.pod_uid, &request)?;
         if state.terminal.is_some() {
             return Err(NotHolder::Fenced(Refusal::new(ErrorCode::Sealed, "the run has ended")));
@@ -223,7 +249,7 @@ impl Journal {
         self.inner.store.append_log(session.run_id, request.epoch, &lines).await?;
         *known = Some(bytes);
         drop(known);
-        self.inner.accounts.add(&state.namespace, bytes - before);
+        self.inner.accounts.add(&state.tenant.namespace_uid, bytes - before);
         cell.log_grew();
         Ok(())
     }

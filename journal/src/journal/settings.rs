@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::machine::{AppendLimits, RunState};
 use crate::protocol::{INLINE_MAX, PodSettings};
 
-/// Bounds of what a run and a namespace may keep.
+/// Bounds of what a run and a tenant may keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalLimits {
     /// Largest entry, in bytes.
@@ -25,7 +25,7 @@ pub struct JournalLimits {
     pub log_max: u64,
     /// Bytes of drafts that wait for their user action, by run; further ones are refused.
     pub drafts_max: u64,
-    /// Bytes of everything a namespace keeps; with so many no run begins and no blob of a pod is taken.
+    /// Bytes of everything a tenant keeps; with so many no run begins and no blob of a pod is taken.
     pub tenant_max: u64,
 }
 

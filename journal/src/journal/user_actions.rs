@@ -51,7 +51,7 @@ impl Journal {
         let beside = Beside { drafts: used, ..Beside::default() };
         let changed = self.change(run_id, beside, move |state, now| machine::decide(state, &decision, now)).await?;
         if !changed.entries.is_empty() {
-            self.inner.accounts.take(&changed.state.namespace, used_bytes);
+            self.inner.accounts.take(&changed.state.tenant.namespace_uid, used_bytes);
         }
         Ok(changed.reply?)
     }
@@ -69,8 +69,8 @@ impl Journal {
             let reason = RefusalReason::Malformed.as_str();
             return self.refuse(run_id, user_action, actor, "signal", reason).await;
         }
-        let namespace = self.state(run_id).await?.namespace.clone();
-        let args = self.payload(&namespace, run_id, args).await?;
+        let state = self.state(run_id).await?;
+        let args = self.payload((&state.namespace, &state.tenant), run_id, args).await?;
         let signal =
             SignalIn { name: name.to_owned(), args, actor: actor.to_owned(), user_action: user_action.to_owned() };
         self.changed(run_id, move |state, now| machine::signal(state, &signal, now)).await
@@ -124,7 +124,7 @@ impl Journal {
     ) -> Result<UserActionOutcome, JournalError> {
         let view = ViewKey {
             key_hash: key_hash.to_owned(),
-            namespace: self.state(run_id).await?.namespace.clone(),
+            namespace_uid: self.state(run_id).await?.tenant.namespace_uid.clone(),
             run_id,
             actor: actor.to_owned(),
             until,
@@ -135,9 +135,9 @@ impl Journal {
         Ok(self.change(run_id, beside, decide).await?.reply?)
     }
 
-    /// What a key opens now, if it opens anything.
-    pub async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, JournalError> {
-        let view = self.inner.store.view_key(namespace, key_hash).await?;
+    /// What a key opens now in the namespace with this UID, if it opens anything.
+    pub async fn view_key(&self, namespace_uid: &str, key_hash: &str) -> Result<Option<ViewKey>, JournalError> {
+        let view = self.inner.store.view_key(namespace_uid, key_hash).await?;
         Ok(view.filter(|view| view.until > self.now()))
     }
 
@@ -159,7 +159,7 @@ impl Journal {
         let state = self.state(run_id).await?;
         let ttl = SignedDuration::try_from(self.inner.settings.draft_ttl).unwrap_or(SignedDuration::MAX);
         let draft = Draft {
-            namespace: state.namespace.clone(),
+            namespace_uid: state.tenant.namespace_uid.clone(),
             run_id,
             key_hash: key_hash.to_owned(),
             digest: state.keyed(text.as_bytes()),
@@ -167,12 +167,13 @@ impl Journal {
             expires: self.now().checked_add(ttl).unwrap_or(Timestamp::MAX),
         };
         let size = draft.text.len() as u64;
-        if self.inner.store.draft_bytes(run_id).await? + size > limits.drafts_max || self.is_full(&draft.namespace) {
+        if self.inner.store.draft_bytes(run_id).await? + size > limits.drafts_max || self.is_full(&draft.namespace_uid)
+        {
             let message = "too much was sent to the run that no user action names yet; it is thrown away in an hour";
             return Err(Refusal::new(ErrorCode::TooLarge, message).into());
         }
         self.inner.store.put_draft(&draft).await?;
-        self.inner.accounts.add(&draft.namespace, size);
+        self.inner.accounts.add(&draft.namespace_uid, size);
         Ok(draft.digest)
     }
 
@@ -204,9 +205,9 @@ impl Journal {
         draft: &DraftRef,
         acted_at: Timestamp,
     ) -> Result<Option<Payload>, JournalError> {
-        let namespace = self.state(run_id).await?.namespace.clone();
+        let state = self.state(run_id).await?;
         match self.draft_text(run_id, draft, acted_at).await? {
-            Some(text) => Ok(Some(self.payload(&namespace, run_id, text).await?)),
+            Some(text) => Ok(Some(self.payload((&state.namespace, &state.tenant), run_id, text).await?)),
             None => Ok(None),
         }
     }

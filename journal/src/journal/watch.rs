@@ -10,7 +10,7 @@ use super::Journal;
 use super::cell::{Cell, Known};
 use crate::error::JournalError;
 use crate::machine::{self, RunState};
-use crate::protocol::BlockCode;
+use crate::protocol::{BlockCode, RunTenant};
 
 impl Journal {
     /// Records the Job of the wanted segment, made or adopted. Recording the same Job again changes nothing.
@@ -37,6 +37,11 @@ impl Journal {
     /// is over.
     pub async fn evicted(&self, run_id: Uuid, segment: u32) -> Result<(), JournalError> {
         self.changed(run_id, move |state, now| machine::evicted(state, segment, now)).await
+    }
+
+    /// The pod of `segment` left because it could not reach the operator. Says nothing about a segment that is over.
+    pub async fn outage(&self, run_id: Uuid, segment: u32) -> Result<(), JournalError> {
+        self.changed(run_id, move |state, now| machine::outage(state, segment, now)).await
     }
 
     /// Blocks the run for a reason only the operator sees.
@@ -134,10 +139,10 @@ impl Journal {
         self.forget(|state| state.terminal.is_some());
     }
 
-    /// Forgets the runs of namespaces that are not `served` until somebody asks for them: nothing happens to them, not
-    /// even time. Who serves a namespace again [takes its runs up](Journal::take_up).
-    pub fn set_aside(&self, served: impl Fn(&str) -> bool) {
-        self.forget(|state| !served(&state.namespace));
+    /// Forgets the runs of tenants that are not `served` until somebody asks for them: nothing happens to them, not
+    /// even time. Who serves a tenant again [takes its runs up](Journal::take_up).
+    pub fn set_aside(&self, served: impl Fn(&str, &RunTenant) -> bool) {
+        self.forget(|state| !served(&state.namespace, &state.tenant));
     }
 
     /// Forgets the runs that nobody holds and `which` names. Their journals stay as they are.
@@ -171,18 +176,18 @@ impl Journal {
         at.checked_add(SignedDuration::try_from(grace).ok()?).ok()
     }
 
-    /// Keeps a fact about a namespace, replacing the one before.
-    pub async fn put_fact(&self, namespace: &str, key: &str, value: &str) -> Result<(), JournalError> {
-        Ok(self.inner.store.put_fact(namespace, key, value).await?)
+    /// Keeps a fact about the namespace with this UID, replacing the one before.
+    pub async fn put_fact(&self, namespace_uid: &str, key: &str, value: &str) -> Result<(), JournalError> {
+        Ok(self.inner.store.put_fact(namespace_uid, key, value).await?)
     }
 
-    /// A fact about a namespace.
-    pub async fn fact(&self, namespace: &str, key: &str) -> Result<Option<String>, JournalError> {
-        Ok(self.inner.store.fact(namespace, key).await?)
+    /// A fact about the namespace with this UID.
+    pub async fn fact(&self, namespace_uid: &str, key: &str) -> Result<Option<String>, JournalError> {
+        Ok(self.inner.store.fact(namespace_uid, key).await?)
     }
 
-    /// All facts about a namespace, by key.
-    pub async fn facts(&self, namespace: &str) -> Result<Vec<(String, String)>, JournalError> {
-        Ok(self.inner.store.facts(namespace).await?)
+    /// All facts about the namespace with this UID, by key.
+    pub async fn facts(&self, namespace_uid: &str) -> Result<Vec<(String, String)>, JournalError> {
+        Ok(self.inner.store.facts(namespace_uid).await?)
     }
 }

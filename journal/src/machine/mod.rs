@@ -19,7 +19,7 @@ pub use append::{Append, AppendLimits, append};
 pub(crate) use append::{NotHolder, standing};
 pub use attach::{Attach, Attachment, attach};
 pub use next_segment::{ATTEMPTS_MAX, backoff};
-pub use observe::{block, cancel_overdue, create, evicted, fire_timers, job_gone, job_recorded, lease_silent};
+pub use observe::{block, cancel_overdue, create, evicted, fire_timers, job_gone, job_recorded, lease_silent, outage};
 pub use parts::{
     Activity, ActivityState, BlockedState, Gate, GateProgress, GateVerdict, Holder, ParkedState, SegmentJob,
     SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,

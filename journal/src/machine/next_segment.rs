@@ -19,7 +19,7 @@ impl Transition {
     pub(super) fn release(&mut self, cause: ReleaseCause) {
         let epoch = self.state.epoch;
         self.write(EntryBody::Released(entries::Released { epoch, cause }));
-        self.decide_next_segment(!matches!(cause, ReleaseCause::Parked | ReleaseCause::Evicted));
+        self.decide_next_segment(!matches!(cause, ReleaseCause::Parked | ReleaseCause::Evicted | ReleaseCause::Outage));
     }
 
     /// Decides what the run needs now that nobody holds it. `lost` tells a segment that ended without reaching a rest.

@@ -59,9 +59,19 @@ pub fn job_gone(state: &RunState, segment: u32, now: Timestamp) -> Consequence<(
 /// The Job of `segment` was suspended while its pod held the run, and none of its pods lives. The queue that did so
 /// waits for the next Job: nothing was lost, and no back-off is needed.
 pub fn evicted(state: &RunState, segment: u32, now: Timestamp) -> Consequence<()> {
+    holder_gone(state, segment, ReleaseCause::Evicted, now)
+}
+
+/// The pod that held the run left because it could not reach the operator, after it had waited: nothing of that is the run's
+/// fault, so it is no attempt.
+pub fn outage(state: &RunState, segment: u32, now: Timestamp) -> Consequence<()> {
+    holder_gone(state, segment, ReleaseCause::Outage, now)
+}
+
+fn holder_gone(state: &RunState, segment: u32, cause: ReleaseCause, now: Timestamp) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
     if state.holder().is_some_and(|holder| holder.segment == segment) {
-        transition.release(ReleaseCause::Evicted);
+        transition.release(cause);
     }
     transition.done(Ok(()))
 }

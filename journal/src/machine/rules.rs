@@ -103,7 +103,9 @@ impl Transition {
             ReleaseCause::Parked if self.state.parked.is_none() => invalid("the run is not parked"),
             ReleaseCause::Parked if !self.state.resting() => unread(),
             ReleaseCause::Finished if self.state.terminal.is_none() => invalid("the run has not ended"),
-            ReleaseCause::PodGone | ReleaseCause::LeaseExpired => invalid("a pod cannot say that of itself"),
+            ReleaseCause::PodGone | ReleaseCause::LeaseExpired | ReleaseCause::Outage => {
+                invalid("a pod cannot say that of itself")
+            }
             ReleaseCause::Parked
             | ReleaseCause::Finished
             | ReleaseCause::Blocked

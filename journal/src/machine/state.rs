@@ -12,8 +12,8 @@ use super::parts::{
     UserActionOutcome, WantedSegment,
 };
 use crate::protocol::{
-    BlockCode, ChainHash, Entry, EntryBody, OutputFile, Payload, Phase, Pin, ReleaseCause, RunSecret, RunTrigger,
-    RunWorkflow, Sha256Digest, Site, StepProgress, WaitTarget,
+    BlockCode, ChainHash, Entry, EntryBody, OutputFile, Payload, Phase, Pin, ReleaseCause, RunSecret, RunTenant,
+    RunTrigger, RunWorkflow, Sha256Digest, Site, StepProgress, WaitTarget,
 };
 
 /// How long after its end an epoch may report what became of its effects.
@@ -34,6 +34,8 @@ pub struct RunState {
     pub run_id: Uuid,
     /// Its namespace.
     pub namespace: String,
+    /// Whose it is.
+    pub tenant: RunTenant,
     /// Its name.
     pub name: String,
     /// Its Workflow.
@@ -149,6 +151,7 @@ impl RunState {
             secret,
             run_id: run.run_id,
             namespace: run.namespace.clone(),
+            tenant: run.tenant.clone(),
             name: run.name.clone(),
             workflow: run.workflow.clone(),
             slot: run.slot.clone(),

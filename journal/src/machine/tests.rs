@@ -8,7 +8,7 @@ use super::*;
 use crate::protocol::entries;
 use crate::protocol::{
     AppendRequest, BlockCode, FailureClass, FinalError, GateCloseCause, GateKind, OutputFile, Payload, Phase, Pin,
-    PodEntry, RefusalReason, ReleaseCause, RetryCause, RunSecret, RunTrigger, RunWorkflow, RunnerVersions,
+    PodEntry, RefusalReason, ReleaseCause, RetryCause, RunSecret, RunTenant, RunTrigger, RunWorkflow, RunnerVersions,
     SegmentCause, Sha256Digest, Verb, WaitKind, WaitTarget,
 };
 
@@ -34,6 +34,7 @@ impl Sim {
         let run = entries::RunCreated {
             run_id: Uuid::from_u128(1),
             namespace: "acme".to_owned(),
+            tenant: RunTenant { slug: "acme".to_owned(), namespace_uid: "acme".to_owned() },
             name: "nav-1".to_owned(),
             workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
             slot: None,
@@ -99,7 +100,7 @@ impl Sim {
     }
 
     fn append_as(&mut self, pod_uid: &str, epoch: u64, entries: Vec<PodEntry>) -> Result<(), ErrorCode> {
-        let request = AppendRequest { epoch, head: self.state.length - 1, entries };
+        let request = AppendRequest { epoch, head: self.state.length - 1, head_hash: None, entries };
         let has_blob = |blob: Sha256Digest| blob == Sha256Digest::of(b"there");
         let it = Append { pod_uid, request: &request, has_blob: &has_blob, limits: LIMITS };
         self.take(append(&self.state, &it, self.now)).map_err(|refusal| refusal.code)
@@ -537,16 +538,26 @@ fn progress_resets_the_attempts_and_a_further_attempt_is_none() {
 }
 
 #[test]
-fn an_eviction_is_no_attempt_and_says_nothing_about_another_segment() {
-    let mut sim = Sim::running();
-    for round in 1..=ATTEMPTS_MAX + 1 {
-        sim.take(evicted(&sim.state, sim.state.segment + 1, sim.now)).unwrap();
-        assert!(sim.state.holder().is_some());
-        sim.take(evicted(&sim.state, sim.state.segment, sim.now)).unwrap();
-        let wanted = sim.state.wanted().unwrap();
-        assert_eq!((wanted.segment, wanted.not_before, sim.state.attempts), (1 + round, sim.now, 0));
-        sim.attach_next();
+fn an_eviction_and_an_outage_are_no_attempt_and_say_nothing_about_another_segment() {
+    for gone in [evicted, outage] {
+        let mut sim = Sim::running();
+        for round in 1..=ATTEMPTS_MAX + 1 {
+            sim.take(gone(&sim.state, sim.state.segment + 1, sim.now)).unwrap();
+            assert!(sim.state.holder().is_some());
+            sim.take(gone(&sim.state, sim.state.segment, sim.now)).unwrap();
+            let wanted = sim.state.wanted().unwrap();
+            assert_eq!((wanted.segment, wanted.not_before, sim.state.attempts), (1 + round, sim.now, 0));
+            sim.attach_next();
+        }
     }
+}
+
+#[test]
+fn an_outage_in_the_middle_of_an_effect_asks_a_person() {
+    let mut sim = Sim::running();
+    sim.ok(vec![sim.schedule("mail")]);
+    sim.take(outage(&sim.state, 1, sim.now)).unwrap();
+    assert_eq!(sim.blocked(), Some(BlockCode::EffectUnknown));
 }
 
 #[test]
@@ -807,7 +818,7 @@ fn a_pod_that_knows_more_than_the_journal_shows_that_it_is_an_old_copy() {
         change(&mut after);
         let (pod, epoch, head) = (after.state.last_pod.clone(), after.state.epoch, after.state.length - 1);
         let mut restored = before;
-        let request = AppendRequest { epoch, head, entries: vec![restored.schedule("mail")] };
+        let request = AppendRequest { epoch, head, head_hash: None, entries: vec![restored.schedule("mail")] };
         let it = Append { pod_uid: &pod, request: &request, has_blob: &|_| false, limits: LIMITS };
         let refused = restored.take(append(&restored.state, &it, restored.now)).unwrap_err();
         (refused.code, restored.blocked(), restored.state.wanted().cloned())

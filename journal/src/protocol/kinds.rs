@@ -62,6 +62,8 @@ vocabulary! {
         PodGone = "podGone",
         /// The pod's Job was suspended: its queue gave the place to another.
         Evicted = "evicted",
+        /// The pod could not reach the operator for as long as it waits.
+        Outage = "outage",
         /// The pod was silent for longer than its lease.
         LeaseExpired = "leaseExpired",
     }

@@ -22,8 +22,8 @@ pub use kinds::{
     StepStatus, Verb, WaitKind,
 };
 pub use parts::{
-    FailureClass, FinalError, OutputFile, Pin, PinnedPolicy, RunTrigger, RunWorkflow, Site, StepProgress, Versions,
-    WaitTarget,
+    FailureClass, FinalError, OutputFile, Pin, PinnedPolicy, RunTenant, RunTrigger, RunWorkflow, Site, StepProgress,
+    Versions, WaitTarget,
 };
 pub use payload::{INLINE_MAX, Payload};
 pub use request::{

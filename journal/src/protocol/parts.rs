@@ -7,6 +7,16 @@ use serde_json::{Map, Value};
 use super::digest::Sha256Digest;
 use super::kinds::{Effect, StepStatus, WaitKind};
 
+/// Whose a run is. A namespace that is made again under the same name is another tenant's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunTenant {
+    /// Its slug.
+    pub slug: String,
+    /// The UID of its namespace.
+    pub namespace_uid: String,
+}
+
 /// The Workflow a run belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::digest::ChainHash;
 use super::entries::PodEntry;
 use super::entry::Entry;
 use super::kinds::vocabulary;
@@ -80,11 +81,15 @@ pub struct AttachReply {
 
 /// Body of `append`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AppendRequest {
     /// The pod's epoch.
     pub epoch: u64,
     /// The last `seq` the pod knows.
     pub head: u64,
+    /// The hash of that entry, as the pod knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_hash: Option<ChainHash>,
     /// What is to be written, all or nothing.
     pub entries: Vec<PodEntry>,
 }
@@ -97,6 +102,9 @@ pub struct PollRequest {
     pub epoch: u64,
     /// The last `seq` the pod knows.
     pub head: u64,
+    /// The hash of that entry, as the pod knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_hash: Option<ChainHash>,
     /// How long to wait for something new, at most 20,000.
     pub wait_ms: u64,
 }

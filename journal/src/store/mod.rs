@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub use error::{DatabaseError, StoreError};
-pub use records::{ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, StoredLine, ViewKey};
+pub use records::{ClaimKey, Commit, Draft, Inserted, OpenRun, RunInsert, RunRow, StoredLine, ViewKey};
 pub use sqlite::SqliteStore;
 
 use crate::protocol::{Entry, LogLine, Sha256Digest};
@@ -34,15 +34,15 @@ pub trait Store: Send + Sync + 'static {
         true
     }
     /// The run the claims remember under this key.
-    async fn claimed(&self, namespace: &str, key: ClaimKey<'_>) -> Result<Option<Uuid>, StoreError>;
+    async fn claimed(&self, namespace_uid: &str, key: ClaimKey<'_>) -> Result<Option<Uuid>, StoreError>;
     /// Creates a run with its claims and first entries, unless there is a claim to its name or slot.
     async fn create(&self, run: RunInsert<'_>) -> Result<Inserted, StoreError>;
     /// Appends entries; [`StoreError::Raced`] if the journal has another length than expected.
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError>;
     /// A run.
     async fn run(&self, run_id: Uuid) -> Result<Option<RunRow>, StoreError>;
-    /// The runs that have not ended, and their namespaces.
-    async fn open_runs(&self) -> Result<Vec<(Uuid, String)>, StoreError>;
+    /// The runs that have not ended.
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError>;
     /// A page of a run's entries from `from` on, in order: one if there is one, and more as long as their texts have
     /// `bytes` bytes at most.
     async fn entries(&self, run_id: Uuid, from: u64, bytes: u64) -> Result<Vec<Entry>, StoreError>;
@@ -57,10 +57,10 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<StoredLine>, StoreError>;
     /// What a run's log takes: the texts of its lines, and [`LOG_LINE_COST`](crate::protocol::LOG_LINE_COST) each.
     async fn log_bytes(&self, run_id: Uuid) -> Result<u64, StoreError>;
-    /// Counts a blob that is about to be written to its run's and its namespace's account. `false` if it is counted already.
+    /// Counts a blob that is about to be written to its run's and its tenant's account. `false` if it is counted already.
     async fn count_blob(
         &self,
-        namespace: &str,
+        namespace_uid: &str,
         run_id: Uuid,
         blob: Sha256Digest,
         size: u64,
@@ -69,7 +69,7 @@ pub trait Store: Send + Sync + 'static {
     async fn blobs(&self, run_id: Uuid) -> Result<Vec<(Sha256Digest, u64)>, StoreError>;
     /// No longer counts blobs that are gone.
     async fn forget_blobs(&self, run_id: Uuid, blobs: &[Sha256Digest]) -> Result<(), StoreError>;
-    /// Bytes of entries, logs, blobs and drafts of each namespace that has any.
+    /// Bytes of entries, logs, blobs and drafts by UID of the tenants' namespaces.
     async fn usage(&self) -> Result<Vec<(String, u64)>, StoreError>;
     /// Keeps a draft; the same draft again keeps its new expiry.
     async fn put_draft(&self, draft: &Draft) -> Result<(), StoreError>;
@@ -78,17 +78,17 @@ pub trait Store: Send + Sync + 'static {
     /// Hash of the key under which a person sent a draft to a run, if they did and it is still there.
     async fn draft_sent_by(&self, run_id: Uuid, actor: &str, digest: &str) -> Result<Option<String>, StoreError>;
     /// The view a key opens, or opened until its time passed.
-    async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError>;
+    async fn view_key(&self, namespace_uid: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError>;
     /// Bytes of the drafts of a run.
     async fn draft_bytes(&self, run_id: Uuid) -> Result<u64, StoreError>;
     /// Throws away drafts whose time has passed, and such view keys under which no draft is left. Whether there were drafts.
     async fn expire(&self, now: Timestamp) -> Result<bool, StoreError>;
-    /// Keeps a fact about a namespace, replacing the one before.
-    async fn put_fact(&self, namespace: &str, key: &str, value: &str) -> Result<(), StoreError>;
-    /// A fact about a namespace.
-    async fn fact(&self, namespace: &str, key: &str) -> Result<Option<String>, StoreError>;
-    /// All facts about a namespace, by key.
-    async fn facts(&self, namespace: &str) -> Result<Vec<(String, String)>, StoreError>;
+    /// Keeps a fact about a namespace, by its UID, replacing the one before.
+    async fn put_fact(&self, namespace_uid: &str, key: &str, value: &str) -> Result<(), StoreError>;
+    /// A fact about a namespace, by its UID.
+    async fn fact(&self, namespace_uid: &str, key: &str) -> Result<Option<String>, StoreError>;
+    /// All facts about a namespace, by its UID, by key.
+    async fn facts(&self, namespace_uid: &str) -> Result<Vec<(String, String)>, StoreError>;
     /// Keeps a setting unless there is one, and gives the one kept.
     async fn setting_or(&self, key: &str, value: &[u8]) -> Result<Vec<u8>, StoreError>;
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::protocol::{ChainHash, Entry, LogLine, RunSecret};
+use crate::protocol::{ChainHash, Entry, LogLine, RunSecret, RunTenant};
 
 /// A run as stored beside its entries.
 #[derive(Debug, Clone)]
@@ -22,6 +22,17 @@ pub struct RunRow {
     pub terminal: bool,
     /// What its entries take, in bytes.
     pub entry_bytes: u64,
+}
+
+/// A run that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRun {
+    /// The run.
+    pub run_id: Uuid,
+    /// Its namespace.
+    pub namespace: String,
+    /// Whose it is.
+    pub tenant: RunTenant,
 }
 
 /// A name under which the claims remember a run, also after the run's resources are gone.
@@ -43,6 +54,8 @@ pub enum ClaimKey<'a> {
 pub struct RunInsert<'a> {
     /// Its namespace.
     pub namespace: &'a str,
+    /// Whose it is: what is claimed is claimed within the tenant's namespace, by its UID.
+    pub tenant: &'a RunTenant,
     /// Its name.
     pub name: &'a str,
     /// UID of its Workflow and its slot, if a schedule made it.
@@ -76,8 +89,8 @@ pub enum Inserted {
 pub struct ViewKey {
     /// Hash of the key.
     pub key_hash: String,
-    /// Its namespace.
-    pub namespace: String,
+    /// UID of its tenant's namespace.
+    pub namespace_uid: String,
     /// The run it opens.
     pub run_id: Uuid,
     /// Who reads.
@@ -89,8 +102,8 @@ pub struct ViewKey {
 /// Something a person sent that no user action names yet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Draft {
-    /// Its namespace.
-    pub namespace: String,
+    /// UID of its tenant's namespace.
+    pub namespace_uid: String,
     /// Its run.
     pub run_id: Uuid,
     /// Hash of the key it was sent under.

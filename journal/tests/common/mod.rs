@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
-use ntro_journal::protocol::{Payload, Pin, RunTrigger, RunWorkflow, RunnerVersions, Sha256Digest, entries};
+use ntro_journal::protocol::{Payload, Pin, RunTenant, RunTrigger, RunWorkflow, RunnerVersions, Sha256Digest, entries};
 use ntro_journal::{AttachPod, Journal, JournalError, Session};
 use uuid::Uuid;
 
@@ -13,6 +13,7 @@ pub fn run_created(run_id: Uuid, name: &str) -> entries::RunCreated {
     entries::RunCreated {
         run_id,
         namespace: "acme".to_owned(),
+        tenant: RunTenant { slug: "acme".to_owned(), namespace_uid: "acme".to_owned() },
         name: name.to_owned(),
         workflow: RunWorkflow { name: "nav".to_owned(), uid: "w".to_owned() },
         slot: None,

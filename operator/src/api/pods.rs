@@ -97,7 +97,7 @@ async fn run_of(api: &Api, found: &JobPod) -> Result<std::sync::Arc<RunState>, R
         Some(run_id) => api.context.journal.state(run_id).await.map_err(|_| Refusal::forbidden())?,
         None => return Err(Refusal::forbidden()),
     };
-    if state.namespace != found.pod.namespace {
+    if state.namespace != found.pod.namespace || !api.context.serves(&state) {
         return Err(Refusal::forbidden());
     }
     if state.current_job().is_none() {

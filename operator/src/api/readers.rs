@@ -43,10 +43,11 @@ impl FromRequestParts<Api> for Reader {
         let (Some(namespace), Some(run)) = (param("namespace"), param("run")) else { return Err(forbidden()) };
         let key_hash = key_hash(&parts.headers).ok_or_else(forbidden)?;
         let journal = api.context.journal.clone();
-        let view = journal.view_key(&namespace, &key_hash).await.map_err(refused)?.ok_or_else(forbidden)?;
+        let tenant = api.context.tenants.get(&namespace).ok_or_else(forbidden)?;
+        let view = journal.view_key(&tenant.uid, &key_hash).await.map_err(refused)?.ok_or_else(forbidden)?;
         let state = journal.state(view.run_id).await.map_err(refused)?;
         // The key opens one run of one namespace, by its identity; the address must be that run's.
-        if view.namespace != namespace || state.namespace != namespace || state.name != run {
+        if !api.context.serves(&state) || state.namespace != namespace || state.name != run {
             return Err(forbidden());
         }
         Ok(Self { journal, state, actor: view.actor, key_hash })

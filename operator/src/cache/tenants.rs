@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use ntro_crds::labels;
+use ntro_journal::protocol::RunTenant;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,13 @@ pub(crate) struct Tenant {
     pub slug: String,
     /// The namespace is being deleted: nothing may be created in it.
     pub terminating: bool,
+}
+
+impl Tenant {
+    /// As journals name it.
+    pub(crate) fn of_runs(&self) -> RunTenant {
+        RunTenant { slug: self.slug.clone(), namespace_uid: self.uid.clone() }
+    }
 }
 
 /// All tenants by namespace.
@@ -46,6 +54,12 @@ impl Tenants {
     /// The tenant of a namespace, if that is one.
     pub(crate) fn get(&self, namespace: &str) -> Option<Tenant> {
         self.current.borrow().get(namespace).cloned()
+    }
+
+    /// Whether this tenant has this namespace: the namespace with that UID, and under that slug.
+    pub(crate) fn serves(&self, namespace: &str, tenant: &RunTenant) -> bool {
+        let current = self.current.borrow();
+        current.get(namespace).is_some_and(|now| now.uid == tenant.namespace_uid && now.slug == tenant.slug)
     }
 
     /// All tenants now.
@@ -186,6 +200,23 @@ mod tests {
         assert!(changes.has_changed().unwrap());
         observe(&tenants, &mut listed, watcher::Event::Delete(namespace("acme", Some("acme"))));
         assert_eq!(tenants.all().keys().collect::<Vec<_>>(), ["beta"]);
+    }
+
+    #[test]
+    fn a_namespace_made_again_is_another_tenant() {
+        let tenants = Tenants::default();
+        let tenant = |slug: &str, uid: &str| RunTenant { slug: slug.to_owned(), namespace_uid: uid.to_owned() };
+        let before = tenant("acme", "uid-acme");
+        assert!(!tenants.serves("acme", &before), "nothing is served before it is known");
+        tenants.set("acme", tenant_of(&namespace("acme", Some("acme"))));
+        assert!(tenants.serves("acme", &before));
+        assert!(!tenants.serves("beta", &before));
+        tenants.set("acme", tenant_of(&namespace("acme", Some("other"))));
+        assert!(!tenants.serves("acme", &before), "another slug");
+        let mut again = namespace("acme", Some("acme"));
+        again.metadata.uid = Some("another".to_owned());
+        tenants.set("acme", tenant_of(&again));
+        assert!(!tenants.serves("acme", &before), "another namespace of that name");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ntro_crds::Reason;
 use ntro_crds::Workflow;
 use ntro_crds::workflow_run::{Request, RunPin};
+use ntro_crds::{Reason, labels};
 use ntro_journal::failpoint;
-use ntro_journal::protocol::{Payload, RunTrigger, RunWorkflow, entries};
+use ntro_journal::protocol::{Payload, RunTenant, RunTrigger, RunWorkflow, entries};
 use ntro_journal::{CreateRun, Inserted};
 use uuid::Uuid;
 
@@ -39,20 +39,21 @@ impl Launcher {
         let context = &self.context;
         self.check_storage(run).await?;
         request::check(workflow, request, context.clock.now())?;
-        let tenant = context.tenants.get(&run.namespace).map(|tenant| tenant.slug).unwrap_or_default();
+        let Some(tenant) = context.tenants.get(&run.namespace) else { return Err(not_a_tenant(run)) };
+        let tenant = tenant.of_runs();
         let runbook = self.cache.runbook(&run.namespace, &workflow.spec.runbook_ref.name);
         let workflow_uid = workflow.metadata.uid.clone().unwrap_or_default();
         let sources = Sources {
             workflow,
             workflow_uid: &workflow_uid,
             runbook: runbook.as_deref(),
-            tenant: &tenant,
+            tenant: &tenant.slug,
             runner_image: context.settings.runner_image(),
             request,
         };
         let pin = pin::pin(&sources).map_err(|error| error.problem())?;
         // The input names the identity; the claims and the journal are begun in one transaction.
-        let new = journal_header(run, &pin, request, run_id, &workflow.spec.entity)?;
+        let new = journal_header(run, tenant, &pin, request, (run_id, &workflow.spec.entity))?;
         let inserted = context.journal.create_run(new).await?;
         failpoint::hit("run-created");
         Ok(match inserted {
@@ -63,6 +64,11 @@ impl Launcher {
     }
 }
 
+fn not_a_tenant(run: &RunRef) -> Problem {
+    let message = format!("namespace {} is no tenant: it lacks the label {}", run.namespace, labels::TENANT);
+    Problem::new(Class::Waiting { after: STORAGE_RETRY }, Reason::TenantUnknown, message)
+}
+
 /// When a run that finds no room is tried again.
 const STORAGE_RETRY: Duration = Duration::from_secs(30);
 
@@ -70,8 +76,9 @@ impl Launcher {
     /// Holds back runs that have not begun while there is no room for them. Those that have go on.
     async fn check_storage(&self, run: &RunRef) -> Result<(), Problem> {
         let (journal, settings) = (&self.context.journal, &self.context.settings);
-        let (kept, free) = (journal.kept(&run.namespace), journal.free_bytes()?);
-        let message = if journal.is_full(&run.namespace) {
+        let Some(tenant) = self.context.tenants.get(&run.namespace) else { return Err(not_a_tenant(run)) };
+        let (kept, free) = (journal.kept(&tenant.uid), journal.free_bytes()?);
+        let message = if journal.is_full(&tenant.uid) {
             let most = settings.tenant_bytes;
             format!(
                 "tenant keeps {kept} bytes of at most {most}: delete what is not needed, or raise the chart's limits.tenant"
@@ -82,7 +89,7 @@ impl Launcher {
         } else {
             return Ok(());
         };
-        if journal.run_by_name(&run.namespace, &run.name).await?.is_some() {
+        if journal.run_by_name(&tenant.uid, &run.name).await?.is_some() {
             return Ok(());
         }
         Err(Problem::new(Class::Waiting { after: STORAGE_RETRY }, Reason::StorageFull, message))
@@ -92,15 +99,16 @@ impl Launcher {
 /// What the journal of a new run is begun with.
 fn journal_header(
     run: &RunRef,
+    tenant: RunTenant,
     pin: &RunPin,
     request: &Request,
-    run_id: Uuid,
-    entity: &str,
+    (run_id, entity): (Uuid, &str),
 ) -> Result<CreateRun, Problem> {
     Ok(CreateRun {
         run: entries::RunCreated {
             run_id,
             namespace: run.namespace.clone(),
+            tenant,
             name: run.name.clone(),
             workflow: RunWorkflow { name: request.workflow_ref.name.clone(), uid: pin.workflow_uid.clone() },
             slot: request::slot(request),

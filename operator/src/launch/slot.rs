@@ -70,7 +70,7 @@ impl Launcher {
     /// Creates the object of a slot to come. If it fails, the object is created at the slot.
     pub(crate) async fn precreate(&self, slot_run: &SlotRun<'_>) -> Result<(), Problem> {
         let run = slot_run.run_ref();
-        let claimed = self.context.journal.run_by_name(&run.namespace, &run.name).await?;
+        let claimed = self.context.run_by_name(&run.namespace, &run.name).await?;
         if claimed.is_some() || !matches!(self.cache.runs.get(&run), Lookup::Missing) {
             return Ok(());
         }

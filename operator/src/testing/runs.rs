@@ -6,8 +6,8 @@ use ntro_journal::RunState;
 use ntro_journal::machine::{self, Append, AppendLimits, Attach};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, RunSecret, RunTrigger, RunWorkflow,
-    RunnerVersions,
+    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, RunSecret, RunTenant, RunTrigger,
+    RunWorkflow, RunnerVersions,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -45,6 +45,7 @@ pub(crate) fn run_created(run_id: Uuid, namespace: &str, name: &str) -> entries:
     entries::RunCreated {
         run_id,
         namespace: namespace.to_owned(),
+        tenant: RunTenant { slug: namespace.to_owned(), namespace_uid: format!("uid-{namespace}") },
         name: name.to_owned(),
         workflow: RunWorkflow { name: "nav".to_owned(), uid: "wf-uid".to_owned() },
         slot: None,
@@ -89,7 +90,7 @@ pub(crate) fn held(state: &RunState) -> RunState {
 
 /// The same after its holder said this.
 pub(crate) fn said(state: &RunState, entries: Vec<PodEntry>) -> RunState {
-    let request = AppendRequest { epoch: state.epoch, head: state.length - 1, entries };
+    let request = AppendRequest { epoch: state.epoch, head: state.length - 1, head_hash: None, entries };
     let append = Append {
         pod_uid: &format!("pod-{}", state.segment),
         request: &request,

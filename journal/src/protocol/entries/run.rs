@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::protocol::kinds::BlockCode;
-use crate::protocol::parts::{FailureClass, Pin, RunTrigger, RunWorkflow, Site, StepProgress, WaitTarget};
+use crate::protocol::parts::{FailureClass, Pin, RunTenant, RunTrigger, RunWorkflow, Site, StepProgress, WaitTarget};
 use crate::protocol::payload::Payload;
 
 /// The run exists. Always entry 0.
@@ -14,6 +14,7 @@ use crate::protocol::payload::Payload;
 pub struct RunCreated {
     pub run_id: Uuid,
     pub namespace: String,
+    pub tenant: RunTenant,
     pub name: String,
     pub workflow: RunWorkflow,
     /// The slot, RFC 3339, of a run that a schedule or a backfill asked for.

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use uuid::Uuid;
 
 use super::rows::{append_log, count_blob, insert_claims, insert_entries, owner, run_row, signed};
-use crate::protocol::{Entry, LogLine, Sha256Digest};
+use crate::protocol::{Entry, LogLine, RunTenant, Sha256Digest};
 use crate::store::{Commit, DatabaseError, Inserted, RunInsert, RunRow, StoreError, ViewKey};
 
 /// Writes in a transaction at most.
@@ -19,7 +19,14 @@ const QUEUE: usize = 1024;
 /// A write with everything it needs.
 pub(super) enum Write {
     /// Create a run.
-    Create { namespace: String, name: String, slot: Option<(String, String)>, row: Box<RunRow>, entries: Vec<Entry> },
+    Create {
+        namespace: String,
+        tenant: RunTenant,
+        name: String,
+        slot: Option<(String, String)>,
+        row: Box<RunRow>,
+        entries: Vec<Entry>,
+    },
     /// Append entries.
     Commit {
         run_id: Uuid,
@@ -33,7 +40,7 @@ pub(super) enum Write {
     /// Add lines to a log.
     Log { run_id: Uuid, epoch: u64, lines: Vec<LogLine> },
     /// Count a blob to its run.
-    CountBlob { namespace: String, run_id: Uuid, blob: Sha256Digest, size: u64 },
+    CountBlob { namespace_uid: String, run_id: Uuid, blob: Sha256Digest, size: u64 },
 }
 
 /// What came of a write.
@@ -60,6 +67,7 @@ impl Write {
     pub(super) fn create(run: &RunInsert<'_>) -> Self {
         Self::Create {
             namespace: run.namespace.to_owned(),
+            tenant: run.tenant.clone(),
             name: run.name.to_owned(),
             slot: run.slot.map(|(uid, slot)| (uid.to_owned(), slot.to_owned())),
             row: Box::new(run.row.clone()),
@@ -174,9 +182,9 @@ async fn together(connection: &mut SqliteConnection, writes: &[Write]) -> Result
 
 async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<Wrote, StoreError> {
     match write {
-        Write::Create { namespace, name, slot, row, entries } => {
+        Write::Create { namespace, tenant, name, slot, row, entries } => {
             let slot = slot.as_ref().map(|(uid, slot)| (uid.as_str(), slot.as_str()));
-            create(connection, (namespace, name), slot, row, entries).await.map(Wrote::Inserted)
+            create(connection, (namespace, tenant, name), slot, row, entries).await.map(Wrote::Inserted)
         }
         Write::Commit { run_id, expected, entries, entry_bytes, terminal, view, drafts } => {
             append(connection, *run_id, *expected, entries, (*entry_bytes, *terminal)).await?;
@@ -187,8 +195,8 @@ async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<Wrote, 
             append_log(connection, *run_id, *epoch, lines).await?;
             Ok(Wrote::Done)
         }
-        Write::CountBlob { namespace, run_id, blob, size } => {
-            let new = count_blob(connection, namespace, *run_id, (*blob, *size)).await?;
+        Write::CountBlob { namespace_uid, run_id, blob, size } => {
+            let new = count_blob(connection, namespace_uid, *run_id, (*blob, *size)).await?;
             Ok(if new { Wrote::Done } else { Wrote::Known })
         }
     }
@@ -196,12 +204,12 @@ async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<Wrote, 
 
 async fn create(
     connection: &mut SqliteConnection,
-    (namespace, name): (&str, &str),
+    (namespace, tenant, name): (&str, &RunTenant, &str),
     slot: Option<(&str, &str)>,
     run: &RunRow,
     entries: &[Entry],
 ) -> Result<Inserted, StoreError> {
-    if let Some(owner) = owner(connection, namespace, name, slot).await? {
+    if let Some(owner) = owner(connection, &tenant.namespace_uid, name, slot).await? {
         return Ok(match run_row(connection, owner).await? {
             Some(row) if row.request_hash != run.request_hash => {
                 Inserted::Conflict { run_id: owner, terminal: row.terminal }
@@ -211,13 +219,15 @@ async fn create(
             Some(_) | None => Inserted::AlreadyRan(owner),
         });
     }
-    insert_claims(connection, namespace, name, slot, run.run_id).await?;
+    insert_claims(connection, &tenant.namespace_uid, name, slot, run.run_id).await?;
     sqlx::query(
-        "INSERT INTO runs (run_id, namespace, name, request_hash, key, length, head, terminal, entry_bytes, log_bytes) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        "INSERT INTO runs (run_id, namespace, namespace_uid, tenant, name, request_hash, key, length, head, terminal, \
+         entry_bytes, log_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
     )
     .bind(run.run_id.to_string())
     .bind(namespace)
+    .bind(&tenant.namespace_uid)
+    .bind(&tenant.slug)
     .bind(name)
     .bind(&run.request_hash)
     .bind(run.secret.to_bytes().as_slice())
@@ -265,9 +275,9 @@ async fn write_beside(
 ) -> Result<(), StoreError> {
     if let Some(view) = view {
         sqlx::query(
-            "INSERT OR REPLACE INTO view_keys (namespace, key_hash, run_id, actor, until) VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO view_keys (namespace_uid, key_hash, run_id, actor, until) VALUES (?, ?, ?, ?, ?)",
         )
-        .bind(&view.namespace)
+        .bind(&view.namespace_uid)
         .bind(&view.key_hash)
         .bind(view.run_id.to_string())
         .bind(&view.actor)

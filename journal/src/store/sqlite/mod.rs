@@ -20,8 +20,10 @@ use uuid::Uuid;
 use batch::{Batches, Write, Wrote};
 use rows::{claim_row, instant, run_id, run_row, signed, unsigned};
 
-use super::{BLOB_BLOCK, ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey};
-use crate::protocol::{Entry, LogLine, LogStream, Sha256Digest};
+use super::{
+    BLOB_BLOCK, ClaimKey, Commit, Draft, Inserted, OpenRun, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey,
+};
+use crate::protocol::{Entry, LogLine, LogStream, RunTenant, Sha256Digest};
 
 /// What `user_version` says of a store of this release. Another one is refused, never misread: nothing made before it
 /// need be read, and a release that is to read it brings a migration.
@@ -91,10 +93,10 @@ impl SqliteStore {
 }
 
 /// What [`Store::usage`] asks for; `?1` is the block that blobs are rounded up to.
-const USAGE: &str = "SELECT namespace, sum(bytes) FROM ( \
-    SELECT namespace, entry_bytes + log_bytes AS bytes FROM runs \
-    UNION ALL SELECT namespace, (size + ?1 - 1) / ?1 * ?1 FROM blobs \
-    UNION ALL SELECT namespace, length(CAST(text AS BLOB)) FROM drafts) GROUP BY namespace ORDER BY namespace";
+const USAGE: &str = "SELECT namespace_uid, sum(bytes) FROM ( \
+    SELECT namespace_uid, entry_bytes + log_bytes AS bytes FROM runs \
+    UNION ALL SELECT namespace_uid, (size + ?1 - 1) / ?1 * ?1 FROM blobs \
+    UNION ALL SELECT namespace_uid, length(CAST(text AS BLOB)) FROM drafts) GROUP BY namespace_uid ORDER BY namespace_uid";
 
 /// Refuses file systems whose locks and syncs hold only sometimes.
 fn local_file_system(dir: &Path) -> Result<(), StoreError> {
@@ -134,8 +136,8 @@ impl Store for SqliteStore {
         self.batches.is_alive()
     }
 
-    async fn claimed(&self, namespace: &str, key: ClaimKey<'_>) -> Result<Option<Uuid>, StoreError> {
-        claim_row(&mut *self.reader().await?, namespace, key).await
+    async fn claimed(&self, namespace_uid: &str, key: ClaimKey<'_>) -> Result<Option<Uuid>, StoreError> {
+        claim_row(&mut *self.reader().await?, namespace_uid, key).await
     }
 
     async fn create(&self, run: RunInsert<'_>) -> Result<Inserted, StoreError> {
@@ -154,11 +156,14 @@ impl Store for SqliteStore {
         run_row(&mut *self.reader().await?, run_id).await
     }
 
-    async fn open_runs(&self) -> Result<Vec<(Uuid, String)>, StoreError> {
-        let rows = sqlx::query("SELECT run_id, namespace FROM runs WHERE terminal = 0 ORDER BY run_id")
-            .fetch_all(&self.readers)
-            .await?;
-        rows.iter().map(|row| Ok((run_id(row, 0)?, row.try_get(1)?))).collect()
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
+        let sql = "SELECT run_id, namespace, namespace_uid, tenant FROM runs WHERE terminal = 0 ORDER BY run_id";
+        let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
+        let parse = |row: &SqliteRow| {
+            let tenant = RunTenant { namespace_uid: row.try_get(2)?, slug: row.try_get(3)? };
+            Ok(OpenRun { run_id: run_id(row, 0)?, namespace: row.try_get(1)?, tenant })
+        };
+        rows.iter().map(parse).collect()
     }
 
     async fn entries(&self, run_id: Uuid, from: u64, bytes: u64) -> Result<Vec<Entry>, StoreError> {
@@ -226,12 +231,12 @@ impl Store for SqliteStore {
 
     async fn count_blob(
         &self,
-        namespace: &str,
+        namespace_uid: &str,
         run_id: Uuid,
         blob: Sha256Digest,
         size: u64,
     ) -> Result<bool, StoreError> {
-        let write = Write::CountBlob { namespace: namespace.to_owned(), run_id, blob, size };
+        let write = Write::CountBlob { namespace_uid: namespace_uid.to_owned(), run_id, blob, size };
         Ok(matches!(self.batches.write(write).await?, Wrote::Done))
     }
 
@@ -268,13 +273,13 @@ impl Store for SqliteStore {
 
     async fn put_draft(&self, draft: &Draft) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT OR REPLACE INTO drafts (run_id, key_hash, digest, namespace, text, expires) \
+            "INSERT OR REPLACE INTO drafts (run_id, key_hash, digest, namespace_uid, text, expires) \
              VALUES (?, ?, ?, ?, ?, ?)",
         )
         .bind(draft.run_id.to_string())
         .bind(&draft.key_hash)
         .bind(&draft.digest)
-        .bind(&draft.namespace)
+        .bind(&draft.namespace_uid)
         .bind(&draft.text)
         .bind(draft.expires.as_microsecond())
         .execute(&mut *self.connection.lock().await)
@@ -283,16 +288,17 @@ impl Store for SqliteStore {
     }
 
     async fn draft(&self, run_id: Uuid, key_hash: &str, digest: &str) -> Result<Option<Draft>, StoreError> {
-        let row =
-            sqlx::query("SELECT namespace, text, expires FROM drafts WHERE run_id = ? AND key_hash = ? AND digest = ?")
-                .bind(run_id.to_string())
-                .bind(key_hash)
-                .bind(digest)
-                .fetch_optional(&self.readers)
-                .await?;
+        let row = sqlx::query(
+            "SELECT namespace_uid, text, expires FROM drafts WHERE run_id = ? AND key_hash = ? AND digest = ?",
+        )
+        .bind(run_id.to_string())
+        .bind(key_hash)
+        .bind(digest)
+        .fetch_optional(&self.readers)
+        .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Draft {
-            namespace: row.try_get(0)?,
+            namespace_uid: row.try_get(0)?,
             run_id,
             key_hash: key_hash.to_owned(),
             digest: digest.to_owned(),
@@ -314,16 +320,16 @@ impl Store for SqliteStore {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    async fn view_key(&self, namespace: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError> {
-        let row = sqlx::query("SELECT run_id, actor, until FROM view_keys WHERE namespace = ? AND key_hash = ?")
-            .bind(namespace)
+    async fn view_key(&self, namespace_uid: &str, key_hash: &str) -> Result<Option<ViewKey>, StoreError> {
+        let row = sqlx::query("SELECT run_id, actor, until FROM view_keys WHERE namespace_uid = ? AND key_hash = ?")
+            .bind(namespace_uid)
             .bind(key_hash)
             .fetch_optional(&self.readers)
             .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(ViewKey {
             key_hash: key_hash.to_owned(),
-            namespace: namespace.to_owned(),
+            namespace_uid: namespace_uid.to_owned(),
             run_id: run_id(&row, 0)?,
             actor: row.try_get(1)?,
             until: instant(&row, 2)?,
@@ -352,9 +358,9 @@ impl Store for SqliteStore {
         Ok(drafts.rows_affected() > 0)
     }
 
-    async fn put_fact(&self, namespace: &str, key: &str, value: &str) -> Result<(), StoreError> {
-        sqlx::query("INSERT OR REPLACE INTO facts (namespace, key, value) VALUES (?, ?, ?)")
-            .bind(namespace)
+    async fn put_fact(&self, namespace_uid: &str, key: &str, value: &str) -> Result<(), StoreError> {
+        sqlx::query("INSERT OR REPLACE INTO facts (namespace_uid, key, value) VALUES (?, ?, ?)")
+            .bind(namespace_uid)
             .bind(key)
             .bind(value)
             .execute(&mut *self.connection.lock().await)
@@ -362,18 +368,18 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn fact(&self, namespace: &str, key: &str) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT value FROM facts WHERE namespace = ? AND key = ?")
-            .bind(namespace)
+    async fn fact(&self, namespace_uid: &str, key: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT value FROM facts WHERE namespace_uid = ? AND key = ?")
+            .bind(namespace_uid)
             .bind(key)
             .fetch_optional(&self.readers)
             .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    async fn facts(&self, namespace: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = sqlx::query("SELECT key, value FROM facts WHERE namespace = ? ORDER BY key")
-            .bind(namespace)
+    async fn facts(&self, namespace_uid: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = sqlx::query("SELECT key, value FROM facts WHERE namespace_uid = ? ORDER BY key")
+            .bind(namespace_uid)
             .fetch_all(&self.readers)
             .await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()

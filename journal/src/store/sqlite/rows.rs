@@ -38,15 +38,15 @@ pub(super) fn slot_key(workflow_uid: &str, slot: &str) -> String {
 
 pub(super) async fn claim_row(
     connection: &mut SqliteConnection,
-    namespace: &str,
+    namespace_uid: &str,
     key: ClaimKey<'_>,
 ) -> Result<Option<Uuid>, StoreError> {
     let (kind, key) = match key {
         ClaimKey::Name(name) => ("name", name.to_owned()),
         ClaimKey::Slot { workflow_uid, slot } => ("slot", slot_key(workflow_uid, slot)),
     };
-    let row = sqlx::query("SELECT run_id FROM claims WHERE namespace = ? AND kind = ? AND key = ?")
-        .bind(namespace)
+    let row = sqlx::query("SELECT run_id FROM claims WHERE namespace_uid = ? AND kind = ? AND key = ?")
+        .bind(namespace_uid)
         .bind(kind)
         .bind(key)
         .fetch_optional(connection)
@@ -57,16 +57,16 @@ pub(super) async fn claim_row(
 /// Whose the name and slot are: the run of either, the name first.
 pub(super) async fn owner(
     connection: &mut SqliteConnection,
-    namespace: &str,
+    namespace_uid: &str,
     name: &str,
     slot: Option<(&str, &str)>,
 ) -> Result<Option<Uuid>, StoreError> {
     let row = sqlx::query(
-        "SELECT owner FROM (SELECT coalesce((SELECT run_id FROM claims WHERE namespace = ?1 AND kind = 'name' AND key = ?2), \
-         (SELECT run_id FROM claims WHERE namespace = ?1 AND kind = 'slot' AND key = ?3)) AS owner) \
+        "SELECT owner FROM (SELECT coalesce((SELECT run_id FROM claims WHERE namespace_uid = ?1 AND kind = 'name' AND key = ?2), \
+         (SELECT run_id FROM claims WHERE namespace_uid = ?1 AND kind = 'slot' AND key = ?3)) AS owner) \
          WHERE owner IS NOT NULL",
     )
-    .bind(namespace)
+    .bind(namespace_uid)
     .bind(name)
     .bind(slot.map(|(uid, slot)| slot_key(uid, slot)))
     .fetch_optional(connection)
@@ -76,15 +76,15 @@ pub(super) async fn owner(
 
 pub(super) async fn insert_claims(
     connection: &mut SqliteConnection,
-    namespace: &str,
+    namespace_uid: &str,
     name: &str,
     slot: Option<(&str, &str)>,
     run: Uuid,
 ) -> Result<(), StoreError> {
     let slot = slot.map(|(uid, slot)| ("slot", slot_key(uid, slot)));
-    let mut query = QueryBuilder::new("INSERT INTO claims (namespace, kind, key, run_id) ");
+    let mut query = QueryBuilder::new("INSERT INTO claims (namespace_uid, kind, key, run_id) ");
     query.push_values([("name", name.to_owned())].into_iter().chain(slot), |mut row, (kind, key)| {
-        row.push_bind(namespace).push_bind(kind).push_bind(key).push_bind(run.to_string());
+        row.push_bind(namespace_uid).push_bind(kind).push_bind(key).push_bind(run.to_string());
     });
     query.build().execute(connection).await?;
     Ok(())
@@ -157,17 +157,18 @@ pub(super) async fn append_log(
 /// Notes a blob and its size. `false` if it is noted already.
 pub(super) async fn count_blob(
     connection: &mut SqliteConnection,
-    namespace: &str,
+    namespace_uid: &str,
     run: Uuid,
     (blob, size): (Sha256Digest, u64),
 ) -> Result<bool, StoreError> {
-    let added =
-        sqlx::query("INSERT INTO blobs (run_id, digest, namespace, size) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(run.to_string())
-            .bind(blob.to_string())
-            .bind(namespace)
-            .bind(signed(size))
-            .execute(connection)
-            .await?;
+    let added = sqlx::query(
+        "INSERT INTO blobs (run_id, digest, namespace_uid, size) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(run.to_string())
+    .bind(blob.to_string())
+    .bind(namespace_uid)
+    .bind(signed(size))
+    .execute(connection)
+    .await?;
     Ok(added.rows_affected() > 0)
 }

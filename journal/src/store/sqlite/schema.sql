@@ -1,6 +1,8 @@
 CREATE TABLE runs (
     run_id TEXT PRIMARY KEY,
     namespace TEXT NOT NULL,
+    namespace_uid TEXT NOT NULL,
+    tenant TEXT NOT NULL,
     name TEXT NOT NULL,
     request_hash TEXT NOT NULL,
     key BLOB NOT NULL,
@@ -18,16 +20,16 @@ CREATE TABLE entries (
     PRIMARY KEY (run_id, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE claims (
-    namespace TEXT NOT NULL,
+    namespace_uid TEXT NOT NULL,
     kind TEXT NOT NULL,
     key TEXT NOT NULL,
     run_id TEXT NOT NULL,
-    PRIMARY KEY (namespace, kind, key)
+    PRIMARY KEY (namespace_uid, kind, key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE blobs (
     run_id TEXT NOT NULL,
     digest TEXT NOT NULL,
-    namespace TEXT NOT NULL,
+    namespace_uid TEXT NOT NULL,
     size INTEGER NOT NULL,
     PRIMARY KEY (run_id, digest)
 ) STRICT, WITHOUT ROWID;
@@ -44,24 +46,24 @@ CREATE TABLE drafts (
     run_id TEXT NOT NULL,
     key_hash TEXT NOT NULL,
     digest TEXT NOT NULL,
-    namespace TEXT NOT NULL,
+    namespace_uid TEXT NOT NULL,
     text TEXT NOT NULL,
     expires INTEGER NOT NULL,
     PRIMARY KEY (run_id, key_hash, digest)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE view_keys (
-    namespace TEXT NOT NULL,
+    namespace_uid TEXT NOT NULL,
     key_hash TEXT NOT NULL,
     run_id TEXT NOT NULL,
     actor TEXT NOT NULL,
     until INTEGER NOT NULL,
-    PRIMARY KEY (namespace, key_hash)
+    PRIMARY KEY (namespace_uid, key_hash)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE facts (
-    namespace TEXT NOT NULL,
+    namespace_uid TEXT NOT NULL,
     key TEXT NOT NULL,
     value TEXT NOT NULL,
-    PRIMARY KEY (namespace, key)
+    PRIMARY KEY (namespace_uid, key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE settings (
     key TEXT PRIMARY KEY,

@@ -82,7 +82,7 @@ impl Runs {
 
     /// Whether this is the run of that name: the same request may have been admitted under another.
     async fn is_claimed_by(&self, run: &RunRef, id: Uuid) -> Result<bool, Problem> {
-        Ok(self.context.journal.run_by_name(&run.namespace, &run.name).await? == Some(id))
+        Ok(self.context.run_by_name(&run.namespace, &run.name).await? == Some(id))
     }
 
     async fn delete_duplicate(&self, run: &RunRef, object: &WorkflowRun) -> Result<Requeue, Problem> {

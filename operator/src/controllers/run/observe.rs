@@ -86,7 +86,7 @@ impl Runs {
     }
 
     async fn journal_of(&self, run: &RunRef) -> Result<JournalSeen, Problem> {
-        let Some(id) = self.context.journal.run_by_name(&run.namespace, &run.name).await? else {
+        let Some(id) = self.context.run_by_name(&run.namespace, &run.name).await? else {
             return Ok(JournalSeen::Unknown);
         };
         match self.context.journal.state(id).await {

@@ -61,11 +61,11 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     }
 }
 
-/// Runs of tenants that are gone take no memory and are not looked at. Before the first list no tenant is known.
-fn set_aside(context: &Context) {
+/// Runs of tenants that are gone, also those whose namespace was made again, take no memory and are not looked at. Before the first list no tenant is known.
+pub(super) fn set_aside(context: &Context) {
     if !context.tenants.all().is_empty() {
         // Asked run by run: who is served since a moment ago has its runs read again, and they must not be forgotten after that.
-        context.journal.set_aside(|namespace| context.tenants.get(namespace).is_some());
+        context.journal.set_aside(|namespace, tenant| context.tenants.serves(namespace, tenant));
     }
 }
 
@@ -132,7 +132,10 @@ mod tests {
             PodEntry::Released(entries::PodReleased { epoch: None, cause: ReleaseCause::Parked }),
         ];
         let head = attached.entries.len() as u64 - 1;
-        journal.append(&session, AppendRequest { epoch: attached.epoch, head, entries }).await.unwrap();
+        journal
+            .append(&session, AppendRequest { epoch: attached.epoch, head, head_hash: None, entries })
+            .await
+            .unwrap();
         run_id
     }
 

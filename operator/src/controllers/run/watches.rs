@@ -6,10 +6,13 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use ntro_crds::{Gate, WorkflowRun, labels};
 use ntro_journal::Journal;
+use ntro_journal::protocol::RunTenant;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::timers;
 use super::user_actions::run_of;
+use crate::cache::tenants::{Tenant, Tenants};
 use crate::cache::watch::{Sink, watch_into};
 use crate::cache::{Cache, Index, RunRef};
 use crate::context::Context;
@@ -91,12 +94,16 @@ pub(crate) fn journals(
 async fn take_up(
     journal: &Journal,
     queue: &Queue<RunRef>,
+    tenants: &Tenants,
     namespaces: &BTreeSet<String>,
     shutdown: &CancellationToken,
 ) {
     let mut failures = 0;
     loop {
-        match journal.take_up(|namespace| namespaces.contains(namespace)).await {
+        match journal
+            .take_up(|namespace, tenant| namespaces.contains(namespace) && tenants.serves(namespace, tenant))
+            .await
+        {
             Ok(states) => return states.iter().for_each(|state| queue.push(RunRef::of_journal(state))),
             Err(error) => {
                 failures += 1;
@@ -114,11 +121,11 @@ async fn take_up(
 /// Watches Jobs and pods in the namespaces of tenants, where alone the operator may see them.
 pub(crate) async fn per_tenant(context: Context, cache: Cache, queue: Queue<RunRef>, shutdown: CancellationToken) {
     let mut tenants = context.tenants.subscribe();
-    let mut watched: BTreeMap<String, CancellationToken> = BTreeMap::new();
+    let mut watched: BTreeMap<String, (RunTenant, CancellationToken)> = BTreeMap::new();
     loop {
         let known = tenants.borrow_and_update().clone();
-        watched.retain(|namespace, stop| {
-            let stays = known.contains_key(namespace);
+        watched.retain(|namespace, (tenant, stop)| {
+            let stays = context.tenants.serves(namespace, tenant);
             if !stays {
                 stop.cancel();
             }
@@ -126,9 +133,11 @@ pub(crate) async fn per_tenant(context: Context, cache: Cache, queue: Queue<RunR
         });
         let added: BTreeSet<String> =
             known.keys().filter(|namespace| !watched.contains_key(*namespace)).cloned().collect();
+        timers::set_aside(&context);
         for namespace in &added {
             let stop = shutdown.child_token();
-            watched.insert(namespace.clone(), stop.clone());
+            let Some(tenant) = known.get(namespace).map(Tenant::of_runs) else { continue };
+            watched.insert(namespace.clone(), (tenant, stop.clone()));
             watch_in(&context.kube, namespace, &cache.jobs, &queue, &stop);
             watch_in(&context.kube, namespace, &cache.pods, &queue, &stop);
             for run in cache.runs.unfinished_in(namespace) {
@@ -136,7 +145,7 @@ pub(crate) async fn per_tenant(context: Context, cache: Cache, queue: Queue<RunR
             }
         }
         if !added.is_empty() {
-            take_up(&context.journal, &queue, &added, &shutdown).await;
+            take_up(&context.journal, &queue, &context.tenants, &added, &shutdown).await;
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -132,7 +132,7 @@ impl Workflows {
     async fn replace(&self, key: &NamespacedName, decision: &Decision) -> Result<(), Problem> {
         let journal = &self.launcher.context.journal;
         for name in &decision.replace {
-            let Some(id) = journal.run_by_name(&key.namespace, name).await? else { continue };
+            let Some(id) = self.launcher.context.run_by_name(&key.namespace, name).await? else { continue };
             let slots = decision.queued.iter().filter(|queued| queued.held_by == *name).map(|queued| queued.slot);
             let by = slots.max().map(|slot| slot.to_string()).unwrap_or_default();
             // The same again changes nothing: what a person decided meanwhile stands.

@@ -74,7 +74,7 @@ impl Workflows {
         for mut run in self.launcher.cache.runs.summaries(key, uid) {
             // A status may be long in coming: the claims tell at once what has begun.
             if run.precreated || !run.begun {
-                run.begun = self.launcher.context.journal.run_by_name(&key.namespace, &run.name).await?.is_some();
+                run.begun = self.launcher.context.run_by_name(&key.namespace, &run.name).await?.is_some();
                 run.precreated &= !run.begun;
             }
             if run.precreated { precreated.push(run) } else { runs.push(run) }

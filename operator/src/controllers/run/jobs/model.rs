@@ -240,6 +240,7 @@ impl World {
                 lost: pod.overdue,
                 ending: pod.overdue,
                 running: None,
+                exit: None,
             })
             .collect();
         (jobs, pods)
@@ -270,6 +271,10 @@ impl World {
             }
             Some(Step::Evicted { segment }) => {
                 let outcome = machine::evicted(&self.state, segment, self.now);
+                self.commit(outcome).unwrap();
+            }
+            Some(Step::Outage { segment }) => {
+                let outcome = machine::outage(&self.state, segment, self.now);
                 self.commit(outcome).unwrap();
             }
             Some(Step::CreateJob { segment }) => {
@@ -490,7 +495,7 @@ impl World {
     }
 
     fn send(&mut self, pod: &Pod, epoch: u64, entries: Vec<PodEntry>) -> Result<(), ErrorCode> {
-        let request = AppendRequest { epoch, head: self.state.length - 1, entries };
+        let request = AppendRequest { epoch, head: self.state.length - 1, head_hash: None, entries };
         let append = Append {
             pod_uid: &pod.uid,
             request: &request,

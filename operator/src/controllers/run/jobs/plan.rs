@@ -16,6 +16,9 @@ const LEAVE: SignedDuration = SignedDuration::from_secs(60);
 /// How long the Job controller is given to see that the pods of a Job are over, so that its verdict and their logs stay.
 const VERDICT: SignedDuration = SignedDuration::from_secs(10);
 
+/// The runner's exit code after it could not reach the operator (docs/protocol.md, section 9).
+const EXIT_OUTAGE: i32 = 75;
+
 /// How long things may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Deadlines {
@@ -83,6 +86,8 @@ pub(super) enum Step {
     JobLost { segment: u32 },
     /// Tell the journal that the queue of the current segment's Job took its pod away.
     Evicted { segment: u32 },
+    /// Tell the journal that the current segment's pod left because it could not reach the operator.
+    Outage { segment: u32 },
     /// Make the Job of a segment.
     CreateJob { segment: u32 },
     /// Tell the journal that this Job is the one of the wanted segment.
@@ -114,7 +119,11 @@ impl Step {
     /// Whether it gives something up or makes a second Job of a run, which nothing but the API server's own word allows.
     pub(super) fn is_destructive(&self) -> bool {
         match self {
-            Self::JobLost { .. } | Self::Evicted { .. } | Self::DeleteJob { .. } | Self::Block { .. } => true,
+            Self::JobLost { .. }
+            | Self::Evicted { .. }
+            | Self::Outage { .. }
+            | Self::DeleteJob { .. }
+            | Self::Block { .. } => true,
             Self::CreateJob { segment } => *segment > 1,
             Self::RecordJob { .. } | Self::NameTaken { .. } => false,
         }
@@ -141,7 +150,12 @@ pub(super) fn plan(view: &View<'_>) -> Plan {
                 let segment = holder.segment;
                 let mut standing = view.jobs.iter().filter(|job| job.uid == holder.job_uid && !job.deleting);
                 let evicted = standing.any(|job| job.suspended.is_some());
-                plan.steps.push(if evicted { Step::Evicted { segment } } else { Step::JobLost { segment } });
+                let outage = view.pods.iter().any(|pod| pod.uid == holder.pod_uid && pod.exit == Some(EXIT_OUTAGE));
+                plan.steps.push(match (evicted, outage) {
+                    (true, _) => Step::Evicted { segment },
+                    (false, true) => Step::Outage { segment },
+                    (false, false) => Step::JobLost { segment },
+                });
             } else if view.state.blocked.as_ref().is_some_and(|blocked| blocked.code == BlockCode::RunDeadlineExceeded)
             {
                 end_blocked(view, &holder.job_uid, &mut plan);
@@ -258,7 +272,7 @@ fn end_older(view: &View<'_>, plan: &mut Plan) -> bool {
 /// How long after the journal's last word a Job may stay. Who handed the run over leaves by itself; who lost it, or was asked
 /// to stop, is stopped.
 fn leave(view: &View<'_>, job: &JobView) -> SignedDuration {
-    use ReleaseCause::{Cancelled, Evicted, LeaseExpired, PodGone};
+    use ReleaseCause::{Cancelled, Evicted, LeaseExpired, Outage, PodGone};
     if view.has_pod(&job.uid, |pod| pod.lost) {
         return SignedDuration::ZERO;
     }
@@ -266,8 +280,10 @@ fn leave(view: &View<'_>, job: &JobView) -> SignedDuration {
         // A suspended Job has no verdict to wait for.
         return if job.suspended.is_some() { SignedDuration::ZERO } else { VERDICT };
     }
-    let stopped =
-        view.state.last_release.is_none_or(|cause| matches!(cause, Cancelled | Evicted | LeaseExpired | PodGone));
+    let stopped = view
+        .state
+        .last_release
+        .is_none_or(|cause| matches!(cause, Cancelled | Evicted | LeaseExpired | Outage | PodGone));
     if stopped || view.state.cancel_requested.is_some() { SignedDuration::ZERO } else { LEAVE }
 }
 

@@ -32,6 +32,10 @@ impl Runs {
                 journal.evicted(run_id, segment).await?;
                 Ok(true)
             }
+            Step::Outage { segment } => {
+                journal.outage(run_id, segment).await?;
+                Ok(true)
+            }
             Step::CreateJob { segment } => {
                 self.create_job(open, state, segment).await?;
                 Ok(true)

@@ -43,6 +43,8 @@ pub(super) struct PodView {
     pub ending: bool,
     /// Its container runs, since when.
     pub running: Option<Timestamp>,
+    /// What its container has ended with.
+    pub exit: Option<i32>,
 }
 
 /// Reads a Job.
@@ -90,6 +92,7 @@ pub(super) fn pod_view(pod: &Pod, now: Timestamp) -> Option<PodView> {
         lost,
         ending: gone_by.is_some(),
         running: started.map(|time| time.0).min(),
+        exit: statuses.iter().find_map(|status| Some(status.state.as_ref()?.terminated.as_ref()?.exit_code)),
     })
 }
 

@@ -137,7 +137,7 @@ pub(super) async fn answer_in(context: &Context, namespaces: impl IntoIterator<I
 }
 
 async fn answer_run(context: &Context, run: &RunRef, actions: &[Arc<UserAction>]) -> Result<(), Problem> {
-    let Some(id) = context.journal.run_by_name(&run.namespace, &run.name).await? else { return Ok(()) };
+    let Some(id) = context.run_by_name(&run.namespace, &run.name).await? else { return Ok(()) };
     let state = match context.journal.state(id).await {
         // Claimed, not begun: there is nothing that could expire.
         Err(JournalError::UnknownRun(_)) => return Ok(()),

@@ -66,12 +66,13 @@ pub(crate) fn assess(
 /// Reads policy, binding and namespace as they are now, and keeps what was found.
 pub(crate) async fn verify(context: &Context, namespace: &str) -> Result<Proof, Problem> {
     let found = fingerprint(context, namespace).await?;
-    let before = context.journal.fact(namespace, FACT).await?;
+    let uid = context.tenants.get(namespace).map(|tenant| tenant.uid).unwrap_or_default();
+    let before = context.journal.fact(&uid, FACT).await?;
     let before = before.and_then(|text| serde_json::from_str::<Verified>(&text).ok());
     let (proof, fact) = assess(found, before.as_ref(), context.clock.now());
     if let Some(fact) = fact {
         let text = serde_json::to_string(&fact).map_err(|error| Problem::bug(&error))?;
-        context.journal.put_fact(namespace, FACT, &text).await?;
+        context.journal.put_fact(&uid, FACT, &text).await?;
         if fact.fingerprint.is_some() {
             tracing::info!(namespace, "approval policy verified; user actions created before now do not count");
         } else {

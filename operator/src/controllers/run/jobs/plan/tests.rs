@@ -35,6 +35,7 @@ fn pod(segment: u32, alive: bool) -> PodView {
         lost: false,
         ending: false,
         running: None,
+        exit: None,
     }
 }
 
@@ -104,6 +105,16 @@ fn a_holder_is_released_when_its_pod_is_gone() {
     assert!(plan_at(&state, &[job(1)], &[pod(1, true)], 5).steps.is_empty());
     for pods in [vec![], vec![pod(1, false)], vec![lost(1)]] {
         assert_eq!(plan_at(&state, &[job(1)], &pods, 5).steps, [Step::JobLost { segment: 1 }], "{pods:?}");
+    }
+}
+
+#[test]
+fn a_pod_that_could_not_reach_the_operator_is_no_attempt() {
+    let state = held(&queued(&created()));
+    let ended = |exit: i32| PodView { exit: Some(exit), ..pod(1, false) };
+    assert_eq!(plan_at(&state, &[job(1)], &[ended(75)], 5).steps, [Step::Outage { segment: 1 }]);
+    for other in [0, 1, 70, 77, 137] {
+        assert_eq!(plan_at(&state, &[job(1)], &[ended(other)], 5).steps, [Step::JobLost { segment: 1 }], "{other}");
     }
 }
 
