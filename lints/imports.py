@@ -46,8 +46,7 @@ OPERATOR: Floors = [
 ]
 
 RUNTIME: Floors = [
-    ["__main__"],
-    ["supervisor", "engine"],
+    ["engine"],
     ["sdk"],
     ["workflow"],
     ["shared"],
