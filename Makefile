@@ -30,7 +30,7 @@ packages:
 
 .PHONY: binaries
 binaries: packages
-	cargo build --locked -p ntro-operator -p ntro
+	cargo build --locked -p ntro-operator -p ntro-runner -p ntro
 
 .PHONY: test
 test: lint golden built images kueue ## Everything that must pass.
@@ -60,7 +60,7 @@ counts: venv ## Count sizes and repetitions; CHECKOUT=path for another commit, F
 .PHONY: built
 built:
 	cargo test --locked --workspace --no-run
-	cargo build --locked -p journal-testserver
+	cargo build --locked -p journal-testserver -p ntro-runner
 
 .PHONY: unit
 unit: export PATH := $(NTRO_CACHE)/bin/registry:$(PATH)
@@ -100,12 +100,13 @@ test-long: venv images ## What takes its real time: an outage of five minutes, t
 
 .PHONY: bench-images
 bench-images: venv binaries
-	cargo build --locked --release -p ntro-operator
+	cargo build --locked --release -p ntro-operator -p ntro-runner
 	@$(CLUSTER) build
 	# What a test left behind (Kueue, say) would be measured as well.
 	@$(CLUSTER) down
 	@$(CLUSTER) up
-	@NTRO_OPERATOR_BIN=$(CURDIR)/target/$(TRIPLE)/release/ntro-operator $(CLUSTER) push-images
+	@NTRO_OPERATOR_BIN=$(CURDIR)/target/$(TRIPLE)/release/ntro-operator \
+	  NTRO_RUNNER_BIN=$(CURDIR)/target/$(TRIPLE)/release/ntro-runner $(CLUSTER) push-images
 
 .PHONY: bench-skew
 bench-skew: bench-images ## From the tick to the Jobs of N=1000 schedules due at once, against CronJob; on a fresh cluster.

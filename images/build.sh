@@ -3,7 +3,7 @@
 # their names with digests to $NTRO_CACHE/images.env (OPERATOR_IMAGE=, RUNNER_IMAGE=). Unchanged inputs are not built again.
 #   images/build.sh [--no-push] [operator] [runner]     default: both
 #   images/build.sh context operator|runner DIR         only fill DIR, the build context for "docker build"
-# The operator's binary is $NTRO_OPERATOR_BIN, by default the workspace's debug build.
+# The binaries are $NTRO_OPERATOR_BIN and $NTRO_RUNNER_BIN, by default the workspace's debug builds.
 set -euo pipefail
 
 self=$(realpath "${BASH_SOURCE[0]}")
@@ -34,15 +34,15 @@ choose_storage() { # overlay wants a file system that has it; vfs copies whole l
   die "buildah works with neither overlay nor vfs under $work"
 }
 
-operator_binary() {
-  local target=${CARGO_TARGET_DIR:-$root/target} binary
-  binary=${NTRO_OPERATOR_BIN:-$target/$(rustc -vV | sed -n 's/^host: //p')/debug/ntro-operator}
-  [ -x "$binary" ] || die "no operator binary at $binary: run \"cargo build -p ntro-operator\" first"
+binary_of() { # operator|runner
+  local target=${CARGO_TARGET_DIR:-$root/target} given=NTRO_${1^^}_BIN binary
+  binary=${!given:-$target/$(rustc -vV | sed -n 's/^host: //p')/debug/ntro-$1}
+  [ -x "$binary" ] || die "no binary at $binary: run \"cargo build -p ntro-$1\" first"
   echo "$binary"
 }
 
 context_operator() { # directory
-  strip -o "$1/ntro-operator" "$(operator_binary)"
+  strip -o "$1/ntro-operator" "$(binary_of operator)"
   cp /etc/ssl/certs/ca-certificates.crt "$1/"
 }
 
@@ -63,6 +63,7 @@ context_runner() { # directory
     timed "downloading the locked wheels" download_wheels "$(uname -m)" "$wheels.part" --require-hashes -r "$images/runner/requirements.lock"
     mv "$wheels.part" "$wheels"
   fi
+  strip -o "$1/ntro-runner" "$(binary_of runner)"
   mkdir -p "$1/own"
   cp -r "$wheels" "$1/wheels"
   cp "$images/runner/requirements.lock" "$1/"
@@ -74,7 +75,7 @@ context_runner() { # directory
 }
 
 inputs_operator() { # what decides the image; printed as one hash
-  { cat "$images/operator/Containerfile"; sha256sum <"$(operator_binary)"; } | sha256sum | cut -c1-16
+  { cat "$images/operator/Containerfile"; sha256sum <"$(binary_of operator)"; } | sha256sum | cut -c1-16
 }
 
 inputs_runner() {
@@ -82,6 +83,7 @@ inputs_runner() {
   copy=$(mktemp -d)
   for project in $(own_projects); do copy_source "$project" "$copy/$(basename "$project")"; done
   mkdir -p "$copy/images"
+  sha256sum <"$(binary_of runner)" >"$copy/images/binary"
   cp "$images/base.sh" "$images"/runner/{Containerfile,requirements.lock} "$copy/images/"
   content_hash "$copy"
   rm -rf "$copy"

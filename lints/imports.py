@@ -24,7 +24,7 @@ from rust_source import Crate
 ROOT = Path(__file__).resolve().parent.parent
 
 CRATES: Floors = [
-    ["ntro-operator", "ntro", "xtask", "journal-testserver"],
+    ["ntro-operator", "ntro-runner", "ntro", "xtask", "journal-testserver"],
     ["ntro-manifests", "ntro-schedule"],
     ["ntro-crds", "ntro-bundle", "ntro-journal"],
 ]
@@ -46,8 +46,7 @@ OPERATOR: Floors = [
 ]
 
 RUNTIME: Floors = [
-    ["__main__"],
-    ["supervisor", "engine"],
+    ["engine"],
     ["sdk"],
     ["workflow"],
     ["shared"],

@@ -10,7 +10,7 @@ from imports import crate_arrows, inner_circles, neighbour_circles, operator_arr
 from rust_source import Crate
 
 OPERATOR: Floors = [["main"], ["controllers/run", "controllers/workflow"], ["launch"], ["cache"]]
-RUNTIME: Floors = [["supervisor", "engine"], ["shared"]]
+RUNTIME: Floors = [["sdk", "engine"], ["shared"]]
 MAIN = "mod cache;\nmod controllers;\nmod launch;\n"
 
 
@@ -178,9 +178,9 @@ def test_crates_are_read_from_manifests_and_from_code(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["from ..supervisor import proxy", "from ntro_runtime.supervisor.proxy import serve", "import ntro_runtime.supervisor"],
+    ["from ..sdk import context", "from ntro_runtime.sdk.context import info", "import ntro_runtime.sdk"],
 )
-def test_nothing_imports_the_supervisor(tmp_path: Path, statement: str) -> None:
+def test_nothing_imports_what_is_beside_it(tmp_path: Path, statement: str) -> None:
     package = "runtime/src/ntro_runtime"
     root = tree(
         tmp_path,
@@ -188,12 +188,12 @@ def test_nothing_imports_the_supervisor(tmp_path: Path, statement: str) -> None:
             f"{package}/__init__.py": "",
             f"{package}/shared/__init__.py": "",
             f"{package}/shared/errors.py": "",
-            f"{package}/supervisor/__init__.py": "",
-            f"{package}/supervisor/proxy.py": "from ..shared import errors",
+            f"{package}/sdk/__init__.py": "",
+            f"{package}/sdk/context.py": "from ..shared import errors",
             f"{package}/engine/__init__.py": "",
             f"{package}/engine/child.py": f"def main():\n    {statement}",
         },
     )
     assert climbs(runtime_arrows(root, RUNTIME), RUNTIME) == [
-        f"{package}/engine/child.py:2: engine → supervisor, which is beside it",
+        f"{package}/engine/child.py:2: engine → sdk, which is beside it",
     ]

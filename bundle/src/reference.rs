@@ -122,11 +122,13 @@ pub struct Tag(String);
 
 impl Tag {
     /// The tag a version is kept under. Tags cannot hold `+`, so it becomes `_`, which no version can hold.
+    #[cfg(feature = "full")]
     pub fn from_version(version: &semver::Version) -> Result<Self, ReferenceError> {
         version.to_string().replace('+', "_").parse()
     }
 
     /// The version kept under this tag, if it is one.
+    #[cfg(feature = "full")]
     pub fn to_version(&self) -> Option<semver::Version> {
         self.0.replacen('_', "+", 1).parse().ok()
     }
@@ -165,7 +167,8 @@ impl Digest {
         Self::from_hash(&Sha256::digest(bytes))
     }
 
-    pub(crate) fn from_hash(hash: &[u8]) -> Self {
+    /// The digest that a hash is.
+    pub fn from_hash(hash: &[u8]) -> Self {
         let mut text = String::from("sha256:");
         for byte in hash {
             for nibble in [byte >> 4, byte & 0xf] {

@@ -4,7 +4,7 @@
 //! refused rather than skipped, as a silent skip loses files.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
@@ -70,6 +70,22 @@ impl UnpackError {
 ///
 /// `content` is the expected digest of the uncompressed tar. Blocks; run it where blocking is allowed.
 pub fn unpack(layer: &[u8], content: &Digest, destination: &Path, limits: &BundleLimits) -> Result<(), UnpackError> {
+    into_new(destination, |root| {
+        read(layer, layer.len() as u64, Some(content), limits, |entry| write_entry(root, entry))
+    })
+}
+
+/// As [`unpack`], of a layer of `compressed` bytes whose own digest the caller has checked.
+pub fn unpack_layer(
+    layer: impl BufRead,
+    compressed: u64,
+    destination: &Path,
+    limits: &BundleLimits,
+) -> Result<(), UnpackError> {
+    into_new(destination, |root| read(layer, compressed, None, limits, |entry| write_entry(root, entry)))
+}
+
+fn into_new(destination: &Path, fill: impl FnOnce(&Path) -> Result<(), UnpackError>) -> Result<(), UnpackError> {
     if destination.symlink_metadata().is_ok() {
         return Err(UnpackError::DestinationExists(destination.display().to_string()));
     }
@@ -79,7 +95,7 @@ pub fn unpack(layer: &[u8], content: &Digest, destination: &Path, limits: &Bundl
     let work = tempfile::Builder::new().prefix(".unpack-").tempdir_in(parent).map_err(write_error)?;
     let root = work.path().join("bundle");
     fs::create_dir(&root).map_err(write_error)?;
-    read(layer, content, limits, |entry| write_entry(&root, entry))?;
+    fill(&root)?;
     fs::rename(&root, destination).map_err(|source| match source.kind() {
         io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
             UnpackError::DestinationExists(destination.display().to_string())
@@ -90,7 +106,7 @@ pub fn unpack(layer: &[u8], content: &Digest, destination: &Path, limits: &Bundl
 
 /// Checks an archive by the same rules without writing anything.
 pub fn verify(layer: &[u8], content: &Digest, limits: &BundleLimits) -> Result<(), UnpackError> {
-    read(layer, content, limits, |entry| match entry.content {
+    read(layer, layer.len() as u64, Some(content), limits, |entry| match entry.content {
         None => Ok(()),
         Some(content) => io::copy(content, &mut io::sink()).map(|_| ()).map_err(|error| damaged(&error)),
     })
@@ -104,7 +120,7 @@ pub fn read_file(
     limits: &BundleLimits,
 ) -> Result<Option<Vec<u8>>, UnpackError> {
     let mut found = None;
-    read(layer, content, limits, |entry| {
+    read(layer, layer.len() as u64, Some(content), limits, |entry| {
         let Some(content) = entry.content else { return Ok(()) };
         let mut bytes = Vec::new();
         content.read_to_end(&mut bytes).map_err(|error| damaged(&error))?;
@@ -123,13 +139,14 @@ struct ArchiveEntry<'a> {
     content: Option<&'a mut dyn Read>,
 }
 
+/// `content` is the digest to check, if it is the one that is known.
 fn read(
-    layer: &[u8],
-    content: &Digest,
+    layer: impl BufRead,
+    compressed: u64,
+    content: Option<&Digest>,
     limits: &BundleLimits,
     mut each: impl FnMut(ArchiveEntry<'_>) -> Result<(), UnpackError>,
 ) -> Result<(), UnpackError> {
-    let compressed = layer.len() as u64;
     if compressed > limits.compressed {
         let message = format!("has {compressed} compressed bytes, at most {} are allowed", limits.compressed);
         return Err(UnpackError::TooLarge(message));
@@ -145,10 +162,13 @@ fn read(
     outcome?;
     finish(&mut counting)?;
     let found = Digest::from_hash(&counting.hash.finalize());
-    if !counting.inner.into_inner().is_empty() {
+    if !counting.inner.into_inner().fill_buf().map_err(|error| damaged(&error))?.is_empty() {
         return Err(UnpackError::TrailingData("gzip member"));
     }
-    if found == *content { Ok(()) } else { Err(UnpackError::DigestMismatch { found, expected: content.clone() }) }
+    match content {
+        Some(expected) if *expected != found => Err(UnpackError::DigestMismatch { found, expected: expected.clone() }),
+        _ => Ok(()),
+    }
 }
 
 fn read_entries<R: Read>(

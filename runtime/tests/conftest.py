@@ -11,6 +11,7 @@ import pytest
 
 from harness import BUNDLES, Run
 from journal_server import Json, Server
+from runner_pod import pod as pod
 
 STUB_ACTIVITIES: Json = {
     "stub.read": {"effect": "none"},

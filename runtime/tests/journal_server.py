@@ -15,13 +15,21 @@ RUNTIME = Path(__file__).resolve().parent.parent
 Json = dict[str, Any]
 
 
-def server_binary() -> Path:
-    """`NTRO_JOURNAL_SERVER`, else the newest build in the workspace's target directory."""
-    if given := os.environ.get("NTRO_JOURNAL_SERVER"):
+def binary(name: str, variable: str) -> Path:
+    """The path in this environment variable, else the newest build in the workspace's target directory."""
+    if given := os.environ.get(variable):
         return Path(given)
-    found = sorted(RUNTIME.parent.glob("target/**/debug/journal-testserver"), key=lambda path: path.stat().st_mtime)
-    assert found, "build it first: cargo build -p journal-testserver"
+    found = sorted(RUNTIME.parent.glob(f"target/**/debug/{name}"), key=lambda path: path.stat().st_mtime)
+    assert found, f"build it first: cargo build -p {name}"
     return found[-1]
+
+
+def server_binary() -> Path:
+    return binary("journal-testserver", "NTRO_JOURNAL_SERVER")
+
+
+def runner_binary() -> Path:
+    return binary("ntro-runner", "NTRO_RUNNER")
 
 
 class RefusedError(Exception):

@@ -32,10 +32,10 @@ def run_segment(path: Path, run: str, bundle: Path, points: Path, kill_at: int |
     import logging
 
     from ntro_runtime.engine.engine import Engine
-    from ntro_runtime.engine.journal_client import JournalClient
     from ntro_runtime.shared.sandbox import die_with_parent
+    from server_client import ServerClient
 
-    class Client(JournalClient):
+    class Client(ServerClient):
         def attach(self, versions: Json) -> Json:
             reply = self._call("attach", {"run": run, "pod": {"uid": str(uuid.uuid4())}, "versions": versions})
             self.epoch = int(reply["epoch"])

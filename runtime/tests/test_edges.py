@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from ntro_runtime.shared.errors import ProtocolError
-from ntro_runtime.supervisor.log_pump import MAX_LINE, LogPump
-from ntro_runtime.supervisor.operator_api import OutageError, StoppedError, UnreachableError, patiently
 from ntro_runtime.workflow.guards import Guard
 from ntro_runtime.workflow.source_location import SourceLocation, SourceLocator
 
@@ -72,91 +65,3 @@ def test_outside_of_turns_nothing_is_watched(tmp_path: Path) -> None:
     thread.start()
     thread.join()
     assert found == []
-
-
-# -- the log stream --------------------------------------------------------------------------------
-
-
-class Pump:
-    def __init__(self, block: threading.Event | None = None) -> None:
-        self.sent: list[dict[str, Any]] = []
-        self._block = block
-        self.pipes = {name: os.pipe() for name in ("stdout", "stderr", "logging")}
-        self.pump = LogPump(self._send)
-        self.pump.start({name: ends[0] for name, ends in self.pipes.items()})
-
-    def _send(self, lines: list[dict[str, Any]]) -> None:
-        if self._block is not None:
-            self._block.wait()
-        self.sent += lines
-
-    def write(self, stream: str, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self.pipes[stream][1], view) :]
-
-    def texts(self, stream: str) -> list[str]:
-        assert self.pump.flush(10)
-        return [line["text"] for line in self.sent if line["stream"] == stream]
-
-
-def test_lines_are_numbered_and_whole() -> None:
-    pump = Pump()
-    pump.write("stdout", b"one\ntw")
-    pump.write("stdout", b"o\n\nthree \xff\x00")
-    pump.write("logging", json.dumps("INFO x: a\nb").encode() + b"\n")
-    assert pump.texts("stdout") == ["one", "two", "", "three \ufffd\ufffd"]
-    assert pump.texts("logging") == ["INFO x: a", "b"]
-    assert sorted(line["n"] for line in pump.sent) == list(range(6))
-
-
-def test_a_line_without_end_is_cut() -> None:
-    pump = Pump()
-    pump.write("stderr", b"x" * (MAX_LINE * 2 + 10))
-    assert [len(text) for text in pump.texts("stderr")] == [MAX_LINE, MAX_LINE, 10]
-
-
-def test_too_much_is_dropped_and_counted_and_never_blocks_the_writer() -> None:
-    gate = threading.Event()
-    pump = Pump(gate)
-    line = b"x" * 1023 + b"\n"
-    for _ in range(6000):
-        pump.write("stdout", line)
-    gate.set()
-    assert pump.pump.flush(20)
-    pump.write("stdout", b"last\n")
-    assert pump.texts("stdout")[-1] == "last"
-    dropped = [text for text in pump.texts("logging") if "lines were dropped" in text]
-    assert len(dropped) == 1
-    assert len(pump.texts("stdout")) < 6000
-
-
-def test_a_flush_is_bounded() -> None:
-    pump = Pump(threading.Event())
-    pump.write("stdout", b"never sent\n")
-    assert pump.pump.flush(0.2) is False
-
-
-# -- patience --------------------------------------------------------------------------------------
-
-
-def test_patience_ends_with_an_answer_a_refusal_an_outage_or_a_stop() -> None:
-    answers: list[Any] = [UnreachableError(), ProtocolError("NotYet", retry_after_ms=1), "here"]
-
-    def ask() -> Any:
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    assert patiently(ask, 60_000, threading.Event()) == "here"
-    answers[:] = [UnreachableError(), ProtocolError("Fenced")]
-    with pytest.raises(ProtocolError, match="Fenced"):
-        patiently(ask, 60_000, threading.Event())
-    answers[:] = [UnreachableError()]
-    with pytest.raises(OutageError):
-        patiently(ask, 300, threading.Event())
-    stop = threading.Event()
-    stop.set()
-    with pytest.raises(StoppedError):
-        patiently(ask, 60_000, stop)

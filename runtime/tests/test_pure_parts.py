@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import io
-import tarfile
 import uuid
-from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,13 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from https_operator import layer_of
 from ntro_runtime.engine.attempts import MAX_RUNNING, Attempts
 from ntro_runtime.engine.bundle import class_name
 from ntro_runtime.sdk.context import file_name
 from ntro_runtime.shared.manifest import BundleError, read_slug
-from ntro_runtime.supervisor import unpack
-from ntro_runtime.supervisor.supervisor import Config, child_environment
 from ntro_runtime.workflow import entries, gates
 from ntro_runtime.workflow.block import SdkMisuse
 from ntro_runtime.workflow.codec import CodecError, decode, decode_args, encode, encode_args, signature_of
@@ -270,83 +264,6 @@ def test_failures_are_counted_from_the_last_retry_of_a_person() -> None:
     assert journal.activities[0].failures == 1
     journal.extend([{"seq": 3, "type": "retryRequested", "repeatEffects": []}])
     assert (journal.activities[0].failures, journal.activities[0].failed_attempt) == (0, 1)
-
-
-# -- bundles ---------------------------------------------------------------------------------------
-
-
-def archive(fill: Callable[[tarfile.TarFile], None]) -> bytes:
-    import gzip
-
-    raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w") as it:
-        fill(it)
-    return gzip.compress(raw.getvalue())
-
-
-def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Callable[[tarfile.TarFile], None]:
-    def fill(it: tarfile.TarFile) -> None:
-        info = tarfile.TarInfo(name)
-        info.type, info.linkname = kind, link
-        it.addfile(info)
-
-    return fill
-
-
-def test_a_layer_is_unpacked(tmp_path: Path) -> None:
-    layer = layer_of({"runbook.md": "x", "templates/deep/er.py": "y"})
-    unpack.unpack(layer, digest_of(layer), tmp_path / "b")
-    assert (tmp_path / "b" / "templates" / "deep" / "er.py").read_text() == "y"
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        archive(member("/etc/x")),
-        archive(member("a/../../x")),
-        archive(member("x", tarfile.SYMTYPE, "/etc/passwd")),
-        archive(member("x", tarfile.LNKTYPE, "runbook.md")),
-        archive(member("x", tarfile.CHRTYPE)),
-        archive(member("x", tarfile.FIFOTYPE)),
-        archive(lambda it: [member("x")(it), member("x")(it)]),  # type: ignore[arg-type]
-        layer_of({"a": "x" * 100})[:-20],
-        b"\x1f\x8b nonsense",
-    ],
-    ids=["absolute", "up", "symlink", "hard link", "device", "fifo", "twice", "cut", "nonsense"],
-)
-def test_a_hostile_layer_is_refused(tmp_path: Path, layer: bytes) -> None:
-    with pytest.raises(BundleError):
-        unpack.unpack(layer, digest_of(layer), tmp_path / "in" / "b")
-    assert not (tmp_path / "x").exists()
-
-
-def test_a_layer_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "MAX_BYTES", 1000)
-    monkeypatch.setattr(unpack, "MAX_FILES", 2)
-    for files in ({"a": "x" * 20_000}, {"a": "", "b": "", "c": ""}):
-        layer = layer_of(files)
-        with pytest.raises(BundleError, match=r"larger|more than"):
-            unpack.unpack(layer, digest_of(layer), tmp_path / str(len(files)))
-
-
-# -- configuration ---------------------------------------------------------------------------------
-
-
-def test_only_https_and_complete_settings() -> None:
-    env = {"NTRO_API_URL": "https://x:1", "NTRO_API_CA": "/ca", "NTRO_TOKEN_FILE": "/t"}
-    assert Config.from_env(env).outage_wait_ms == 900_000
-    with pytest.raises(ValueError, match="NTRO_API_URL is not https"):
-        Config.from_env({**env, "NTRO_API_URL": "http://x"})
-    with pytest.raises(ValueError, match="NTRO_TOKEN_FILE not set"):
-        Config.from_env({**env, "NTRO_TOKEN_FILE": ""})
-
-
-def test_the_child_knows_nothing_of_ours(tmp_path: Path) -> None:
-    env = child_environment(
-        {"NTRO_TOKEN_FILE": "t", "KUBERNETES_SERVICE_HOST": "h", "TEMPORAL_HOST": "x", "PATH": "/bin", "TZ": "X"}, tmp_path
-    )
-    assert not [name for name in env if name.startswith(("NTRO_", "KUBERNETES_", "TEMPORAL_"))]
-    assert (env["PATH"], env["TZ"], env["PYTHONHASHSEED"], env["HOME"]) == ("/bin", "UTC", "0", str(tmp_path))
 
 
 # -- every place that has to know a type of entry -------------------------------------------------------------------------------

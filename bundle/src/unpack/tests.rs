@@ -272,3 +272,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_layer_whose_own_digest_was_checked_is_unpacked_by_the_same_rules() {
+    let place = Place::new();
+    let layer = gzip(&tar(&[file("runbook.md"), file("templates/workflow.py")]));
+    let unpack_layer = |layer: &[u8], limits: &BundleLimits| {
+        super::unpack_layer(layer, layer.len() as u64, &place.destination(), limits)
+    };
+    let small = BundleLimits { uncompressed: 1024, ..BundleLimits::default() };
+    assert!(matches!(unpack_layer(&layer, &small), Err(UnpackError::TooLarge(_))));
+    let outside = gzip(&tar(&[file("runbook.md"), file("../witness")]));
+    assert!(matches!(unpack_layer(&outside, &BundleLimits::default()), Err(UnpackError::Path { .. })));
+    let trailing = [layer.clone(), b"x".to_vec()].concat();
+    assert!(matches!(unpack_layer(&trailing, &BundleLimits::default()), Err(UnpackError::TrailingData(_))));
+    assert!(!place.destination().exists());
+    unpack_layer(&layer, &BundleLimits::default()).unwrap();
+    assert_eq!(fs::read(place.destination().join("templates/workflow.py")).unwrap(), b"x");
+}

@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     parser.add_argument("--allow-no-landlock", action="store_true", help="run although the kernel has no Landlock")
     options = parser.parse_args(argv)
 
+    # The supervisor aborts a process whose workflow code does not yield: the log then shows where it was.
     faulthandler.enable()
     set_up_logging(options.log_fd)
     try:
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         logging.getLogger("ntro.runtime").error("%s", error)
         sys.exit(ExitCode.CONFIG)
     os.chdir(options.scratch)
-    engine = Engine(JournalClient(socket.socket(fileno=options.journal_fd)), options.bundle)
+    engine = Engine(JournalClient(socket.socket(fileno=options.journal_fd), options.scratch), options.bundle)
     signal.signal(signal.SIGTERM, lambda *_: engine.terminate())
     engine.run()
 

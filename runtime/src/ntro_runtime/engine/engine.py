@@ -74,7 +74,8 @@ class Engine:
         try:
             self._session.attach()
             self._leave_if_asked()
-            self._load()
+            with self._session.client.in_turn():
+                self._load()
             self._turn(None)
             while True:
                 self._leave_if_asked()
@@ -112,7 +113,8 @@ class Engine:
         phase = "replay" if self._runtime.replaying else "turn"
         self._probe(f"{phase}:before")
         hand_over = (lambda: self._loaded.begin(self._scope)) if delivery is None else self._scope.prepare(delivery)
-        commands = self._scope.turn(delivery, hand_over)
+        with self._session.client.in_turn():
+            commands = self._scope.turn(delivery, hand_over)
         for name in self._scope.signals.take_ignored():
             _log.warning("signal without effect: %s", name)
         self._probe(f"{phase}:after")
@@ -158,7 +160,7 @@ class Engine:
             self._attempts.ended(value)
         elif kind == "news":
             self._poll = None
-            self._session.take(list(value.result()["entries"]))
+            self._session.take_reply(value.result())
 
     def _park(self) -> None:
         """Record that the run waits, linger for news, and leave. Returns if there is something to do after all."""
@@ -186,7 +188,7 @@ class Engine:
         except ProtocolError as error:
             if error.code != "Unread":
                 raise
-            self._session.take(list(error.extra.get("entries", [])))
+            self._session.take_reply({"entries": [], **error.extra})
             return False
         return True
 

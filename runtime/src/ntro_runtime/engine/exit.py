@@ -65,7 +65,7 @@ class Exit:
                 self._session.append(*first)
             raise AlreadyHaltingError
         self._halting = True
-        guards.disarm()
+        self._end_turn()
         try:
             self._drain()
         except ProtocolError as error:
@@ -81,7 +81,7 @@ class Exit:
         if self._leaving:
             self.now(ExitCode.CRASH)
         self._leaving = True
-        guards.disarm()
+        self._end_turn()
         if order.block is not None:
             where = f" at {order.block.site}" if order.block.site else ""
             _log.error("run blocked: %s%s: %s", order.block.code, where, order.block.message)
@@ -105,7 +105,7 @@ class Exit:
             self.halt(Block(_BLOCKS.get(error.code, BlockCode.SDK_MISUSE), f"the journal refused an entry: {error.message}", site))
         if code is ExitCode.CRASH:
             _log.error("the journal refused a request: %s", error)
-        guards.disarm()
+        self._end_turn()
         self.now(code)
 
     def now(self, code: ExitCode) -> NoReturn:
@@ -119,6 +119,11 @@ class Exit:
             handler.flush()
         sys.stdout.flush()
         sys.stderr.flush()
+
+    def _end_turn(self) -> None:
+        """Workflow code may be on the stack yet, but does not go on: what follows is ours, and may take its time."""
+        guards.disarm()
+        self._session.client.turn(begin=False)
 
     def _write(self, order: Leave, entries: list[Json]) -> None:
         if order.block is not None:

@@ -1,21 +1,28 @@
-"""The journal as the process that runs the bundle sees it: the durable protocol, one JSON object per line on a stream.
+"""The journal as the process that runs the bundle sees it: the durable protocol, one JSON object per line on a socket.
 
-The other end is the supervisor, or in tests the journal's own server. Requests may overlap; replies are matched by id.
+The other end is the supervisor. Requests may overlap; replies are matched by id. Blobs travel as open files beside the lines.
 """
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
+import os
 import socket
+import tempfile
 import threading
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..shared.errors import ProtocolError
 
 Json = dict[str, Any]
+_CHUNK = 1 << 16
+_MAX_FILES = 4
 
 
 class ConnectionLostError(Exception):
@@ -25,25 +32,27 @@ class ConnectionLostError(Exception):
 class JournalClient:
     """Thread-safe. Every call raises `ProtocolError` if it is refused and `ConnectionLostError` if nobody answers."""
 
-    def __init__(self, stream: socket.socket) -> None:
+    def __init__(self, stream: socket.socket, scratch: Path | None = None) -> None:
+        """Blobs on their way are kept in `scratch`."""
         self._stream = stream
+        self._scratch = scratch
         self._write_lock = threading.Lock()
         self._ids = itertools.count(1)
         self._pending: dict[int, Future[Json]] = {}
+        self._files: deque[int] = deque()
         self._lost = False
         self.epoch = 0
         threading.Thread(target=self._read, name="journal-replies", daemon=True).start()
 
     def attach(self, versions: Json) -> Json:
-        """Become the holder. The reply has the whole journal."""
+        """Become the holder. The reply has the journal, or its beginning."""
         reply = self._call("attach", {"versions": versions})
         self.epoch = int(reply["epoch"])
         return reply
 
-    def append(self, head: int, entries: list[Json]) -> list[Json]:
-        """Write entries, all or none. Returns everything after `head`, the written ones included."""
-        reply = self._call("append", {"epoch": self.epoch, "head": head, "entries": entries})
-        return list(reply["entries"])
+    def append(self, head: int, entries: list[Json]) -> Json:
+        """Write entries, all or none. The reply has everything after `head`, the written ones included."""
+        return self._call("append", {"epoch": self.epoch, "head": head, "entries": entries})
 
     def poll_later(self, head: int, wait_ms: int) -> Future[Json]:
         """Ask for what comes after `head`; the future has `entries`, none after `wait_ms`."""
@@ -51,10 +60,28 @@ class JournalClient:
 
     def put_blob(self, digest: str, data: bytes) -> None:
         """Store `data` under its `sha256:<hex>`. Needed before an entry may name it."""
-        self._call("putBlob", {"digest": digest, "base64": base64.b64encode(data).decode()})
+        with tempfile.TemporaryFile(dir=self._scratch) as file:
+            file.write(data)
+            file.flush()
+            self._send("putBlob", {"digest": digest, "size": len(data)}, file.fileno()).result()
 
     def get_blob(self, digest: str) -> bytes:
-        return base64.b64decode(self._call("getBlob", {"digest": digest})["base64"])
+        reply = self._call("getBlob", {"digest": digest})
+        with os.fdopen(reply["file"], "rb") as file:
+            return file.read()
+
+    def turn(self, *, begin: bool) -> None:
+        """Note that the bundle's workflow code gets its turn, or is done with it: a turn that never ends is found by that. No reply."""
+        self._write({"op": "turn", "begin": begin})
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Notes around what runs the bundle's workflow code."""
+        self.turn(begin=True)
+        try:
+            yield
+        finally:
+            self.turn(begin=False)
 
     def close(self) -> None:
         self._stream.close()
@@ -62,36 +89,58 @@ class JournalClient:
     def _call(self, op: str, body: Json) -> Json:
         return self._send(op, body).result()
 
-    def _send(self, op: str, body: Json) -> Future[Json]:
+    def _send(self, op: str, body: Json, file: int | None = None) -> Future[Json]:
         request_id = next(self._ids)
         future: Future[Json] = Future()
         self._pending[request_id] = future
-        line = json.dumps({"op": op, "id": request_id, **body}, separators=(",", ":")).encode() + b"\n"
-        try:
-            with self._write_lock:
-                self._stream.sendall(line)
-        except OSError:
-            self._fail_all()
-        if self._lost:
+        if not self._write({"op": op, "id": request_id, **body}, file) or self._lost:
             self._fail_all()
         return future
 
+    def _write(self, message: Json, file: int | None = None) -> bool:
+        line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        try:
+            with self._write_lock:
+                sent = 0 if file is None else socket.send_fds(self._stream, [line], [file])
+                self._stream.sendall(line[sent:])
+        except OSError:
+            return False
+        return True
+
     def _read(self) -> None:
         try:
-            with self._stream.makefile("rb") as lines:
-                for line in lines:
-                    self._answer(json.loads(line))
+            for line in self._lines():
+                self._answer(json.loads(line))
         except OSError:
             pass
         finally:
             self._lost = True
             self._fail_all()
 
+    def _lines(self) -> Iterator[bytes]:
+        """Lines as they come; the files that came with them are put into `_files` first."""
+        rest: list[bytes] = []
+        while True:
+            data, files, _, _ = socket.recv_fds(self._stream, _CHUNK, _MAX_FILES, socket.MSG_CMSG_CLOEXEC)
+            self._files += files
+            if not data:
+                return
+            *whole, last = data.split(b"\n")
+            for end in whole:
+                yield b"".join([*rest, end])
+                rest.clear()
+            rest.append(last)
+
     def _answer(self, reply: Json) -> None:
         future = self._pending.pop(int(reply["id"]), None)
+        ok = reply.get("ok")
+        # A reply that has a size and nothing else comes with the file it is the size of.
+        if ok is not None and "size" in ok and self._files:
+            ok["file"] = self._files.popleft()
         if future is None:
-            return
-        if "error" in reply:
+            if ok is not None and "file" in ok:
+                os.close(ok["file"])
+        elif "error" in reply:
             future.set_exception(ProtocolError.from_wire(reply["error"]))
         else:
             future.set_result(reply["ok"])

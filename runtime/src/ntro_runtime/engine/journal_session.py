@@ -36,20 +36,27 @@ class JournalSession:
         self._heard = 0.0
 
     def attach(self) -> None:
-        """Become the holder and learn the journal so far."""
+        """Become the holder and learn the journal so far, all of it."""
         reply = self.client.attach(versions())
         self.settings = reply["settings"]
         self.inline_max = int(self.settings["inlineMax"])
-        self.take(reply["entries"])
+        self.take_reply(reply)
         if self.journal.commands:
             self.replay_until = self.journal.seen_upto
 
     def append(self, *entries: Json) -> None:
         """Write entries, all or none. Raises `ProtocolError` if they are refused."""
         self._probe("append:before")
-        answer = self.client.append(self.journal.head, list(entries))
+        reply = self.client.append(self.journal.head, list(entries))
         self._probe("append:after")
-        self.take(answer)
+        self.take_reply(reply)
+
+    def take_reply(self, reply: Json) -> None:
+        """Take in the entries of a reply, and those it says there are more of."""
+        self.take(reply["entries"])
+        while reply.get("more"):
+            reply = self.client.poll_later(self.journal.head, 0).result()
+            self.take(reply["entries"])
 
     def take(self, entries: list[Entry]) -> None:
         """Take in the entries of a reply; those known already are skipped."""

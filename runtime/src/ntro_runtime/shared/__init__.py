@@ -1,1 +1,1 @@
-"""What the supervisor and the confined process both need. Imports nothing else of the runtime."""
+"""What every other package may need. Imports nothing else of the runtime."""

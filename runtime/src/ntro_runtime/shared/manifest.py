@@ -1,4 +1,4 @@
-"""What `runbook.md` of an unpacked bundle says. Nothing of the bundle is imported here: the supervisor reads it too."""
+"""What `runbook.md` of an unpacked bundle says."""
 
 from __future__ import annotations
 
@@ -18,13 +18,6 @@ def read_slug(root: Path) -> str:
     if not isinstance(slug, str) or not slug:
         raise BundleError("the frontmatter of runbook.md has no slug")
     return slug
-
-
-def step_ids(root: Path) -> frozenset[str]:
-    """Ids of the steps that the frontmatter of `runbook.md` declares."""
-    steps = _frontmatter(root).get("steps")
-    ids = [step.get("id") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
-    return frozenset(it for it in ids if isinstance(it, str))
 
 
 def _frontmatter(root: Path) -> dict[str, Any]:

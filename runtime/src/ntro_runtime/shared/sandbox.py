@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 # System call numbers are the same on every architecture of 64 bits.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -75,11 +74,6 @@ def _prctl(option: int, value: int) -> None:
     if _libc.prctl(option, value, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-
-
-def undumpable() -> None:
-    """No process without privileges may look into this one through /proc."""
-    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def die_with_parent() -> None:

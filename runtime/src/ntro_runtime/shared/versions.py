@@ -1,8 +1,9 @@
-"""What this runner is and speaks."""
+"""What this runner is and speaks. As a program it prints that: the image has it in a file, for the supervisor."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 from typing import Any
 
@@ -21,3 +22,7 @@ def versions() -> dict[str, Any]:
         "python": platform.python_version(),
         "sdk": importlib.metadata.version("ntro"),
     }
+
+
+if __name__ == "__main__":
+    print(json.dumps(versions()))  # noqa: T201 - what it is run for
