@@ -372,6 +372,10 @@ def test_every_delivery_is_handed_to_workflow_code() -> None:
     assert set(PREPARE) | {"cancelRequested"} == entries.DELIVERIES
 
 
+def test_the_message_of_a_failure_can_be_written_whatever_it_holds() -> None:
+    assert encode(failure_of(LookupError("half a pair: \ud800")).message, "it") == '"half a pair: \\\\ud800"'
+
+
 @pytest.mark.parametrize("running", [0, MAX_RUNNING - 1, MAX_RUNNING])
 def test_what_waits_for_a_place_is_not_asked_about_again_and_again(running: int) -> None:
     states = [SimpleNamespace(command=n, attempt=1, failed_attempt=0, failures=0, last_failure=None) for n in range(3 * MAX_RUNNING)]
