@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ntro_runtime.engine.child import LogPipe
 from ntro_runtime.shared.errors import ProtocolError
 from ntro_runtime.supervisor.log_pump import MAX_LINE, LogPump
 from ntro_runtime.supervisor.operator_api import OutageError, StoppedError, UnreachableError, patiently
@@ -129,6 +132,25 @@ def test_too_much_is_dropped_and_counted_and_never_blocks_the_writer() -> None:
     dropped = [text for text in pump.texts("logging") if "lines were dropped" in text]
     assert len(dropped) == 1
     assert len(pump.texts("stdout")) < 6000
+
+
+def test_records_of_forks_are_not_mixed() -> None:
+    read_end, write_end = os.pipe()
+    handler = LogPipe(write_end)
+    # Longer than what a pipe takes in one piece, or holds.
+    texts = [letter * 100_000 for letter in "abcd"]
+    forks = []
+    for text in texts:
+        forks.append(os.fork())
+        if forks[-1] == 0:
+            for _ in range(10):
+                handler.emit(logging.LogRecord("x", logging.INFO, "", 0, text, None, None))
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as lines:
+        found = Counter(json.loads(line) for line in lines)
+    assert [os.waitpid(fork, 0)[1] for fork in forks] == [0] * len(forks)
+    assert found == dict.fromkeys(texts, 10)
 
 
 def test_a_flush_is_bounded() -> None:
