@@ -15,6 +15,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..sdk import decorators
+from ..sdk.activity_table import ActivityTable
 from ..sdk.runtime import DurableRuntime, WorkflowInfo
 from ..shared.errors import BlockCode, ExitCode, ProtocolError
 from ..workflow.block import Block
@@ -101,8 +103,15 @@ class Engine:
         self._loaded = load_bundle(self._root, envelope, self._runtime, self._locator, self._exit)
         self._scope = WorkflowScope(self._locator, self._session.client, self._exit.halt, time_of(created), self._guard)
         self._attempts.wanted = self._scope.activities.pending
-        self._runtime.activity_by_name = self._loaded.bundle.activities.get
         self._runtime.bind(self._scope, _workflow_info(created, self._loaded.bundle.workflow))
+        self._fork_template()
+        self._session.client.read_in_background()
+
+    def _fork_template(self) -> None:
+        bundle = self._loaded.bundle
+        self._runtime.activity_by_name = bundle.activities.get
+        self._runtime.activities = ActivityTable([*bundle.activities.values(), *decorators.MARKED_ACTIVITIES])
+        self._attempts.prepare(self._runtime.activities, lambda: self._events.put(("lost", None)))
 
     # -- turns -------------------------------------------------------------------------------------
 
@@ -154,6 +163,9 @@ class Engine:
         except queue.Empty:
             self._attempts.expire()
             return
+        if kind == "lost":
+            _log.error("the process that activities are forked from has ended")
+            self._exit.now(ExitCode.CRASH)
         if kind == "ended":
             self._attempts.ended(value)
         elif kind == "news":
@@ -172,7 +184,8 @@ class Engine:
             left = linger_until - time.monotonic()
             if left <= 0:
                 break
-            self._wait(left)
+            deadline = self._attempts.next_deadline()
+            self._wait(left if deadline is None else min(left, deadline))
         if self._journal.undelivered:
             return
         self._exit.flush()

@@ -23,16 +23,29 @@ class ConnectionLostError(Exception):
 
 
 class JournalClient:
-    """Thread-safe. Every call raises `ProtocolError` if it is refused and `ConnectionLostError` if nobody answers."""
+    """Every call raises `ProtocolError` if it is refused and `ConnectionLostError` if nobody answers.
+
+    Thread-safe from `read_in_background()` on; until then it has no thread, and a call reads its reply itself.
+    """
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
+        self._lines = stream.makefile("rb")
         self._write_lock = threading.Lock()
         self._ids = itertools.count(1)
         self._pending: dict[int, Future[Json]] = {}
         self._lost = False
+        self._in_background = False
         self.epoch = 0
+
+    def read_in_background(self) -> None:
+        """From now on replies are read by a thread."""
+        self._in_background = True
         threading.Thread(target=self._read, name="journal-replies", daemon=True).start()
+
+    def fileno(self) -> int:
+        """The descriptor of the channel."""
+        return self._stream.fileno()
 
     def attach(self, versions: Json) -> Json:
         """Become the holder. The reply has the whole journal."""
@@ -60,7 +73,10 @@ class JournalClient:
         self._stream.close()
 
     def _call(self, op: str, body: Json) -> Json:
-        return self._send(op, body).result()
+        future = self._send(op, body)
+        if not self._in_background:
+            self._read(future)
+        return future.result()
 
     def _send(self, op: str, body: Json) -> Future[Json]:
         request_id = next(self._ids)
@@ -76,16 +92,20 @@ class JournalClient:
             self._fail_all()
         return future
 
-    def _read(self) -> None:
+    def _read(self, until: Future[Json] | None = None) -> None:
+        """Answer what is pending; until nobody replies any more, or `until` is answered."""
         try:
-            with self._stream.makefile("rb") as lines:
-                for line in lines:
-                    self._answer(json.loads(line))
+            while until is None or not until.done():
+                line = self._lines.readline()
+                if not line:
+                    break
+                self._answer(json.loads(line))
+            else:
+                return
         except OSError:
             pass
-        finally:
-            self._lost = True
-            self._fail_all()
+        self._lost = True
+        self._fail_all()
 
     def _answer(self, reply: Json) -> None:
         future = self._pending.pop(int(reply["id"]), None)
