@@ -11,7 +11,6 @@ from ..sdk.activity_table import ActivityTable
 from ..workflow.source_location import SourceLocator
 from .attempt import Attempt, AttemptOutcome, Died, outcome_of
 from .journal_client import Json
-from .probe import Probe
 from .staging import FileDesk
 from .template import Template, WorkerProcess
 from .worker import Worker
@@ -25,9 +24,8 @@ class ActivityRunner:
     A worker is forked when an attempt finds none idle, and used again by later ones.
     """
 
-    def __init__(self, on_end: OnEnd, probe: Probe, desk: FileDesk) -> None:
+    def __init__(self, on_end: OnEnd, desk: FileDesk) -> None:
         self._on_end = on_end
-        self._probe = probe
         self._desk = desk
         self._idle: list[WorkerProcess] = []
         self._busy: dict[tuple[int, int], WorkerProcess] = {}
@@ -70,10 +68,8 @@ class ActivityRunner:
 
     def _attend(self, worker: WorkerProcess, attempt: Attempt) -> None:
         """See an attempt through, on a thread of its own: files may take as long as the operator does."""
-        self._probe("activity:start")
         reference = self._table.reference(attempt.function)
         report = self._converse(worker, attempt.to_wire(reference or {}))
-        self._probe("activity:end")
         outcome = self._ended(worker, attempt) if report is None else outcome_of(attempt, report)
         del self._busy[attempt.command, attempt.number]
         if report is not None:

@@ -44,7 +44,7 @@ class Attempts:
         self._locator = locator
         self._halt = halt
         self._probe = probe
-        self._runner = ActivityRunner(on_end, probe, FileDesk(session))
+        self._runner = ActivityRunner(on_end, FileDesk(session))
         self.running = RunningAttempts()
         self._fresh: set[int] = set()
         self.wanted: dict[int, PendingActivity] = {}
@@ -113,7 +113,7 @@ class Attempts:
         attempt = Attempt(state.command, state.attempt, call.name, call.function, pending.args_text, info, state.effect in REPEATABLE)
         deadline = None if call.timeout_ms is None else time.monotonic() + call.timeout_ms / 1000
         self.running.add(Running(attempt, pending, deadline))
-        self._probe("activity:acknowledged")
+        self._probe("activity:start")
         self._runner.start(attempt)
 
     def _retry(self, state: ActivityState, pending: PendingActivity) -> None:
@@ -135,6 +135,8 @@ class Attempts:
         """Record how an attempt ended."""
         attempt = outcome.attempt
         running = self.running.end(attempt)
+        if not running.cancelled:
+            self._probe("activity:end")
         if running.given_up and not running.cancelled:
             text = "the attempt took longer than start_to_close_timeout"
             self._failed(running, Failure("TimeoutError", text, non_retryable=False))
