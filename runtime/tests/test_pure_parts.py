@@ -263,11 +263,11 @@ def test_failures_are_counted_from_the_last_retry_of_a_person() -> None:
     failed = {"type": "activityAttemptFailed", "target": 0, "attempt": 1, "error": {"type": "E"}}
     entries: list[dict[str, Any]] = [
         {"type": "activityScheduled", "command": 0, "seenUpto": 0, "activity": "a", "effect": "external"},
+        {"type": "activityStarted", "target": 0, "attempt": 1},
         failed,
-        {**failed, "error": {"type": "NotStarted"}},
     ]
     journal.extend({**entry, "seq": n} for n, entry in enumerate(entries))
-    assert journal.activities[0].failures == 1
+    assert (journal.activities[0].failures, journal.activities[0].attempt) == (1, 1)
     journal.extend([{"seq": 3, "type": "retryRequested", "repeatEffects": []}])
     assert (journal.activities[0].failures, journal.activities[0].failed_attempt) == (0, 1)
 

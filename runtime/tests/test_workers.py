@@ -222,6 +222,31 @@ def test_an_effect_whose_worker_died_is_unknown(make: Make, effect: str) -> None
     assert run.result() == "alive"
 
 
+def test_only_what_has_begun_is_unknown(make: Make) -> None:  # noqa: F811
+    more = """
+    @activity.defn
+    def post(n: int) -> int:
+        if effect(f"post-{n}") == 1 and n == 5:
+            os.kill(os.getppid(), 9)  # and with it all that is under way
+        return n
+    """
+    body = "return await asyncio.gather(*(runbook.execute_activity(post, args=[n]) for n in range(200)))"
+    run = make(body, more, effects={"post": "external"})
+    assert run.drive() == "Blocked"
+    assert run.blocked()[0] == "EffectUnknown"
+    states = [it["state"] for it in run.state()["activities"]]
+    assert 1 <= states.count("Running") <= 16
+    begun = {it["command"] for it in run.state()["activities"] if it["attempt"] > 0}
+    assert len(begun) < 100
+    unknown = [it["command"] for it in run.state()["activities"] if it["state"] == "Running"]
+    assert run.server.ask("retry", run=run.id, repeatEffects=unknown)["outcome"] == "Applied"
+    assert run.drive() == "Succeeded"
+    assert run.result() == list(range(200))
+    assert {n for n in range(200) if run.effect_counts()[f"post-{n}"] > 1} <= set(unknown)
+    retried = [e for e in run.entries("activityStarted") if e["attempt"] > 1]
+    assert [(e["target"], e["cause"]) for e in retried] == [(target, "crash") for target in unknown]
+
+
 def test_a_burst_is_run_by_sixteen_workers(make: Make) -> None:  # noqa: F811
     more = """
     @activity.defn

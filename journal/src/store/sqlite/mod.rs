@@ -22,7 +22,7 @@ use crate::protocol::{Entry, LogLine, LogStream};
 
 /// What `user_version` says of a store of this release. Another one is refused, never misread: nothing made before it
 /// need be read, and a release that is to read it brings a migration.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// What the database says stays in this module: callers see that it failed.

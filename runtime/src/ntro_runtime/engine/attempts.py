@@ -13,7 +13,7 @@ from ..shared.errors import BlockCode, ProtocolError
 from ..workflow.activity_calls import PendingActivity
 from ..workflow.block import Block
 from ..workflow.failures import Failure, error_fields
-from ..workflow.journal import NOT_STARTED, ActivityState, Entry, time_of
+from ..workflow.journal import ActivityState, Entry, time_of
 from ..workflow.retry_policy import REPEATABLE, Verdict, decide_retry
 from ..workflow.source_location import SourceLocation, SourceLocator
 from .activity_runner import ActivityRunner, OnEnd
@@ -46,17 +46,12 @@ class Attempts:
         self._probe = probe
         self._runner = ActivityRunner(on_end, FileDesk(session))
         self.running = RunningAttempts()
-        self._fresh: set[int] = set()
         self.wanted: dict[int, PendingActivity] = {}
         """What workflow code waits for, by command; shared with the scope."""
 
     def prepare(self, table: ActivityTable, on_lost: Callable[[], None]) -> None:
         """Before any workflow code and any thread. `on_lost` is called when no attempt can be run any more."""
         self._runner.prepare(table, self._locator, self._session.client.fileno(), on_lost)
-
-    def scheduled(self, command: int) -> None:
-        """The intent was journaled by this process, so its first attempt may start."""
-        self._fresh.add(command)
 
     def on_entry(self, entry: Entry) -> None:
         """Give up what workflow code no longer wants."""
@@ -66,6 +61,11 @@ class Attempts:
                 self._stop(running)
 
     # -- starting ----------------------------------------------------------------------------------
+
+    def first_of(self, commands: list[int]) -> dict[int, Json]:
+        """The intents of the first attempts that begin as soon as they are journaled with the commands: as many as there are places."""
+        wanted = [command for command in commands if command in self.wanted]
+        return {command: _intent(command, 1) for command in wanted[: MAX_RUNNING - len(self.running)]}
 
     def advance(self) -> bool:
         """Start what may start. False if nothing is under way or due."""
@@ -97,10 +97,21 @@ class Attempts:
         return min(wait, wait - passed)
 
     def _start(self, state: ActivityState, pending: PendingActivity) -> None:
-        if state.command in self._fresh:
-            self._fresh.discard(state.command)
-        else:
-            self._retry(state, pending)
+        """Journal the intent of an attempt, and begin it."""
+        cause = None if state.attempt == 0 else "failure" if state.failed_attempt == state.attempt else "crash"
+        try:
+            self._session.append(_intent(state.command, state.attempt + 1, cause))
+        except ProtocolError as error:
+            if error.code != "NotAllowedToRepeat":
+                raise
+            code = BlockCode.RETRIES_EXHAUSTED if cause == "failure" else BlockCode.EFFECT_UNKNOWN
+            effect = f"activity {state.name!r} (command {state.command}) may have had its effect already"
+            self._halt(Block(code, f"{effect}; a person must allow it to be repeated", pending.site, state.name))
+        self.begin(state.command)
+
+    def begin(self, command: int) -> None:
+        """Begin the attempt whose intent was acknowledged."""
+        state, pending = self._session.journal.activities[command], self.wanted[command]
         created, call = self._session.journal.created, pending.call
         info = ActivityInfo(
             workflow_id=created["runId"],
@@ -115,19 +126,6 @@ class Attempts:
         self.running.add(Running(attempt, pending, deadline))
         self._probe("activity:start")
         self._runner.start(attempt)
-
-    def _retry(self, state: ActivityState, pending: PendingActivity) -> None:
-        """Journal the intent of a further attempt."""
-        cause = "failure" if state.failed_attempt == state.attempt else "crash"
-        entry: Json = {"type": "activityRetried", "target": state.command, "attempt": state.attempt + 1, "cause": cause}
-        try:
-            self._session.append(entry)
-        except ProtocolError as error:
-            if error.code != "NotAllowedToRepeat":
-                raise
-            code = BlockCode.RETRIES_EXHAUSTED if cause == "failure" else BlockCode.EFFECT_UNKNOWN
-            effect = f"activity {state.name!r} (command {state.command}) may have had its effect already"
-            self._halt(Block(code, f"{effect}; a person must allow it to be repeated", pending.site, state.name))
 
     # -- ending ------------------------------------------------------------------------------------
 
@@ -166,15 +164,6 @@ class Attempts:
         else:
             running.deadline = None
             self._runner.kill(running.attempt)
-
-    def disown_fresh(self) -> None:
-        """Intents were journaled, but this process will not act on them: say so, else a person would be asked whether it did."""
-        detail = {"message": "the pod was terminated before the attempt began"}
-        for state in self._session.journal.open_activities():
-            if state.command in self._fresh:
-                entry: Json = {"type": "activityAttemptFailed", "target": state.command, "attempt": state.attempt}
-                entry |= {"error": {"type": NOT_STARTED}, "detail": self._session.payload(detail), "retryAfterMs": 0}
-                self._session.append(entry)
 
     def _went_wrong(self, running: Running, error: AttemptError) -> None:
         if running.cancelled:
@@ -223,3 +212,8 @@ class Attempts:
         if site is not None:
             detail["site"] = str(site)
         return self._session.payload(detail)
+
+
+def _intent(command: int, attempt: int, cause: str | None = None) -> Json:
+    entry: Json = {"type": "activityStarted", "target": command, "attempt": attempt}
+    return entry if cause is None else {**entry, "cause": cause}

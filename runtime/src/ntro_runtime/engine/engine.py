@@ -144,7 +144,7 @@ class Engine:
         # The code is done. What it no longer wants is cancelled first; effects under way are recorded before the run is sealed.
         *before, last = commands
         if before:
-            self._writer.write(before)
+            self._writer.write(before, begin=False)
         while self._attempts.running.must_end and self._attempts.running.overdue is None:
             self._wait(self._attempts.next_deadline())
         self._ask_about_overdue()
@@ -222,7 +222,6 @@ class Engine:
             self._exit.leave(Leave(ExitCode.OK, released="cancelled"))
         if self._terminate:
             self._drain(_TERMINATION_GRACE_S)
-            self._attempts.disown_fresh()
             # Only the operator may say that a pod is gone; it sees so at once.
             self._exit.leave(Leave(ExitCode.TERMINATED))
 
