@@ -28,7 +28,8 @@ class ActivityRunner:
         self._on_end = on_end
         self._desk = desk
         self._idle: list[WorkerProcess] = []
-        self._busy: dict[tuple[int, int], WorkerProcess] = {}
+        self._busy: dict[WorkerProcess, Attempt] = {}
+        self._lock = threading.Lock()
         self._template: Template
         self._table: ActivityTable
 
@@ -39,63 +40,64 @@ class ActivityRunner:
 
     def start(self, attempt: Attempt) -> None:
         """Run an attempt in the background."""
-        worker = self._worker()
-        key = (attempt.command, attempt.number)
-        self._busy[key] = worker
-        threading.Thread(target=self._attend, args=(worker, attempt), name=f"activity-{attempt.command}", daemon=True).start()
+        order = attempt.to_wire(self._table.reference(attempt.function) or {})
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+            if worker is not None:
+                self._busy[worker] = attempt
+        if worker is None:
+            worker = self._template.fork()
+            self._busy[worker] = attempt
+            threading.Thread(target=self._attend, args=(worker,), name=f"worker-{worker.number}", daemon=True).start()
+        _send(worker, order)
 
     def cancel(self, attempt: Attempt) -> bool:
         """Ask an attempt to end. False if it is none that can be asked: a plain function."""
-        worker = self._busy.get((attempt.command, attempt.number))
-        if worker is None or not inspect.iscoroutinefunction(inspect.unwrap(attempt.function)):
+        if not inspect.iscoroutinefunction(inspect.unwrap(attempt.function)):
             return False
-        _send(worker, {"cancel": [attempt.command, attempt.number]})
+        worker = self._worker_of(attempt)
+        if worker is not None:
+            _send(worker, {"cancel": [attempt.command, attempt.number]})
         return True
 
     def kill(self, attempt: Attempt) -> None:
         """End an attempt, and the processes it has started."""
-        worker = self._busy.get((attempt.command, attempt.number))
+        with self._lock:
+            worker = self._worker_of(attempt)
+            if worker is not None:
+                worker.doomed = True
         if worker is not None:
             self._template.kill(worker)
 
-    def _worker(self) -> WorkerProcess:
-        while self._idle:
-            worker = self._idle.pop()
-            if not worker.doomed and not worker.died.done():
-                return worker
-            self._template.bury(worker)
-        return self._template.fork()
+    def _worker_of(self, attempt: Attempt) -> WorkerProcess | None:
+        return next((worker for worker, its in list(self._busy.items()) if its is attempt), None)
 
-    def _attend(self, worker: WorkerProcess, attempt: Attempt) -> None:
-        """See an attempt through, on a thread of its own: files may take as long as the operator does."""
-        reference = self._table.reference(attempt.function)
-        report = self._converse(worker, attempt.to_wire(reference or {}))
-        outcome = self._ended(worker, attempt) if report is None else outcome_of(attempt, report)
-        del self._busy[attempt.command, attempt.number]
-        if report is not None:
-            self._idle.append(worker)
-        self._on_end(outcome)
-
-    def _converse(self, worker: WorkerProcess, order: Json) -> Json | None:
-        """The report of the attempt's end; None if the worker died before."""
-        _send(worker, order)
+    def _attend(self, worker: WorkerProcess) -> None:
+        """Hear what a worker reports and asks for, on a thread of its own: files may take as long as the operator does."""
         while (message := worker.orders.receive()) is not None:
-            if "end" in message:
-                report: Json = message["end"]
-                return report
-            try:
-                worker.replies.send(self._desk.answer(message))
-            except OSError:
-                return None
-        return None
+            if "end" not in message:
+                with contextlib.suppress(OSError):
+                    worker.replies.send(self._desk.answer(message))
+                continue
+            with self._lock:
+                attempt = self._busy.pop(worker)
+                if not worker.doomed:
+                    self._idle.append(worker)
+            self._on_end(outcome_of(attempt, message["end"]))
+        self._died(worker)
 
-    def _ended(self, worker: WorkerProcess, attempt: Attempt) -> AttemptOutcome:
+    def _died(self, worker: WorkerProcess) -> None:
         status = worker.died.result()
-        if attempt.repeatable:
+        with self._lock:
+            attempt = self._busy.pop(worker, None)
+            if worker in self._idle:
+                self._idle.remove(worker)
+        if attempt is None or attempt.repeatable:
             # What it has started must not go on beside the next attempt.
             self._template.kill(worker)
         self._template.bury(worker)
-        return AttemptOutcome(attempt, error=Died(status))
+        if attempt is not None:
+            self._on_end(AttemptOutcome(attempt, error=Died(status)))
 
 
 def _send(worker: WorkerProcess, message: Json) -> None:

@@ -31,7 +31,7 @@ _MESSAGE_MAX = 4096
 _log = logging.getLogger("ntro.runtime")
 
 
-@dataclass
+@dataclass(eq=False)
 class WorkerProcess:
     """A worker as the process of the workflow sees it."""
 
@@ -41,7 +41,7 @@ class WorkerProcess:
     died: Future[int] = field(default_factory=Future)
     """Its exit code, negative for a signal."""
     doomed: bool = False
-    """It was killed, if it has not died by now."""
+    """It is being killed, and gets no more orders."""
 
     def close(self) -> None:
         """Nobody gives it orders any more: it ends."""
@@ -79,7 +79,6 @@ class Template:
 
     def kill(self, worker: WorkerProcess) -> None:
         """End a worker and what it has started, also what is left of one that has died."""
-        worker.doomed = True
         self._tell({"op": "kill", "worker": worker.number})
 
     def bury(self, worker: WorkerProcess) -> None:
