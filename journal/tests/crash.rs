@@ -64,6 +64,10 @@ fn wanted_run(run_id: Uuid) -> CreateRun {
     }
 }
 
+fn start(target: u64, attempt: u32, cause: Option<RetryCause>) -> PodEntry {
+    PodEntry::ActivityStarted(entries::ActivityStarted { target, attempt, cause })
+}
+
 impl Driver {
     async fn open(dir: &Path) -> Self {
         let journal =
@@ -146,12 +150,10 @@ impl Driver {
                 return self.execute(state, session, *target).await;
             }
             let (target, attempt) = (*target, activity.attempt + 1);
-            let retry =
-                PodEntry::ActivityRetried(entries::ActivityRetried { target, attempt, cause: RetryCause::Crash });
-            return self.append(state, session, vec![retry]).await;
+            return self.append(state, session, vec![start(target, attempt, Some(RetryCause::Crash))]).await;
         }
         let entries = match command {
-            0 => vec![schedule("save")],
+            0 => vec![schedule("save"), start(0, 1, None)],
             1 => vec![PodEntry::GateOpened(entries::GateOpened {
                 command,
                 seen_upto,
@@ -166,7 +168,7 @@ impl Driver {
                 PodEntry::Parked(entries::Parked { seen_upto, waiting_for: Vec::new() }),
                 PodEntry::Released(entries::PodReleased { epoch: None, cause: ReleaseCause::Parked }),
             ],
-            2 => vec![schedule("post")],
+            2 => vec![schedule("post"), start(2, 1, None)],
             3 => {
                 vec![PodEntry::RunCompleted(entries::RunCompleted { command, seen_upto, result: Payload::inline("1") })]
             }

@@ -12,7 +12,7 @@ use ntro_journal::machine::{ActivityState, RunState};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, BlockCode, Effect, Entry, EntryBody, FailureClass, FinalError, GateCloseCause, GateKind, Payload,
-    Pin, PodEntry, ReleaseCause, RetryCause, RunSecret, RunTrigger, RunnerVersions, Verb,
+    Pin, PodEntry, RUNNING_MAX, ReleaseCause, RetryCause, RunSecret, RunTrigger, RunnerVersions, Verb,
 };
 use ntro_journal::{
     AttachPod, CreateRun, GateDecision, Inserted, Journal, JournalError, JournalSettings, Session, TestClock,
@@ -64,9 +64,9 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => any::<bool>().prop_map(|again| Op::Attach { again }),
-        20 => (0..24_u8, prop::bool::weighted(0.2)).prop_map(|(what, lose_reply)| Op::Work { what, lose_reply }),
+        20 => (0..25_u8, prop::bool::weighted(0.2)).prop_map(|(what, lose_reply)| Op::Work { what, lose_reply }),
         4 => Just(Op::Poll),
-        3 => (any::<u8>(), 0..24_u8).prop_map(|(which, what)| Op::Ghost { which, what }),
+        3 => (any::<u8>(), 0..25_u8).prop_map(|(which, what)| Op::Ghost { which, what }),
         5 => Just(Op::Job),
         2 => Just(Op::JobGone),
         4 => (0..4_u8, prop::bool::weighted(0.2)).prop_map(|(verb, stale)| Op::GateDecision { verb, stale }),
@@ -250,8 +250,7 @@ impl World {
     fn start_effects(&mut self, epoch: u64, request: &AppendRequest) {
         for entry in &request.entries {
             let intent = match entry {
-                PodEntry::ActivityScheduled(entries::ActivityScheduled { command, .. }) => (*command, 1),
-                PodEntry::ActivityRetried(entries::ActivityRetried { target, attempt, .. }) => (*target, *attempt),
+                PodEntry::ActivityStarted(entries::ActivityStarted { target, attempt, .. }) => (*target, *attempt),
                 _ => continue,
             };
             let by = self.started.entry(intent).or_insert(epoch);
@@ -350,13 +349,16 @@ impl World {
     }
 }
 
+/// So many activities at once that two of it are as many as may be under way.
+const BURST: u64 = 8;
+
 /// Something a pod that knows these entries might say; `None` if it does not fit.
 #[expect(clippy::too_many_lines, reason = "an arm for each entry")]
 fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
     let state = RunState::replay(RunSecret::from_bytes([0; 32]), known).unwrap();
     let (command, seen_upto) = (state.next_command, state.last_delivery());
     let text = || Payload::inline("\"x\"");
-    let schedule = |activity: &str| {
+    let numbered = |command: u64, activity: &str| {
         PodEntry::ActivityScheduled(entries::ActivityScheduled {
             command,
             seen_upto,
@@ -366,9 +368,12 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
             timeout_ms: None,
         })
     };
+    let schedule = |activity: &str| numbered(command, activity);
     let open = |wanted: ActivityState| state.activities.iter().find(|(_, it)| it.state == wanted);
     let running = open(ActivityState::Running).map(|(target, it)| (*target, it.attempt));
     let either = open(ActivityState::AttemptFailed).or(open(ActivityState::Running));
+    let wanted = open(ActivityState::Scheduled);
+    let first = |target| PodEntry::ActivityStarted(entries::ActivityStarted { target, attempt: 1, cause: None });
     let timer = state.timers.keys().next_back().copied();
     let gate = state.gates.keys().next_back().copied();
     let parked = || PodEntry::Parked(entries::Parked { seen_upto, waiting_for: Vec::new() });
@@ -377,11 +382,12 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
         PodEntry::ActivityCompleted(entries::ActivityCompleted { target, attempt, result: text(), outputs: Vec::new() })
     };
     let entries = match what {
-        0 => vec![schedule("look")],
+        0 => vec![schedule("look"), first(command)],
         1 => vec![schedule("save")],
-        2 => vec![schedule("mail")],
-        3 | 4 => vec![schedule("post")],
-        5 => vec![schedule("undeclared")],
+        2 => vec![schedule("mail"), first(command)],
+        3 => vec![schedule("post"), first(command)],
+        4 => vec![schedule("post")],
+        5 => vec![schedule("undeclared"), first(command)],
         6..=8 => vec![completed(running?)],
         9 => {
             let ((target, attempt), error) = (running?, FailureClass { class: "E".to_owned() });
@@ -394,14 +400,14 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
             })]
         }
         10 | 11 => {
-            let (target, it) = either?;
-            let failed = it.state == ActivityState::AttemptFailed;
-            let cause = if failed { RetryCause::Failure } else { RetryCause::Crash };
-            vec![PodEntry::ActivityRetried(entries::ActivityRetried {
-                target: *target,
-                attempt: it.attempt + 1,
-                cause,
-            })]
+            let (target, it) = wanted.or(either)?;
+            let cause = match it.state {
+                ActivityState::Scheduled => None,
+                ActivityState::AttemptFailed => Some(RetryCause::Failure),
+                _ => Some(RetryCause::Crash),
+            };
+            let (target, attempt) = (*target, it.attempt + 1);
+            vec![PodEntry::ActivityStarted(entries::ActivityStarted { target, attempt, cause })]
         }
         12 => {
             let (target, it) = either?;
@@ -438,8 +444,9 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
         22 => vec![PodEntry::ActivityCancelRequested(entries::ActivityCancelRequested {
             command,
             seen_upto,
-            target: either?.0.to_owned(),
+            target: wanted.or(either)?.0.to_owned(),
         })],
+        24 => (command..command + BURST).flat_map(|command| [numbered(command, "mail"), first(command)]).collect(),
         // Ends are rare, so that histories are long.
         _ if command % 5 == 4 => {
             vec![
@@ -458,6 +465,14 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
         ],
     };
     Some(AppendRequest { epoch, head: known.last()?.seq, head_hash: None, entries })
+}
+
+/// An activity without an end; `attempt` is the last one begun.
+struct Unfinished {
+    effect: Effect,
+    requires: bool,
+    attempt: u32,
+    cancelled: bool,
 }
 
 /// What must hold of any journal, read entry by entry with no help of the machine.
@@ -479,7 +494,8 @@ struct Watcher {
     decided: BTreeSet<u64>,
     newest_gate: Option<u64>,
     approved: BTreeSet<u64>,
-    unfinished: BTreeMap<u64, (Effect, bool)>,
+    unfinished: BTreeMap<u64, Unfinished>,
+    under_way: BTreeSet<u64>,
     allowed: BTreeSet<u64>,
     timers: BTreeSet<u64>,
 }
@@ -497,6 +513,8 @@ fn check_journal(entries: &[Entry], state: &RunState) {
     if watcher.holder.is_none() && !watcher.ended && !watcher.blocked && !watcher.wanted {
         assert!(watcher.resting && watcher.seen_upto >= watcher.last_delivery, "a wake-up was lost: {entries:?}");
     }
+    let unknown = state.activities.values().filter(|it| it.unknown_effect()).count();
+    assert!(unknown <= RUNNING_MAX, "{unknown} effects are unknown");
     assert_eq!(watcher.ended, state.phase().is_terminal());
     assert_eq!(watcher.holder, state.holder().map(|holder| holder.epoch));
 }
@@ -557,6 +575,7 @@ impl Watcher {
                 assert_eq!(self.segment, self.jobs, "the next segment was already wanted");
                 self.epoch = *epoch;
                 self.holder = Some(*epoch);
+                self.under_way.clear();
                 self.resting = false;
                 self.wanted = false;
             }
@@ -567,7 +586,7 @@ impl Watcher {
             EntryBody::Parked(entries::Parked { seen_upto, .. }) => {
                 assert!(self.holder.is_some() && !self.blocked);
                 assert_eq!(*seen_upto, self.last_delivery, "parked without having read everything");
-                let busy = self.unfinished.values().any(|(_, cancelled)| !cancelled);
+                let busy = self.unfinished.values().any(|it| !it.cancelled);
                 assert!(!busy, "parked with an activity under way");
                 self.seen_upto = *seen_upto;
                 self.resting = true;
@@ -591,26 +610,45 @@ impl Watcher {
                 if stamp.requires.is_some() {
                     assert!(self.newest_gate.is_some_and(|gate| self.approved.contains(&gate)), "not approved");
                 }
-                self.unfinished.insert(said.command, (stamp.effect, false));
-                self.allowed.remove(&said.command);
+                let unfinished = Unfinished {
+                    effect: stamp.effect,
+                    requires: stamp.requires.is_some(),
+                    attempt: 0,
+                    cancelled: false,
+                };
+                self.unfinished.insert(said.command, unfinished);
             }
             EntryBody::ActivityCancelRequested(entries::ActivityCancelRequested { target, .. }) => {
-                if let Some((_, cancelled)) = self.unfinished.get_mut(target) {
-                    *cancelled = true;
+                self.under_way.remove(target);
+                if let Some(it) = self.unfinished.get_mut(target) {
+                    it.cancelled = true;
                 }
             }
             EntryBody::ActivityAttemptFailed(entries::ActivityAttemptFailed { target, .. }) => {
-                assert!(self.holder.is_some() && self.unfinished.contains_key(target));
+                assert!(self.holder.is_some() && self.unfinished[target].attempt > 0, "failed before it began");
+                self.under_way.remove(target);
                 self.allowed.insert(*target);
             }
-            EntryBody::ActivityRetried(entries::ActivityRetried { target, .. }) => {
-                let (effect, _) = self.unfinished[target];
-                let free = matches!(effect, Effect::None | Effect::Idempotent);
+            EntryBody::ActivityStarted(entries::ActivityStarted { target, attempt, .. }) => {
+                let it = self.unfinished.get_mut(target).unwrap();
+                assert!(self.holder.is_some() && !self.blocked && !it.cancelled && *attempt == it.attempt + 1);
+                let free = *attempt == 1 || matches!(it.effect, Effect::None | Effect::Idempotent);
                 assert!(self.allowed.remove(target) || free, "an effect was repeated without a person");
+                if it.requires {
+                    assert!(self.newest_gate.is_some_and(|gate| self.approved.contains(&gate)), "not approved");
+                }
+                it.attempt = *attempt;
+                self.under_way.insert(*target);
+                assert!(self.under_way.len() <= RUNNING_MAX);
             }
             EntryBody::ActivityCompleted(entries::ActivityCompleted { target, .. })
             | EntryBody::ActivityFailed(entries::ActivityFailed { target, .. }) => {
-                assert!(self.holder.is_some() && self.unfinished.remove(target).is_some(), "ended twice");
+                self.under_way.remove(target);
+                let ended = self.unfinished.remove(target);
+                assert!(
+                    self.holder.is_some() && ended.is_some_and(|it| it.attempt > 0),
+                    "ended twice, or before it began"
+                );
             }
             _ => {}
         }

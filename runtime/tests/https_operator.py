@@ -167,6 +167,7 @@ class HttpsOperator:
             raise Refusal(code="Forbidden")
         if self._client is None:
             self._client = ServerClient(self._server.connect())
+            self._client.read_in_background()
         reply = self._client._call("attach", {**body, "run": self._run, "pod": {"uid": "pod-1"}})
         self._client.epoch = int(reply["epoch"])
         reply["pin"] |= {"layerDigest": self.layer_digest}

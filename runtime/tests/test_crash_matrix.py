@@ -54,8 +54,7 @@ def kill_points(points: list[str]) -> list[tuple[int, str]]:
     same_as_next = {
         ("turn:after", "append:before"),
         ("append:after", "turn:before"),
-        ("append:after", "activity:acknowledged"),
-        ("activity:acknowledged", "activity:start"),
+        ("append:after", "activity:start"),
     }
     replayed = [n for n, point in enumerate(points, start=1) if point.startswith("replay")]
     left_out = set(replayed) - set(replayed[:: max(1, len(replayed) // 6)])

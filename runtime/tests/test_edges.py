@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import random
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from ntro_runtime.engine.child import LogPipe
 from ntro_runtime.workflow.guards import Guard
 from ntro_runtime.workflow.source_location import SourceLocation, SourceLocator
 
@@ -65,3 +70,25 @@ def test_outside_of_turns_nothing_is_watched(tmp_path: Path) -> None:
     thread.start()
     thread.join()
     assert found == []
+
+
+# -- the log stream --------------------------------------------------------------------------------
+
+
+def test_records_of_forks_are_not_mixed() -> None:
+    read_end, write_end = os.pipe()
+    handler = LogPipe(write_end)
+    # Longer than what a pipe takes in one piece, or holds.
+    texts = [letter * 100_000 for letter in "abcd"]
+    forks = []
+    for text in texts:
+        forks.append(os.fork())
+        if forks[-1] == 0:
+            for _ in range(10):
+                handler.emit(logging.LogRecord("x", logging.INFO, "", 0, text, None, None))
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as lines:
+        found = Counter(json.loads(line) for line in lines)
+    assert [os.waitpid(fork, 0)[1] for fork in forks] == [0] * len(forks)
+    assert found == dict.fromkeys(texts, 10)

@@ -257,11 +257,11 @@ def test_failures_are_counted_from_the_last_retry_of_a_person() -> None:
     failed = {"type": "activityAttemptFailed", "target": 0, "attempt": 1, "error": {"type": "E"}}
     entries: list[dict[str, Any]] = [
         {"type": "activityScheduled", "command": 0, "seenUpto": 0, "activity": "a", "effect": "external"},
+        {"type": "activityStarted", "target": 0, "attempt": 1},
         failed,
-        {**failed, "error": {"type": "NotStarted"}},
     ]
     journal.extend({**entry, "seq": n} for n, entry in enumerate(entries))
-    assert journal.activities[0].failures == 1
+    assert (journal.activities[0].failures, journal.activities[0].attempt) == (1, 1)
     journal.extend([{"seq": 3, "type": "retryRequested", "repeatEffects": []}])
     assert (journal.activities[0].failures, journal.activities[0].failed_attempt) == (0, 1)
 
@@ -287,6 +287,10 @@ def test_every_command_can_be_described() -> None:
 def test_every_delivery_is_handed_to_workflow_code() -> None:
     # A cancellation is not: the process leaves instead.
     assert set(PREPARE) | {"cancelRequested"} == entries.DELIVERIES
+
+
+def test_the_message_of_a_failure_can_be_written_whatever_it_holds() -> None:
+    assert encode(failure_of(LookupError("half a pair: \ud800")).message, "it") == '"half a pair: \\\\ud800"'
 
 
 @pytest.mark.parametrize("running", [0, MAX_RUNNING - 1, MAX_RUNNING])

@@ -178,10 +178,10 @@ impl Transition {
             return self.completed_before(entry, target, attempt);
         }
         Ok(match entry {
-            PodEntry::ActivityRetried(it) => {
+            PodEntry::ActivityStarted(it) => {
                 let activity = self.state.activities.get(&it.target);
                 activity.is_some_and(|activity| {
-                    activity.attempt == it.attempt && it.attempt > 1 && activity.attempt_epoch == self.state.epoch
+                    activity.attempt == it.attempt && it.attempt > 0 && activity.attempt_epoch == self.state.epoch
                 })
             }
             PodEntry::Parked(it) => {
@@ -225,7 +225,7 @@ impl Transition {
             return Ok(attempt < activity.attempt && activity.attempt_epoch == self.state.epoch);
         }
         match activity.state {
-            ActivityState::Running => Ok(false),
+            ActivityState::Scheduled | ActivityState::Running => Ok(false),
             _ if activity.ended == Some(said_digest(value_of(entry))) => Ok(true),
             ActivityState::AttemptFailed if matches!(entry, PodEntry::ActivityFailed(_)) => Ok(false),
             _ => diverged(&format!("the end of attempt {attempt} of {target}")),
@@ -248,7 +248,7 @@ impl Transition {
         if let Some(missing) = said.blobs().find(|blob| !(append.has_blob)(*blob)) {
             return Err(Refusal::new(ErrorCode::BlobMissing, format!("blob {missing} was not uploaded")).into());
         }
-        let continues = said.command.is_some() || matches!(entry, PodEntry::ActivityRetried(_));
+        let continues = said.command.is_some() || matches!(entry, PodEntry::ActivityStarted(_));
         let full = self.state.length >= append.limits.entries_max || self.state.bytes >= append.limits.bytes_max;
         if full && continues {
             let (entries, bytes) = (self.state.length, self.state.bytes);

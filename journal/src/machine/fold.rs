@@ -45,7 +45,7 @@ impl RunState {
                 self.segment_state = SegmentState::Over;
             }
             EntryBody::ActivityScheduled(it) => self.activity_scheduled(&it.said, &it.stamp),
-            EntryBody::ActivityRetried(it) => self.activity_retried(it),
+            EntryBody::ActivityStarted(it) => self.activity_started(it),
             EntryBody::ActivityAttemptFailed(it) => self.end_attempt(it.target, ActivityState::AttemptFailed, entry),
             EntryBody::ActivityCompleted(it) => self.activity_completed(it, entry),
             EntryBody::ActivityFailed(it) => {
@@ -53,6 +53,7 @@ impl RunState {
                 self.attempts = 0;
             }
             EntryBody::ActivityCancelRequested(it) => {
+                self.under_way.remove(&it.target);
                 self.change_activity(it.target, |activity| activity.cancel_requested = true);
             }
             EntryBody::TimerStarted(it) => {
@@ -125,6 +126,7 @@ impl RunState {
         self.started_at = self.started_at.or(Some(at));
         self.parked = None;
         self.marks.clear();
+        self.under_way.clear();
         self.segment_state = SegmentState::Held(Holder {
             epoch: it.epoch,
             segment: it.segment,
@@ -150,9 +152,9 @@ impl RunState {
             effect: stamp.effect,
             requires: stamp.requires.clone(),
             args_digest: self.keyed_digest(&it.args),
-            attempt: 1,
-            attempt_epoch: self.epoch,
-            state: ActivityState::Running,
+            attempt: 0,
+            attempt_epoch: 0,
+            state: ActivityState::Scheduled,
             cancel_requested: false,
             repeat_allowed: false,
             ended: None,
@@ -160,8 +162,9 @@ impl RunState {
         self.activities.insert(it.command, activity);
     }
 
-    fn activity_retried(&mut self, it: &entries::ActivityRetried) {
+    fn activity_started(&mut self, it: &entries::ActivityStarted) {
         let epoch = self.epoch;
+        self.under_way.insert(it.target);
         self.change_activity(it.target, |activity| {
             activity.attempt = it.attempt;
             activity.attempt_epoch = epoch;
@@ -187,6 +190,7 @@ impl RunState {
 
     fn end_attempt(&mut self, target: u64, state: ActivityState, entry: &Entry) {
         let said = said_digest(value_of(&entry.body));
+        self.under_way.remove(&target);
         self.change_activity(target, |activity| {
             activity.state = state;
             activity.ended = Some(said);

@@ -145,6 +145,8 @@ pub struct Timer {
 /// How far an activity is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActivityState {
+    /// No attempt was begun.
+    Scheduled,
     /// An attempt was begun and its end is not known.
     Running,
     /// The last attempt failed and another may follow.
@@ -168,9 +170,9 @@ pub struct Activity {
     pub requires: Option<String>,
     /// Keyed digest of its arguments.
     pub args_digest: String,
-    /// The last attempt begun, from 1.
+    /// The last attempt begun, from 1; 0: none.
     pub attempt: u32,
-    /// The epoch that began it.
+    /// The epoch that began it; 0: none.
     pub attempt_epoch: u64,
     /// How far it is.
     pub state: ActivityState,

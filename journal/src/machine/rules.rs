@@ -1,10 +1,10 @@
 //! What must hold before a holder's entry is written, beyond its form.
 
 use super::append::{Stop, invalid};
-use super::parts::{ActivityState, Gate};
+use super::parts::{Activity, ActivityState, Gate};
 use super::{Refusal, Transition};
 use crate::protocol::entries::PodReleased;
-use crate::protocol::{BlockCode, ErrorCode, PodEntry, ReleaseCause, RetryCause, Verb};
+use crate::protocol::{BlockCode, ErrorCode, PodEntry, RUNNING_MAX, ReleaseCause, RetryCause, Verb};
 
 impl Transition {
     pub(super) fn check_rule(&self, entry: &PodEntry, epoch: u64) -> Result<(), Stop> {
@@ -15,7 +15,7 @@ impl Transition {
                 let requires = self.state.pin.policy(&it.activity).requires;
                 self.check_requirement(&it.activity, requires.as_deref(), it.seen_upto)
             }
-            PodEntry::ActivityRetried(it) => self.check_retry(it.target, it.attempt, it.cause),
+            PodEntry::ActivityStarted(it) => self.check_start(it.target, it.attempt, it.cause),
             PodEntry::ActivityCompleted(it) => self.check_end(it.target, it.attempt, false),
             PodEntry::ActivityAttemptFailed(it) => self.check_end(it.target, it.attempt, false),
             PodEntry::ActivityFailed(it) => self.check_end(it.target, it.attempt, true),
@@ -47,26 +47,22 @@ impl Transition {
         Err(Stop::Block(BlockCode::RequirementNotMet, Some(activity.to_owned()), refusal))
     }
 
-    fn check_retry(&self, target: u64, attempt: u32, cause: RetryCause) -> Result<(), Stop> {
+    fn check_start(&self, target: u64, attempt: u32, cause: Option<RetryCause>) -> Result<(), Stop> {
         let Some(activity) = self.state.activities.get(&target) else {
             return invalid("target is not an activity");
         };
-        let open = matches!(activity.state, ActivityState::Running | ActivityState::AttemptFailed);
-        if !open || activity.cancel_requested {
+        let ended = matches!(activity.state, ActivityState::Completed | ActivityState::Failed);
+        if ended || activity.cancel_requested {
             return invalid("the activity has ended");
         }
         if attempt != activity.attempt + 1 {
             return invalid(format!("the next attempt is {}", activity.attempt + 1));
         }
-        let reported = activity.state == ActivityState::AttemptFailed;
-        if cause == RetryCause::Failure && !reported {
-            return invalid("no failure was reported");
+        check_cause(activity, cause)?;
+        if self.state.under_way.len() >= RUNNING_MAX {
+            return invalid(format!("{RUNNING_MAX} attempts are under way"));
         }
-        if !reported && !activity.effect.repeatable() && !activity.repeat_allowed {
-            let message = "nobody knows whether the effect happened, and no person allowed to repeat it";
-            return Err(Refusal::new(ErrorCode::NotAllowedToRepeat, message).into());
-        }
-        // It was scheduled after an approval: that must still count.
+        // It was scheduled after an approval, and may have waited since: that must still count.
         self.check_requirement(&activity.name, activity.requires.as_deref(), self.state.last_delivery())
     }
 
@@ -89,8 +85,7 @@ impl Transition {
             return unread();
         }
         let busy = self.state.activities.values().any(|activity| {
-            !activity.cancel_requested
-                && matches!(activity.state, ActivityState::Running | ActivityState::AttemptFailed)
+            !activity.cancel_requested && !matches!(activity.state, ActivityState::Completed | ActivityState::Failed)
         });
         if busy { invalid("an activity is under way") } else { Ok(()) }
     }
@@ -112,6 +107,21 @@ impl Transition {
             | ReleaseCause::Cancelled
             | ReleaseCause::Evicted => Ok(()),
         }
+    }
+}
+
+/// The first attempt needs none, a further one says why it may be made.
+fn check_cause(activity: &Activity, cause: Option<RetryCause>) -> Result<(), Stop> {
+    let reported = activity.state == ActivityState::AttemptFailed;
+    match cause {
+        None if activity.attempt > 0 => invalid("a further attempt has a cause"),
+        Some(_) if activity.attempt == 0 => invalid("the first attempt has no cause"),
+        Some(RetryCause::Failure) if !reported => invalid("no failure was reported"),
+        Some(_) if !reported && !activity.effect.repeatable() && !activity.repeat_allowed => {
+            let message = "nobody knows whether the effect happened, and no person allowed to repeat it";
+            Err(Refusal::new(ErrorCode::NotAllowedToRepeat, message).into())
+        }
+        None | Some(_) => Ok(()),
     }
 }
 

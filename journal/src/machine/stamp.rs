@@ -42,7 +42,7 @@ impl Transition {
             PodEntry::TimerCancelled(it) => EntryBody::TimerCancelled(it),
             PodEntry::GateClosed(it) => EntryBody::GateClosed(it),
             PodEntry::StepsChanged(it) => EntryBody::StepsChanged(it),
-            PodEntry::ActivityRetried(it) => EntryBody::ActivityRetried(it),
+            PodEntry::ActivityStarted(it) => EntryBody::ActivityStarted(it),
             PodEntry::ActivityAttemptFailed(it) => EntryBody::ActivityAttemptFailed(it),
             PodEntry::ActivityCompleted(it) => EntryBody::ActivityCompleted(it),
             PodEntry::ActivityFailed(it) => EntryBody::ActivityFailed(it),

@@ -114,6 +114,8 @@ pub struct RunState {
     /// The commands of the current epoch, each with the digest of what was said: it is known again when its
     /// acknowledgement was lost.
     pub(super) marks: OrdMap<u64, Sha256Digest>,
+    /// The activities with an attempt that the current epoch began, that has not ended and that is still wanted.
+    pub(super) under_way: OrdSet<u64>,
     /// Reads recorded since the reader's last `viewOpened`.
     pub(super) reads: BTreeSet<(String, String)>,
     /// Completions already kept as evidence.
@@ -190,6 +192,7 @@ impl RunState {
             retry_wanted: false,
             fired_upto: None,
             marks: OrdMap::new(),
+            under_way: OrdSet::new(),
             reads: BTreeSet::new(),
             late: OrdSet::new(),
         })

@@ -8,11 +8,11 @@ use super::*;
 use crate::protocol::entries;
 use crate::protocol::{
     AppendRequest, BlockCode, FailureClass, FinalError, GateCloseCause, GateKind, OutputFile, Payload, Phase, Pin,
-    PodEntry, RefusalReason, ReleaseCause, RetryCause, RunSecret, RunTenant, RunTrigger, RunWorkflow, RunnerVersions,
-    SegmentCause, Sha256Digest, Verb, WaitKind, WaitTarget,
+    PodEntry, RUNNING_MAX, RefusalReason, ReleaseCause, RetryCause, RunSecret, RunTenant, RunTrigger, RunWorkflow,
+    RunnerVersions, SegmentCause, Sha256Digest, Verb, WaitKind, WaitTarget,
 };
 
-const LIMITS: AppendLimits = AppendLimits { inline_max: 1000, entry_max: 4000, entries_max: 60, bytes_max: 1 << 20 };
+const LIMITS: AppendLimits = AppendLimits { inline_max: 1000, entry_max: 4000, entries_max: 100, bytes_max: 1 << 20 };
 
 /// A run and its time; every outcome becomes its state, and its entries are checked to be its continuation.
 struct Sim {
@@ -239,8 +239,12 @@ fn failed(target: u64, attempt: u32) -> PodEntry {
     PodEntry::ActivityFailed(entries::ActivityFailed { target, attempt, error, detail: Payload::inline("\"secret\"") })
 }
 
+fn started(target: u64) -> PodEntry {
+    PodEntry::ActivityStarted(entries::ActivityStarted { target, attempt: 1, cause: None })
+}
+
 fn retried(target: u64, attempt: u32, cause: RetryCause) -> PodEntry {
-    PodEntry::ActivityRetried(entries::ActivityRetried { target, attempt, cause })
+    PodEntry::ActivityStarted(entries::ActivityStarted { target, attempt, cause: Some(cause) })
 }
 
 #[test]
@@ -251,7 +255,7 @@ fn a_run_goes_from_pending_to_succeeded() {
     assert_eq!(sim.state.phase(), Phase::Queued);
     sim.attach("p", &job).unwrap();
     assert_eq!(sim.state.phase(), Phase::Running);
-    sim.ok(vec![sim.schedule("look")]);
+    sim.ok(vec![sim.schedule("look"), started(0)]);
     sim.ok(vec![completed(0, 1)]);
     sim.ok(vec![sim.finish()]);
     sim.ok(vec![release(ReleaseCause::Finished)]);
@@ -303,7 +307,7 @@ fn a_journal_that_is_behind_is_never_replayed() {
 #[test]
 fn what_was_acknowledged_is_accepted_again_and_other_content_is_not() {
     let mut sim = Sim::running();
-    let first = vec![sim.schedule("look"), sim.timer(5, 1)];
+    let first = vec![sim.schedule("look"), started(0), sim.timer(5, 1)];
     sim.ok(first.clone());
     let length = sim.state.length;
     sim.ok(first);
@@ -327,11 +331,12 @@ fn what_was_acknowledged_is_accepted_again_and_other_content_is_not() {
 fn a_later_holder_cannot_have_an_intent_acknowledged_again() {
     let mut sim = Sim::running();
     let intent = sim.schedule("mail");
-    sim.ok(vec![intent.clone()]);
+    sim.ok(vec![intent.clone(), started(0)]);
     sim.job_gone();
     sim.retry(&[0]).unwrap();
     sim.attach_next();
     assert_eq!(sim.append(vec![intent]), Err(ErrorCode::Diverged));
+    assert_eq!(sim.append(vec![started(0)]), Err(ErrorCode::Invalid));
 }
 
 #[test]
@@ -364,7 +369,7 @@ fn an_old_epoch_writes_nothing_but_evidence() {
 #[test]
 fn commands_have_seen_only_deliveries_and_never_fewer() {
     let mut sim = Sim::running();
-    sim.ok(vec![sim.schedule("look")]);
+    sim.ok(vec![sim.schedule("look"), started(0)]);
     sim.ok(vec![completed(0, 1)]);
     let seen = sim.state.last_delivery();
     let steps =
@@ -420,7 +425,7 @@ fn sizes_and_blobs_are_checked() {
     let missing = Payload::Blob { blob: Sha256Digest::of(b"not there"), size: 9 };
     assert_eq!(sim.append(vec![with(&sim, missing)]), Err(ErrorCode::BlobMissing));
     let there = Payload::Blob { blob: Sha256Digest::of(b"there"), size: 5 };
-    sim.ok(vec![with(&sim, there)]);
+    sim.ok(vec![with(&sim, there), started(0)]);
     let output = |content: &[u8]| OutputFile {
         name: "nav.xlsx".to_owned(),
         digest: Sha256Digest::of(content),
@@ -443,7 +448,7 @@ fn sizes_and_blobs_are_checked() {
 #[test]
 fn a_full_journal_blocks_the_run_but_still_takes_completions() {
     let mut sim = Sim::running();
-    sim.ok(vec![sim.schedule("look")]);
+    sim.ok(vec![sim.schedule("look"), started(0)]);
     while sim.state.length < LIMITS.entries_max {
         sim.ok(vec![sim.timer(1, 0)]);
     }
@@ -460,6 +465,8 @@ fn parking_needs_everything_read_and_nothing_under_way() {
     sim.signal("hello").unwrap();
     assert_eq!(sim.append(vec![stale]), Err(ErrorCode::Unread));
     sim.ok(vec![sim.schedule("look")]);
+    assert_eq!(sim.append(vec![sim.parked()]), Err(ErrorCode::Invalid), "it is to begin");
+    sim.ok(vec![started(1)]);
     assert_eq!(sim.append(vec![sim.parked()]), Err(ErrorCode::Invalid), "it runs");
     sim.ok(vec![attempt_failed(1, 1)]);
     assert_eq!(sim.append(vec![sim.parked()]), Err(ErrorCode::Invalid), "it is to be attempted again");
@@ -531,8 +538,12 @@ fn progress_resets_the_attempts_and_a_further_attempt_is_none() {
     assert_eq!(sim.state.attempts, 0);
     sim.job_gone();
     sim.attach_next();
+    sim.ok(vec![started(0)]);
+    assert_eq!(sim.state.attempts, 1, "an intent is no progress");
+    sim.job_gone();
+    sim.attach_next();
     sim.ok(vec![retried(0, 2, RetryCause::Crash)]);
-    assert_eq!(sim.state.attempts, 1);
+    assert_eq!(sim.state.attempts, 2);
     sim.ok(vec![completed(0, 2)]);
     assert_eq!(sim.state.attempts, 0);
 }
@@ -564,7 +575,7 @@ fn an_outage_in_the_middle_of_an_effect_asks_a_person() {
 fn an_unknown_effect_is_asked_about_and_repeated_once_per_permission() {
     for activity in ["mail", "nowhere-declared"] {
         let mut sim = Sim::running();
-        sim.ok(vec![sim.schedule(activity)]);
+        sim.ok(vec![sim.schedule(activity), started(0)]);
         sim.job_gone();
         assert_eq!(sim.blocked(), Some(BlockCode::EffectUnknown));
         assert_eq!(sim.retry(&[]), Err(RefusalReason::EffectUnknown.to_string()));
@@ -580,9 +591,67 @@ fn an_unknown_effect_is_asked_about_and_repeated_once_per_permission() {
 }
 
 #[test]
-fn a_reported_failure_may_be_attempted_again_and_is_not_unknown() {
+fn what_has_not_begun_is_not_unknown_and_begins_once() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.schedule("mail")]);
+    assert_eq!(sim.append(vec![completed(0, 1)]), Err(ErrorCode::Invalid));
+    assert_eq!(sim.append(vec![completed(0, 0)]), Err(ErrorCode::Invalid));
+    assert_eq!(sim.append(vec![retried(0, 1, RetryCause::Crash)]), Err(ErrorCode::Invalid));
+    sim.job_gone();
+    assert_eq!(sim.blocked(), None, "nobody has begun it");
+    sim.attach_next();
+    sim.ok(vec![started(0)]);
+    let length = sim.state.length;
+    sim.ok(vec![started(0)]);
+    assert_eq!(sim.state.length, length, "said twice");
+    let without = PodEntry::ActivityStarted(entries::ActivityStarted { target: 0, attempt: 2, cause: None });
+    assert_eq!(sim.append(vec![without]), Err(ErrorCode::Invalid));
+    sim.job_gone();
+    assert_eq!(sim.blocked(), Some(BlockCode::EffectUnknown));
+}
+
+#[test]
+fn as_many_effects_are_unknown_as_may_be_under_way() {
+    let mut sim = Sim::running();
+    let max = u64::try_from(RUNNING_MAX).unwrap();
+    for target in 0..=max {
+        sim.ok(vec![sim.schedule("mail")]);
+        let began = sim.append(vec![started(target)]);
+        assert_eq!(began, if target < max { Ok(()) } else { Err(ErrorCode::Invalid) });
+    }
+    sim.ok(vec![completed(3, 1), started(max)]);
+    sim.job_gone();
+    let unknown: Vec<u64> = (0..=max).filter(|target| *target != 3).collect();
+    sim.retry(&unknown).unwrap();
+    sim.attach_next();
+    // Those that may be repeated wait while others begin and are lost.
+    for target in 0..max {
+        sim.ok(vec![sim.schedule("mail"), started(max + 1 + target)]);
+    }
+    sim.job_gone();
+    assert_eq!(sim.state.activities.values().filter(|it| it.unknown_effect()).count(), RUNNING_MAX);
+}
+
+#[test]
+fn an_approval_must_count_where_the_effect_begins() {
+    let mut sim = Sim::running();
+    sim.ok(vec![sim.gate(None)]);
+    sim.decide(Verb::Approve, |_| {}).unwrap();
+    sim.ok(vec![sim.schedule("post")]);
+    sim.ok(vec![sim.gate(None)]);
+    assert_eq!(sim.append(vec![started(1)]), Err(ErrorCode::RequirementNotMet), "somebody is asked again");
+    assert_eq!(sim.blocked(), Some(BlockCode::RequirementNotMet));
+    sim.ok(vec![release(ReleaseCause::Blocked)]);
+    sim.decide(Verb::Approve, |_| {}).unwrap();
+    sim.retry(&[]).unwrap();
+    sim.attach_next();
+    sim.ok(vec![started(1)]);
+}
+
+#[test]
+fn a_reported_failure_may_be_attempted_again_and_is_not_unknown() {
+    let mut sim = Sim::running();
+    sim.ok(vec![sim.schedule("mail"), started(0)]);
     assert_eq!(sim.append(vec![retried(0, 2, RetryCause::Failure)]), Err(ErrorCode::Invalid));
     assert_eq!(sim.append(vec![retried(0, 2, RetryCause::Crash)]), Err(ErrorCode::NotAllowedToRepeat));
     let again = vec![attempt_failed(0, 1), retried(0, 2, RetryCause::Failure)];
@@ -601,8 +670,8 @@ fn a_reported_failure_may_be_attempted_again_and_is_not_unknown() {
 #[test]
 fn repeatable_effects_go_on_after_a_crash_and_cancelled_ones_are_no_question() {
     let mut sim = Sim::running();
-    sim.ok(vec![sim.schedule("save")]);
-    sim.ok(vec![sim.schedule("mail")]);
+    sim.ok(vec![sim.schedule("save"), started(0)]);
+    sim.ok(vec![sim.schedule("mail"), started(1)]);
     sim.ok(vec![PodEntry::ActivityCancelRequested(entries::ActivityCancelRequested {
         command: 2,
         seen_upto: 0,
@@ -618,7 +687,7 @@ fn repeatable_effects_go_on_after_a_crash_and_cancelled_ones_are_no_question() {
 #[test]
 fn an_activity_starts_only_if_the_newest_gate_of_its_step_was_approved() {
     let mut sim = Sim::running();
-    assert_eq!(sim.append(vec![sim.schedule("look"), sim.timer(1, 1)]), Ok(()));
+    assert_eq!(sim.append(vec![sim.schedule("look"), started(0), sim.timer(1, 1)]), Ok(()));
     let PodEntry::ActivityScheduled(entries::ActivityScheduled { args, .. }) = sim.schedule("post") else {
         unreachable!()
     };
@@ -984,7 +1053,7 @@ fn time_never_runs_backwards() {
 #[test]
 fn payload_is_in_no_debug_print() {
     let mut sim = Sim::running();
-    sim.ok(vec![sim.schedule("look")]);
+    sim.ok(vec![sim.schedule("look"), started(0)]);
     sim.ok(vec![attempt_failed(0, 1)]);
     sim.ok(vec![sim.schedule("look")]);
     sim.ok(vec![sim.finish()]);

@@ -36,3 +36,6 @@ pub use session::{Session, SessionKey};
 pub const PROTOCOL_MIN: u32 = 1;
 /// Newest version of the protocol this crate speaks.
 pub const PROTOCOL_MAX: u32 = 1;
+/// Attempts of activities that a holder may have under way at once, and with that the effects that nobody knows about: a
+/// run with such effects is not held again before a person has answered for them.
+pub const RUNNING_MAX: usize = 16;

@@ -57,6 +57,10 @@ fn shape(schema: &Value, outer: bool) -> String {
     if !words.is_empty() {
         return format!("{open}{}", words.join("\\|"));
     }
+    let there: Vec<_> = variants(schema).into_iter().filter(|it| it["type"] != "null").collect();
+    if let [only] = there.as_slice() {
+        return shape(only, outer);
+    }
     if !listed.is_empty() {
         return format!("{open}{}", listed.join("\\|"));
     }

@@ -7,7 +7,7 @@ use crate::protocol::kinds::{Effect, RetryCause};
 use crate::protocol::parts::{FailureClass, FinalError, OutputFile};
 use crate::protocol::payload::Payload;
 
-/// The intent of an activity's first attempt.
+/// Workflow code wants an activity; no attempt has begun.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ActivityScheduled {
@@ -32,13 +32,14 @@ pub struct ActivityStamp {
     pub requires: Option<String>,
 }
 
-/// The intent of a further attempt, from 2.
+/// The intent of an attempt, from 1; `cause` of a further one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ActivityRetried {
+pub struct ActivityStarted {
     pub target: u64,
     pub attempt: u32,
-    pub cause: RetryCause,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<RetryCause>,
 }
 
 /// An attempt failed and another may follow.

@@ -18,8 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use activity::{
-    ActivityAttemptFailed, ActivityCancelRequested, ActivityCompleted, ActivityFailed, ActivityRetried,
-    ActivityScheduled, ActivityStamp,
+    ActivityAttemptFailed, ActivityCancelRequested, ActivityCompleted, ActivityFailed, ActivityScheduled,
+    ActivityStamp, ActivityStarted,
 };
 pub use gate::{GateClosed, GateDecided, GateOpened, GateRevised, GateStamp, RevisionStamp};
 pub use late::LateCompletion;
@@ -67,7 +67,7 @@ pub enum EntryBody {
     Attached(Attached),
     Released(Released),
     ActivityScheduled(Stamped<ActivityScheduled, ActivityStamp>),
-    ActivityRetried(ActivityRetried),
+    ActivityStarted(ActivityStarted),
     ActivityAttemptFailed(ActivityAttemptFailed),
     ActivityCompleted(ActivityCompleted),
     ActivityFailed(ActivityFailed),
@@ -120,7 +120,7 @@ impl EntryBody {
             | Self::JobRecorded(_)
             | Self::Attached(_)
             | Self::Released(_)
-            | Self::ActivityRetried(_)
+            | Self::ActivityStarted(_)
             | Self::ActivityAttemptFailed(_)
             | Self::RetryRequested(_)
             | Self::Parked(_)

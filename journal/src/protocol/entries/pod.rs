@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActivityAttemptFailed, ActivityCancelRequested, ActivityCompleted, ActivityFailed, ActivityRetried,
-    ActivityScheduled, Blocked, CommandNumber, GateClosed, GateOpened, GateRevised, Parked, PodReleased, RunCompleted,
+    ActivityAttemptFailed, ActivityCancelRequested, ActivityCompleted, ActivityFailed, ActivityScheduled,
+    ActivityStarted, Blocked, CommandNumber, GateClosed, GateOpened, GateRevised, Parked, PodReleased, RunCompleted,
     RunFailed, StepsChanged, TimerCancelled, TimerStarted,
 };
 use crate::protocol::digest::Sha256Digest;
@@ -18,7 +18,7 @@ use crate::protocol::payload::Payload;
 pub enum PodEntry {
     Released(PodReleased),
     ActivityScheduled(ActivityScheduled),
-    ActivityRetried(ActivityRetried),
+    ActivityStarted(ActivityStarted),
     ActivityAttemptFailed(ActivityAttemptFailed),
     ActivityCompleted(ActivityCompleted),
     ActivityFailed(ActivityFailed),
@@ -100,7 +100,7 @@ impl PodEntry {
             Self::ActivityAttemptFailed(it) => Said::completion(it.target, it.attempt, &it.detail),
             Self::Blocked(it) => Said { payload: it.detail.as_ref(), ..Said::default() },
             Self::Parked(it) => Said { seen_upto: Some(it.seen_upto), ..Said::default() },
-            Self::ActivityRetried(_) | Self::Released(_) => Said::default(),
+            Self::ActivityStarted(_) | Self::Released(_) => Said::default(),
         }
     }
 

@@ -236,8 +236,10 @@ fn signed(n: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use kube::CustomResourceExt as _;
     use ntro_crds::{BlockReason, Reason, UserActionReason};
-    use ntro_journal::protocol::{BlockCode, ErrorCode, RefusalReason};
+    use ntro_crds::{UserAction, WorkflowRun};
+    use ntro_journal::protocol::{BlockCode, ErrorCode, RUNNING_MAX, RefusalReason};
 
     #[test]
     fn the_api_knows_every_word_of_the_journal() {
@@ -249,6 +251,20 @@ mod tests {
         }
         for code in ErrorCode::ALL {
             assert_eq!(Reason::try_from(code.as_str()).map(Reason::as_str), Ok(code.as_str()));
+        }
+    }
+
+    /// Else a run with that many could never be retried.
+    #[test]
+    fn the_api_has_room_for_all_effects_that_can_be_unknown() {
+        for (crd, place) in [
+            (WorkflowRun::crd(), "status/properties/blocked/properties/repeatEffects"),
+            (UserAction::crd(), "spec/properties/repeatEffects"),
+        ] {
+            let crd = serde_json::to_value(crd).unwrap();
+            let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{place}/maxItems");
+            let room = crd.pointer(&path).and_then(serde_json::Value::as_u64).unwrap();
+            assert!(room >= u64::try_from(RUNNING_MAX).unwrap(), "{place} has room for {room}");
         }
     }
 }

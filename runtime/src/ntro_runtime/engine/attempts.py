@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from ..sdk.context import ActivityContext, ActivityInfo, RunFiles
+from ..sdk.activity_table import ActivityTable
+from ..sdk.context import ActivityInfo
 from ..shared.errors import BlockCode, ProtocolError
 from ..workflow.activity_calls import PendingActivity
 from ..workflow.block import Block
-from ..workflow.failures import Failure, error_fields, failure_of
-from ..workflow.journal import NOT_STARTED, ActivityState, Entry, time_of
+from ..workflow.failures import Failure, error_fields
+from ..workflow.journal import ActivityState, Entry, time_of
 from ..workflow.retry_policy import REPEATABLE, Verdict, decide_retry
 from ..workflow.source_location import SourceLocation, SourceLocator
-from .activity_runner import ActivityRunner, Attempt, AttemptOutcome, OnEnd, UnwritableResultError
-from .journal_client import ConnectionLostError, Json
+from .activity_runner import ActivityRunner, OnEnd
+from .attempt import Attempt, AttemptError, AttemptOutcome, Died, Refused, Unwritable
+from .journal_client import Json
 from .journal_session import JournalSession
 from .probe import Probe
 from .running import Running, RunningAttempts
+from .staging import FileDesk
 
 _log = logging.getLogger("ntro.runtime")
 MAX_RUNNING = 16
+_STOP_GRACE_S = 1.0
+"""For a coroutine that is cancelled to end by itself, or less if the run's own grace is shorter."""
 
 
 class Halt(Protocol):
@@ -38,24 +44,28 @@ class Attempts:
         self._locator = locator
         self._halt = halt
         self._probe = probe
-        self._runner = ActivityRunner(on_end, probe)
+        self._runner = ActivityRunner(on_end, FileDesk(session))
         self.running = RunningAttempts()
-        self._fresh: set[int] = set()
         self.wanted: dict[int, PendingActivity] = {}
         """What workflow code waits for, by command; shared with the scope."""
 
-    def scheduled(self, command: int) -> None:
-        """The intent was journaled by this process, so its first attempt may start."""
-        self._fresh.add(command)
+    def prepare(self, table: ActivityTable, on_lost: Callable[[], None]) -> None:
+        """Before any workflow code and any thread. `on_lost` is called when no attempt can be run any more."""
+        self._runner.prepare(table, self._locator, self._session.client.fileno(), on_lost)
 
     def on_entry(self, entry: Entry) -> None:
         """Give up what workflow code no longer wants."""
         if entry["type"] == "activityCancelRequested":
-            attempt = self.running.cancel(int(entry["target"]))
-            if attempt is not None:
-                self._runner.cancel(attempt)
+            running = self.running.cancel(int(entry["target"]))
+            if running is not None:
+                self._stop(running)
 
     # -- starting ----------------------------------------------------------------------------------
+
+    def first_of(self, commands: list[int]) -> dict[int, Json]:
+        """The intents of the first attempts that begin as soon as they are journaled with the commands: as many as there are places."""
+        wanted = [command for command in commands if command in self.wanted]
+        return {command: _intent(command, 1) for command in wanted[: MAX_RUNNING - len(self.running)]}
 
     def advance(self) -> bool:
         """Start what may start. False if nothing is under way or due."""
@@ -87,10 +97,21 @@ class Attempts:
         return min(wait, wait - passed)
 
     def _start(self, state: ActivityState, pending: PendingActivity) -> None:
-        if state.command in self._fresh:
-            self._fresh.discard(state.command)
-        else:
-            self._retry(state, pending)
+        """Journal the intent of an attempt, and begin it."""
+        cause = None if state.attempt == 0 else "failure" if state.failed_attempt == state.attempt else "crash"
+        try:
+            self._session.append(_intent(state.command, state.attempt + 1, cause))
+        except ProtocolError as error:
+            if error.code != "NotAllowedToRepeat":
+                raise
+            code = BlockCode.RETRIES_EXHAUSTED if cause == "failure" else BlockCode.EFFECT_UNKNOWN
+            effect = f"activity {state.name!r} (command {state.command}) may have had its effect already"
+            self._halt(Block(code, f"{effect}; a person must allow it to be repeated", pending.site, state.name))
+        self.begin(state.command)
+
+    def begin(self, command: int) -> None:
+        """Begin the attempt whose intent was acknowledged."""
+        state, pending = self._session.journal.activities[command], self.wanted[command]
         created, call = self._session.journal.created, pending.call
         info = ActivityInfo(
             workflow_id=created["runId"],
@@ -100,72 +121,71 @@ class Attempts:
             attempt=state.attempt,
             idempotency_key=f"{created['runId']}/{state.command}",
         )
-        context = ActivityContext(info, RunFiles(self._session.journal, self._session.client))
-        attempt = Attempt(state.command, state.attempt, call.name, call.function, pending.signature, pending.args_text, context)
+        attempt = Attempt(state.command, state.attempt, call.name, call.function, pending.args_text, info, state.effect in REPEATABLE)
         deadline = None if call.timeout_ms is None else time.monotonic() + call.timeout_ms / 1000
-        self.running.add(Running(attempt, pending, state.effect in REPEATABLE, deadline))
-        self._probe("activity:acknowledged")
+        self.running.add(Running(attempt, pending, deadline))
+        self._probe("activity:start")
         self._runner.start(attempt)
-
-    def _retry(self, state: ActivityState, pending: PendingActivity) -> None:
-        """Journal the intent of a further attempt."""
-        cause = "failure" if state.failed_attempt == state.attempt else "crash"
-        entry: Json = {"type": "activityRetried", "target": state.command, "attempt": state.attempt + 1, "cause": cause}
-        try:
-            self._session.append(entry)
-        except ProtocolError as error:
-            if error.code != "NotAllowedToRepeat":
-                raise
-            code = BlockCode.RETRIES_EXHAUSTED if cause == "failure" else BlockCode.EFFECT_UNKNOWN
-            effect = f"activity {state.name!r} (command {state.command}) may have had its effect already"
-            self._halt(Block(code, f"{effect}; a person must allow it to be repeated", pending.site, state.name))
 
     # -- ending ------------------------------------------------------------------------------------
 
     def ended(self, outcome: AttemptOutcome) -> None:
-        """Record how an attempt ended, unless nobody waits for it any more."""
+        """Record how an attempt ended."""
         attempt = outcome.attempt
         running = self.running.end(attempt)
-        if running is None:
-            return
-        if outcome.error is not None or outcome.result is None:
-            if not running.cancelled:
-                self._failed(running, outcome.error or RuntimeError("no result"))
-            return
-        self._session.append(
-            {
-                "type": "activityCompleted",
-                "target": attempt.command,
-                "attempt": attempt.number,
-                "result": self._session.text(outcome.result),
-                "outputs": [output.to_wire() for output in outcome.outputs],
-            }
-        )
+        if not running.cancelled:
+            self._probe("activity:end")
+        if running.given_up and not running.cancelled:
+            text = "the attempt took longer than start_to_close_timeout"
+            self._failed(running, Failure("TimeoutError", text, non_retryable=False))
+        elif outcome.error is not None:
+            self._went_wrong(running, outcome.error)
+        else:
+            self._session.append(
+                {
+                    "type": "activityCompleted",
+                    "target": attempt.command,
+                    "attempt": attempt.number,
+                    "result": self._session.text(outcome.result),
+                    "outputs": [output.to_wire() for output in outcome.outputs],
+                }
+            )
 
     def expire(self) -> None:
-        """Give up the attempts that have taken too long and may be repeated."""
+        """End the attempts that have taken too long and may be repeated."""
         for running in self.running.expire():
-            self._runner.cancel(running.attempt)
-            self._failed(running, TimeoutError("the attempt took longer than start_to_close_timeout"))
+            self._stop(running)
 
-    def disown_fresh(self) -> None:
-        """Intents were journaled, but this process will not act on them: say so, else a person would be asked whether it did."""
-        detail = {"message": "the pod was terminated before the attempt began"}
-        for state in self._session.journal.open_activities():
-            if state.command in self._fresh:
-                entry: Json = {"type": "activityAttemptFailed", "target": state.command, "attempt": state.attempt}
-                entry |= {"error": {"type": NOT_STARTED}, "detail": self._session.payload(detail), "retryAfterMs": 0}
-                self._session.append(entry)
+    def _stop(self, running: Running) -> None:
+        """End an attempt: a coroutine is cancelled first; a plain function, or one that does not end, is killed."""
+        if not running.asked_to_end and self._runner.cancel(running.attempt):
+            running.asked_to_end = True
+            running.deadline = time.monotonic() + min(_STOP_GRACE_S, self._session.seconds("cancelGraceMs"))
+        else:
+            running.deadline = None
+            self._runner.kill(running.attempt)
 
-    def _failed(self, running: Running, error: BaseException) -> None:
+    def _went_wrong(self, running: Running, error: AttemptError) -> None:
+        if running.cancelled:
+            return
+        if isinstance(error, Refused):
+            raise error.error
+        name, call_site = running.attempt.name, running.pending.site
+        if isinstance(error, Unwritable):
+            self._halt(Block(BlockCode.SDK_MISUSE, error.message, error.site, name))
+        if not isinstance(error, Died):
+            self._failed(running, error.failure, error.site, error.traceback)
+        elif running.attempt.repeatable:
+            self._failed(running, Failure("WorkerDied", str(error), non_retryable=False))
+        else:
+            text = f"{error}; activity {name!r} (command {running.attempt.command}) may have had its effect, and a person must allow it to "
+            self._halt(Block(BlockCode.EFFECT_UNKNOWN, f"{text}be repeated", call_site, name))
+
+    def _failed(self, running: Running, failure: Failure, site: SourceLocation | None = None, traceback: str = "") -> None:
         attempt = running.attempt
-        if isinstance(error, (ProtocolError, ConnectionLostError)):
-            raise error
-        site = self._locator.of_exception(error) or self._locator.of_code(attempt.function)
-        if isinstance(error, UnwritableResultError):
-            self._halt(Block(BlockCode.SDK_MISUSE, str(error), site, attempt.name))
-        failure = failure_of(error)
-        _log.error("activity %s, attempt %d, failed", attempt.name, attempt.number, exc_info=error)
+        site = site or self._locator.of_code(attempt.function)
+        text = traceback or f"{failure.type}: {failure.message}"
+        _log.error("activity %s, attempt %d, failed\n%s", attempt.name, attempt.number, text)
         state = self._session.journal.activities[attempt.command]
         call = running.pending.call
         step = decide_retry(
@@ -192,3 +212,8 @@ class Attempts:
         if site is not None:
             detail["site"] = str(site)
         return self._session.payload(detail)
+
+
+def _intent(command: int, attempt: int, cause: str | None = None) -> Json:
+    entry: Json = {"type": "activityStarted", "target": command, "attempt": attempt}
+    return entry if cause is None else {**entry, "cause": cause}

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import fcntl
 import json
 import logging
 import os
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,15 +25,25 @@ from .journal_client import JournalClient
 
 
 class LogPipe(logging.Handler):
-    """Writes each record as one JSON string per line to the supervisor's pipe."""
+    """Writes each record as one JSON string per line to the supervisor's pipe, in this process and its forks.
+
+    A long line is not written to a pipe in one piece, so they take turns.
+    """
 
     def __init__(self, fd: int) -> None:
         super().__init__()
         self._fd = fd
+        # Locked by process, and let go by the kernel when the process ends.
+        self._turn = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process lives
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            os.write(self._fd, json.dumps(self.format(record)).encode() + b"\n")
+            line = json.dumps(self.format(record)).encode() + b"\n"
+            fcntl.lockf(self._turn, fcntl.LOCK_EX)
+            try:
+                os.write(self._fd, line)
+            finally:
+                fcntl.lockf(self._turn, fcntl.LOCK_UN)
         except OSError:
             self.handleError(record)
 

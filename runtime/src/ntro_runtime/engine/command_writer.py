@@ -1,44 +1,50 @@
-"""Appending what workflow code did, in requests of bounded size."""
+"""Appending what workflow code did, and the intents of the attempts that begin at once, in requests of bounded size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..shared.errors import ExitCode, ProtocolError
+from ..shared.errors import ProtocolError
 from ..workflow.commands import Command
 from .attempts import Attempts
-from .exit import Exit, Leave
+from .exit import Exit
+from .journal_client import Json
 from .journal_session import JournalSession
 
 _APPEND_BYTES = 512 * 1024
 
 
 class CommandWriter:
-    """Only what is acknowledged here may be attempted: the intent of an effect is in the journal before the effect."""
+    """The intent of an attempt is acknowledged before the attempt begins."""
 
     def __init__(self, session: JournalSession, attempts: Attempts, exit: Exit) -> None:
         self._session = session
         self._attempts = attempts
         self._exit = exit
 
-    def write(self, commands: list[Command]) -> None:
+    def write(self, commands: list[Command], *, begin: bool = True) -> None:
+        """Append, and with `begin` start what finds a place."""
         for chunk in _chunks(commands):
-            self._append(chunk)
+            self._append(chunk, begin)
 
-    def _append(self, commands: list[Command]) -> None:
+    def _append(self, commands: list[Command], begin: bool) -> None:
+        scheduled = [command.number for command in commands if command.type == "activityScheduled"]
+        starts = self._attempts.first_of(scheduled) if begin else {}
         for command in commands:
             if command.payload is not None:
                 self._session.upload(command.payload)
         try:
-            self._session.append(*[command.to_wire(self._session.inline_max) for command in commands])
+            self._session.append(*self._entries(commands, starts))
         except ProtocolError as error:
-            if error.code == "RequirementNotMet":
-                # The operator has blocked the run and said which activity.
-                self._exit.leave(Leave(ExitCode.BLOCKED, released="blocked"))
             self._exit.refused(error, commands[0].site)
+        for number in starts:
+            self._attempts.begin(number)
+
+    def _entries(self, commands: list[Command], starts: dict[int, Json]) -> Iterator[Json]:
         for command in commands:
-            if command.type == "activityScheduled":
-                self._attempts.scheduled(command.number)
+            yield command.to_wire(self._session.inline_max)
+            if command.number in starts:
+                yield starts[command.number]
 
 
 def _chunks(commands: list[Command]) -> Iterator[list[Command]]:

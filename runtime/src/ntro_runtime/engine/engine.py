@@ -15,6 +15,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..sdk import decorators
+from ..sdk.activity_table import ActivityTable
 from ..sdk.runtime import DurableRuntime, WorkflowInfo
 from ..shared.errors import BlockCode, ExitCode, ProtocolError
 from ..workflow.block import Block
@@ -102,8 +104,15 @@ class Engine:
         self._loaded = load_bundle(self._root, envelope, self._runtime, self._locator, self._exit)
         self._scope = WorkflowScope(self._locator, self._session.client, self._exit.halt, time_of(created), self._guard)
         self._attempts.wanted = self._scope.activities.pending
-        self._runtime.activity_by_name = self._loaded.bundle.activities.get
         self._runtime.bind(self._scope, _workflow_info(created, self._loaded.bundle.workflow))
+        self._fork_template()
+        self._session.client.read_in_background()
+
+    def _fork_template(self) -> None:
+        bundle = self._loaded.bundle
+        self._runtime.activity_by_name = bundle.activities.get
+        self._runtime.activities = ActivityTable([*bundle.activities.values(), *decorators.MARKED_ACTIVITIES])
+        self._attempts.prepare(self._runtime.activities, lambda: self._events.put(("lost", None)))
 
     # -- turns -------------------------------------------------------------------------------------
 
@@ -137,7 +146,7 @@ class Engine:
         # The code is done. What it no longer wants is cancelled first; effects under way are recorded before the run is sealed.
         *before, last = commands
         if before:
-            self._writer.write(before)
+            self._writer.write(before, begin=False)
         while self._attempts.running.must_end and self._attempts.running.overdue is None:
             self._wait(self._attempts.next_deadline())
         self._ask_about_overdue()
@@ -156,6 +165,9 @@ class Engine:
         except queue.Empty:
             self._attempts.expire()
             return
+        if kind == "lost":
+            _log.error("the process that activities are forked from has ended")
+            self._exit.now(ExitCode.CRASH)
         if kind == "ended":
             self._attempts.ended(value)
         elif kind == "news":
@@ -174,7 +186,8 @@ class Engine:
             left = linger_until - time.monotonic()
             if left <= 0:
                 break
-            self._wait(left)
+            deadline = self._attempts.next_deadline()
+            self._wait(left if deadline is None else min(left, deadline))
         if self._journal.undelivered:
             return
         self._exit.flush()
@@ -211,7 +224,6 @@ class Engine:
             self._exit.leave(Leave(ExitCode.OK, released="cancelled"))
         if self._terminate:
             self._drain(_TERMINATION_GRACE_S)
-            self._attempts.disown_fresh()
             # Only the operator may say that a pod is gone; it sees so at once.
             self._exit.leave(Leave(ExitCode.TERMINATED))
 

@@ -64,6 +64,9 @@ class Exit:
             if first:
                 self._session.append(*first)
             raise AlreadyHaltingError
+        self._drain_and_leave(Leave(block.exit_code, released="blocked", block=block), *first)
+
+    def _drain_and_leave(self, order: Leave, *first: Json) -> NoReturn:
         self._halting = True
         self._end_turn()
         try:
@@ -74,7 +77,7 @@ class Exit:
             _log.error("draining: the journal refused: %s", error)
         except ConnectionLostError:
             self.now(ExitCode.OUTAGE)
-        self.leave(Leave(block.exit_code, released="blocked", block=block), *first)
+        self.leave(order, *first)
 
     def leave(self, order: Leave, *first: Json) -> NoReturn:
         """Write `first`, then the block and the release of the order, and exit."""
@@ -100,6 +103,9 @@ class Exit:
 
     def refused(self, error: ProtocolError, site: SourceLocation | None = None) -> NoReturn:
         """The operator does not want this process any more, or does not take what it said: another try would say the same."""
+        if error.code == "RequirementNotMet" and not self._halting:
+            # The operator has blocked the run and said which activity.
+            self._drain_and_leave(Leave(ExitCode.BLOCKED, released="blocked"))
         code = _EXITS.get(error.code)
         if code is None:
             self.halt(Block(_BLOCKS.get(error.code, BlockCode.SDK_MISUSE), f"the journal refused an entry: {error.message}", site))

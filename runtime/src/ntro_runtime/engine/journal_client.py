@@ -30,19 +30,32 @@ class ConnectionLostError(Exception):
 
 
 class JournalClient:
-    """Thread-safe. Every call raises `ProtocolError` if it is refused and `ConnectionLostError` if nobody answers."""
+    """Every call raises `ProtocolError` if it is refused and `ConnectionLostError` if nobody answers.
+
+    Thread-safe from `read_in_background()` on; until then it has no thread, and a call reads its reply itself.
+    """
 
     def __init__(self, stream: socket.socket, scratch: Path | None = None) -> None:
         """Blobs on their way are kept in `scratch`."""
         self._stream = stream
         self._scratch = scratch
+        self._lines = self._receive()
         self._write_lock = threading.Lock()
         self._ids = itertools.count(1)
         self._pending: dict[int, Future[Json]] = {}
         self._files: deque[int] = deque()
         self._lost = False
+        self._in_background = False
         self.epoch = 0
+
+    def read_in_background(self) -> None:
+        """From now on replies are read by a thread."""
+        self._in_background = True
         threading.Thread(target=self._read, name="journal-replies", daemon=True).start()
+
+    def fileno(self) -> int:
+        """The descriptor of the channel."""
+        return self._stream.fileno()
 
     def attach(self, versions: Json) -> Json:
         """Become the holder. The reply has the journal, or its beginning."""
@@ -50,13 +63,17 @@ class JournalClient:
         self.epoch = int(reply["epoch"])
         return reply
 
-    def append(self, head: int, entries: list[Json]) -> Json:
-        """Write entries, all or none. The reply has everything after `head`, the written ones included."""
-        return self._call("append", {"epoch": self.epoch, "head": head, "entries": entries})
+    def append(self, known: Json, entries: list[Json]) -> Json:
+        """Write entries, all or none. The reply has everything after `known`, the written ones included."""
+        return self._call("append", {"epoch": self.epoch, **known, "entries": entries})
 
-    def poll_later(self, head: int, wait_ms: int) -> Future[Json]:
-        """Ask for what comes after `head`; the future has `entries`, none after `wait_ms`."""
-        return self._send("poll", {"epoch": self.epoch, "head": head, "waitMs": wait_ms})
+    def poll(self, known: Json) -> Json:
+        """What comes after `known` and is there already."""
+        return self._call("poll", {"epoch": self.epoch, **known, "waitMs": 0})
+
+    def poll_later(self, known: Json, wait_ms: int) -> Future[Json]:
+        """Ask for what comes after `known`; the future has `entries`, none after `wait_ms`."""
+        return self._send("poll", {"epoch": self.epoch, **known, "waitMs": wait_ms})
 
     def put_blob(self, digest: str, data: bytes) -> None:
         """Store `data` under its `sha256:<hex>`. Needed before an entry may name it."""
@@ -87,7 +104,10 @@ class JournalClient:
         self._stream.close()
 
     def _call(self, op: str, body: Json) -> Json:
-        return self._send(op, body).result()
+        future = self._send(op, body)
+        if not self._in_background:
+            self._read(future)
+        return future.result()
 
     def _send(self, op: str, body: Json, file: int | None = None) -> Future[Json]:
         request_id = next(self._ids)
@@ -107,17 +127,22 @@ class JournalClient:
             return False
         return True
 
-    def _read(self) -> None:
+    def _read(self, until: Future[Json] | None = None) -> None:
+        """Answer what is pending; until nobody replies any more, or `until` is answered."""
         try:
-            for line in self._lines():
+            while until is None or not until.done():
+                line = next(self._lines, None)
+                if line is None:
+                    break
                 self._answer(json.loads(line))
+            else:
+                return
         except OSError:
             pass
-        finally:
-            self._lost = True
-            self._fail_all()
+        self._lost = True
+        self._fail_all()
 
-    def _lines(self) -> Iterator[bytes]:
+    def _receive(self) -> Iterator[bytes]:
         """Lines as they come; the files that came with them are put into `_files` first."""
         rest: list[bytes] = []
         while True:

@@ -47,7 +47,7 @@ class JournalSession:
     def append(self, *entries: Json) -> None:
         """Write entries, all or none. Raises `ProtocolError` if they are refused."""
         self._probe("append:before")
-        reply = self.client.append(self.journal.head, list(entries))
+        reply = self.client.append(self._known(), list(entries))
         self._probe("append:after")
         self.take_reply(reply)
 
@@ -55,7 +55,7 @@ class JournalSession:
         """Take in the entries of a reply, and those it says there are more of."""
         self.take(reply["entries"])
         while reply.get("more"):
-            reply = self.client.poll_later(self.journal.head, 0).result()
+            reply = self.client.poll(self._known())
             self.take(reply["entries"])
 
     def take(self, entries: list[Entry]) -> None:
@@ -68,7 +68,11 @@ class JournalSession:
     def poll(self) -> Future[Json]:
         """Ask for news; the answer may take a while, but not so long that the lease runs out."""
         wait_ms = max(100, min(_POLL_MS, int(self.settings["leaseMs"]) // 2))
-        return self.client.poll_later(self.journal.head, wait_ms)
+        return self.client.poll_later(self._known(), wait_ms)
+
+    def _known(self) -> Json:
+        """The newest entry: a journal that has another one in its place is an older copy."""
+        return {"head": self.journal.head, "headHash": self.journal.head_hash}
 
     def payload(self, value: Any) -> Json:
         """The value as a payload, uploaded if it is large."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..shared.errors import BlockCode
 from ..workflow.activity_calls import PendingActivity
 from ..workflow.block import Block
-from .activity_runner import Attempt
+from .attempt import Attempt
 
 
 @dataclass
@@ -18,12 +18,13 @@ class Running:
 
     attempt: Attempt
     pending: PendingActivity
-    repeatable: bool
-    """Its effect may happen more than once."""
     deadline: float | None
-    """Of `time.monotonic()`."""
+    """Of `time.monotonic()`: when it has taken too long, or did not end although it was asked to."""
     cancelled: bool = False
     """Workflow code no longer wants it: how it ends is recorded if it had its effect, and of no consequence."""
+    given_up: bool = False
+    """It took too long, and is ended; it counts as failed, whatever comes of it."""
+    asked_to_end: bool = False
     overdue: bool = False
     """It took too long, and must not be repeated: nobody knows whether it has, or will have, its effect."""
 
@@ -43,36 +44,34 @@ class RunningAttempts:
     def add(self, running: Running) -> None:
         self._by_command[running.attempt.command] = running
 
-    def end(self, attempt: Attempt) -> Running | None:
-        """Take out the attempt that has ended. None if another one is under way by now, or it was given up."""
-        running = self._by_command.get(attempt.command)
-        return self._by_command.pop(attempt.command) if running is not None and running.attempt is attempt else None
+    def end(self, attempt: Attempt) -> Running:
+        """Take out the attempt that has ended."""
+        return self._by_command.pop(attempt.command)
 
-    def cancel(self, command: int) -> Attempt | None:
-        """Workflow code no longer wants it. The attempt, if it may be stopped in the middle."""
+    def cancel(self, command: int) -> Running | None:
+        """Workflow code no longer wants it. The attempt, if it may be ended in the middle."""
         running = self._by_command.get(command)
         if running is None:
             return None
         running.cancelled = True
-        if not running.repeatable:
-            return None
-        running.deadline = None
-        return running.attempt
+        return running if running.attempt.repeatable else None
 
     def deadlines(self) -> Iterator[float]:
         return (running.deadline for running in self._by_command.values() if running.deadline is not None)
 
     def expire(self) -> list[Running]:
-        """Take out those that took too long, but those whose effect must not be repeated: they are overdue."""
-        now, given_up = time.monotonic(), []
-        for running in list(self._by_command.values()):
+        """Those that are to be ended by now. One whose effect must not be repeated is not, but overdue."""
+        now, expired = time.monotonic(), []
+        for running in self._by_command.values():
             if running.deadline is None or running.deadline > now:
                 continue
-            if running.repeatable:
-                given_up.append(self._by_command.pop(running.attempt.command))
+            running.deadline = None
+            if running.attempt.repeatable:
+                running.given_up = True
+                expired.append(running)
             else:
-                running.overdue, running.deadline = True, None
-        return given_up
+                running.overdue = True
+        return expired
 
     @property
     def overdue(self) -> Block | None:
@@ -88,9 +87,9 @@ class RunningAttempts:
     @property
     def unrepeatable(self) -> bool:
         """Whether an attempt is under way whose effect must not be repeated."""
-        return any(not running.repeatable for running in self._by_command.values())
+        return any(not running.attempt.repeatable for running in self._by_command.values())
 
     @property
     def must_end(self) -> bool:
         """Whether an attempt is under way before whose end the run is not sealed: its effect is wanted, or must not be repeated."""
-        return any(not running.cancelled or not running.repeatable for running in self._by_command.values())
+        return any(not running.cancelled or not running.attempt.repeatable for running in self._by_command.values())

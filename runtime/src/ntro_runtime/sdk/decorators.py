@@ -12,6 +12,8 @@ QUERY = "__ntro_query__"
 ACTIVITY_NAME = "__ntro_activity_name__"
 # What `NtroWorkflow.run_step` looks for to tell an activity from a method.
 SDK_ACTIVITY = "__ntro_activity_defn"
+MARKED_ACTIVITIES: list[Callable[..., Any]] = []
+"""In the order in which they were made."""
 
 
 def mark(args: tuple[Any, ...], kwargs: dict[str, Any], attribute: str, also: str | None = None) -> Any:
@@ -24,6 +26,7 @@ def mark(args: tuple[Any, ...], kwargs: dict[str, Any], attribute: str, also: st
         setattr(function, attribute, kwargs.get("name") or function.__name__)
         if also is not None:
             setattr(function, also, True)
+            MARKED_ACTIVITIES.append(function)
         return function
 
     if args and callable(args[0]):

@@ -15,6 +15,7 @@ from ..workflow.block import SdkMisuse
 from ..workflow.options import activity_call, milliseconds
 from ..workflow.scope import WorkflowScope
 from . import decorators
+from .activity_table import ActivityTable
 from .context import ActivityInfo, current_activity
 
 
@@ -53,6 +54,7 @@ class DurableRuntime:
         self._logger = WorkflowLogger(self)
         self.replaying = False
         self.activity_by_name: Callable[[str], Callable[..., Any] | None] = lambda _name: None
+        self.activities = ActivityTable()
 
     def bind(self, scope: WorkflowScope, info: WorkflowInfo) -> None:
         """From now on calls belong to this run."""
@@ -96,6 +98,8 @@ class DurableRuntime:
         if not callable(function):
             scope.recorder.misuse(f"no activity is named {fn!r} in this bundle", site)
         name = fn if isinstance(fn, str) else decorators.activity_name(function)
+        if self.activities.reference(function) is None:
+            scope.recorder.misuse(f"activity {name!r} was made by workflow code: define it at the top of a file of the bundle", site)
         try:
             call = activity_call(function, name, arg, kwargs)
         except SdkMisuse as error:

@@ -9,7 +9,7 @@ RECORDS = frozenset(
         "jobRecorded",
         "attached",
         "released",
-        "activityRetried",
+        "activityStarted",
         "activityAttemptFailed",
         "retryRequested",
         "parked",

@@ -25,12 +25,17 @@ def failure_of(error: BaseException) -> Failure:
     """Classify an exception of an activity. Input that cannot be right is final, as the published worker has it."""
     if isinstance(error, ApplicationError):
         name = error.type or type(error).__name__
-        return Failure(class_name(name), error.message, error.non_retryable, error.next_retry_delay)
+        return Failure(class_name(name), _writable(error.message), error.non_retryable, error.next_retry_delay)
     if isinstance(error, ValidationError):
         problems = error.errors(include_url=False, include_input=False, include_context=False)
         text = "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'value'}: {e['msg']}" for e in problems[:20])
-        return Failure("ValidationError", text, non_retryable=True)
-    return Failure(class_name(type(error).__name__), str(error), isinstance(error, ValueError))
+        return Failure("ValidationError", _writable(text), non_retryable=True)
+    return Failure(class_name(type(error).__name__), _writable(str(error)), isinstance(error, ValueError))
+
+
+def _writable(text: str) -> str:
+    """An entry is UTF-8, which half a surrogate pair is not."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def class_name(name: str) -> str:

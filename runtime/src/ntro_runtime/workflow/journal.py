@@ -12,8 +12,6 @@ from .entries import DELIVERIES
 
 Entry = dict[str, Any]
 
-NOT_STARTED = "NotStarted"
-"""Error type of an attempt whose intent was journaled by a pod that left before it began."""
 TERMINAL = frozenset(["runCompleted", "runFailed", "runCancelled"])
 WITHOUT_EFFECT = frozenset(
     [
@@ -51,10 +49,10 @@ class ActivityState:
     name: str
     effect: str
     scheduled: Entry
-    attempt: int = 1
-    """The newest attempt whose intent is journaled."""
+    attempt: int = 0
+    """The newest attempt whose intent is journaled; 0: none."""
     failed_attempt: int = 0
-    """The newest attempt that reported a failure; equal to `attempt` while a further one is due."""
+    """The newest attempt that reported a failure; equal to `attempt` while another one is due."""
     failures: int = 0
     """Failures since a person last asked for a retry."""
     last_failure: Entry | None = None
@@ -79,6 +77,7 @@ class Journal:
     """The entries known to this process, in order, and what follows from them."""
 
     head: int = -1
+    head_hash: str = ""
     created: Entry = field(default_factory=dict)
     commands: dict[int, Entry] = field(default_factory=dict)
     activities: dict[int, ActivityState] = field(default_factory=dict)
@@ -100,7 +99,7 @@ class Journal:
                 continue
             if seq != self.head + 1:
                 raise ValueError(f"entry {seq} follows entry {self.head}")
-            self.head = seq
+            self.head, self.head_hash = seq, str(entry["hash"])
             self._apply(entry)
             fresh.append(entry)
         return fresh
@@ -128,13 +127,13 @@ class Journal:
         effect = str(entry.get("effect", "undeclared"))
         self.activities[command] = self._open[command] = ActivityState(command, str(entry["activity"]), effect, entry)
 
-    def _on_activityRetried(self, entry: Entry) -> None:  # noqa: N802
+    def _on_activityStarted(self, entry: Entry) -> None:  # noqa: N802
         self.activities[int(entry["target"])].attempt = int(entry["attempt"])
 
     def _on_activityAttemptFailed(self, entry: Entry) -> None:  # noqa: N802
         activity = self.activities[int(entry["target"])]
         activity.failed_attempt = int(entry["attempt"])
-        activity.failures += entry["error"]["type"] != NOT_STARTED
+        activity.failures += 1
         activity.last_failure = entry
 
     def _on_activityCompleted(self, entry: Entry) -> None:  # noqa: N802

@@ -431,9 +431,9 @@ impl World {
             let Some(activity) = self.state.activities.get(&target) else { continue };
             if activity.state == ActivityState::Running {
                 let attempt = activity.attempt + 1;
-                let retry =
-                    PodEntry::ActivityRetried(entries::ActivityRetried { target, attempt, cause: RetryCause::Crash });
-                self.send(pod, epoch, vec![retry])?;
+                let cause = Some(RetryCause::Crash);
+                let start = PodEntry::ActivityStarted(entries::ActivityStarted { target, attempt, cause });
+                self.send(pod, epoch, vec![start])?;
                 self.pods[index].intent = Some((target, attempt));
                 return Ok(());
             }
@@ -451,7 +451,8 @@ impl World {
                 if next == EXTERNAL && self.state.gates[&GATE].state == GateProgress::Open {
                     return self.park(index, pod, epoch, seen_upto);
                 }
-                self.send(pod, epoch, vec![entry])?;
+                let first = entries::ActivityStarted { target: next, attempt: 1, cause: None };
+                self.send(pod, epoch, vec![entry, PodEntry::ActivityStarted(first)])?;
                 self.pods[index].intent = Some((next, 1));
                 Ok(())
             }
