@@ -118,6 +118,10 @@ bench-idle: bench-images ## Memory, writes and restart with N=10000 schedules an
 	# Its fifty thousand objects would keep the garbage collector busy for an hour.
 	@$(CLUSTER) down >/dev/null 2>&1
 
+.PHONY: bench-noop
+bench-noop: bench-images ## A run that does nothing against a bare Job of the same image: alone, and 60 at a time.
+	eval "$$($(CLUSTER) env)"; $(PY) tests/bench/noop.py $(N)
+
 .PHONY: bench-append
 bench-append: venv ## What one more activity costs in a run of N=10000, and 200 that only sleep; needs no cluster.
 	cargo build --locked --release -p journal-testserver

@@ -149,22 +149,27 @@ channel = socket.socket(fileno=os.dup(next(fd for fd, link in links.items() if l
 """
 
 
+def imported(code: str) -> str:
+    """A bundle that does this when it is imported: the process has the channel then, and workers do not."""
+    return workflow("return await self._one(input)", top=code)
+
+
 @pytest.mark.parametrize("line", ["nonsense", "[]", '{"op": "poll"}', '{"id": 1}', '{"op": "turn"}'])
 def test_a_child_that_does_not_speak_the_protocol_is_left(pod: MakePod, line: str) -> None:
-    it = pod(f"{SOCKET}\nchannel.sendall({line.encode() + bytes([10])!r})\ntime.sleep(60)")
+    it = pod("return 7", workflow=imported(f"{SOCKET}\nchannel.sendall({line.encode() + bytes([10])!r})\ntime.sleep(60)"))
     code, printed = it.finish()
     assert code == 1, printed
     assert [e for e in events(printed) if e["event"] == "brokenChannel"]
 
 
 def test_a_child_that_closes_its_channel_is_left(pod: MakePod) -> None:
-    it = pod("os.closerange(3, 100)\nctypes.PyDLL(None).sleep(60)  # holds the interpreter's lock")
+    it = pod("return 7", workflow=imported("os.closerange(3, 100)\nctypes.PyDLL(None).sleep(60)  # holds the interpreter's lock"))
     code, printed = it.finish()
     assert code == 1, printed
 
 
 def test_what_is_no_readable_file_is_refused_and_blocks_nobody(pod: MakePod) -> None:
-    it = pod(
+    hostile = imported(
         f"""
 {SOCKET}
 line = b'{{"op": "putBlob", "id": 1000%d, "digest": "sha256:' + b'0' * 64 + b'", "size": 10}}\\n'
@@ -174,9 +179,9 @@ os.ftruncate(unreadable, 10)
 for number, fd in enumerate([os.pipe()[0], short, unreadable, os.open(".", os.O_RDONLY), os.open("short", os.O_PATH)]):
     socket.send_fds(channel, [line % number], [fd])
 channel.sendall(line % 9)
-return 7
-        """
+"""
     )
+    it = pod("return 7", workflow=hostile)
     code, printed = it.finish()
     assert code == 0, printed + it.log()
     assert it.run.result() == 7

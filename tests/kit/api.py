@@ -112,6 +112,9 @@ class Cluster:
 class Watch:
     """Notes when each object of a list is first seen. A watch that the server ends is resumed where it ended."""
 
+    # Metadata is enough, and leaves the server its time.
+    accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+
     def __init__(self, cluster: Cluster, path: str) -> None:
         self.seen: dict[str, float] = {}
         self.lock = threading.Lock()
@@ -125,9 +128,7 @@ class Watch:
     def open(self) -> http.client.HTTPSConnection:
         connection = self.cluster.connection()
         connection.timeout = 3600
-        # Metadata is enough, and leaves the server its time.
-        accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
-        connection.request("GET", f"{self.path}?watch=1&resourceVersion={self.version}", headers={"Accept": accept})
+        connection.request("GET", f"{self.path}?watch=1&resourceVersion={self.version}", headers={"Accept": self.accept})
         self.answer = connection.getresponse()
         return connection
 
@@ -147,9 +148,12 @@ class Watch:
         if event["type"] == "ERROR":
             raise RuntimeError(f"watch of {self.path}: {event['object'].get('message')}")
         self.version = event["object"]["metadata"]["resourceVersion"]
-        if event["type"] == "ADDED":
+        if self.counts(event):
             with self.lock:
                 self.seen.setdefault(event["object"]["metadata"]["name"], now)
+
+    def counts(self, event: dict[str, Any]) -> bool:
+        return bool(event["type"] == "ADDED")
 
     def stop(self) -> None:
         self.stopped.set()
@@ -168,3 +172,16 @@ class Watch:
                 last = len(self.seen)
                 say(f"{last} of {count} seen")
             time.sleep(0.1)
+
+
+class Reached(Watch):
+    """Notes when each object of a list is first seen as `reached` wants it."""
+
+    accept = "application/json"
+
+    def __init__(self, cluster: Cluster, path: str, reached: Callable[[dict[str, Any]], bool]) -> None:
+        self.reached = reached
+        super().__init__(cluster, path)
+
+    def counts(self, event: dict[str, Any]) -> bool:
+        return event["type"] in ("ADDED", "MODIFIED") and self.reached(event["object"])
