@@ -335,7 +335,9 @@ fn keep_lease(segment: &Segment, report: Report, released: Rc<Cell<bool>>) -> im
                     _ => ExitCode::Crash,
                 });
             }
-            AskError::Outage | AskError::Stopped | AskError::Local(_) => verdict.leave(ExitCode::Outage),
+            AskError::Outage | AskError::Stopped => verdict.leave(ExitCode::Outage),
+            // The pod's own trouble, which counts as an attempt.
+            AskError::Local(_) => verdict.leave(ExitCode::Crash),
         }
     }
 }

@@ -62,9 +62,15 @@ pub fn evicted(state: &RunState, segment: u32, now: Timestamp) -> Consequence<()
     holder_gone(state, segment, ReleaseCause::Evicted, now)
 }
 
-/// The pod that held the run left because it could not reach the operator, after it had waited: nothing of that is the run's
+/// The pod of `segment` left because it could not reach the operator, after it had waited: nothing of that is the run's
 /// fault, so it is no attempt.
 pub fn outage(state: &RunState, segment: u32, now: Timestamp) -> Consequence<()> {
+    if state.segment == segment && state.segment_state == SegmentState::Queued {
+        // It could not even attach.
+        let mut transition = Transition::of(state, now);
+        transition.decide_next_segment(false);
+        return transition.done(Ok(()));
+    }
     holder_gone(state, segment, ReleaseCause::Outage, now)
 }
 

@@ -564,6 +564,17 @@ fn an_eviction_and_an_outage_are_no_attempt_and_say_nothing_about_another_segmen
 }
 
 #[test]
+fn a_pod_that_cannot_even_attach_for_an_outage_is_no_attempt() {
+    let mut sim = Sim::running();
+    for _ in 0..=ATTEMPTS_MAX {
+        sim.take(outage(&sim.state, sim.state.segment, sim.now)).unwrap();
+        let segment = sim.state.wanted().unwrap().segment;
+        sim.take(job_recorded(&sim.state, segment, ("j", "u", "t"), sim.now)).unwrap();
+    }
+    assert_eq!((sim.state.attempts, sim.blocked()), (0, None));
+}
+
+#[test]
 fn an_outage_in_the_middle_of_an_effect_asks_a_person() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.schedule("mail")]);

@@ -16,9 +16,6 @@ const LEAVE: SignedDuration = SignedDuration::from_secs(60);
 /// How long the Job controller is given to see that the pods of a Job are over, so that its verdict and their logs stay.
 const VERDICT: SignedDuration = SignedDuration::from_secs(10);
 
-/// The runner's exit code after it could not reach the operator (docs/protocol.md, section 9).
-const EXIT_OUTAGE: i32 = 75;
-
 /// How long things may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Deadlines {
@@ -150,7 +147,7 @@ pub(super) fn plan(view: &View<'_>) -> Plan {
                 let segment = holder.segment;
                 let mut standing = view.jobs.iter().filter(|job| job.uid == holder.job_uid && !job.deleting);
                 let evicted = standing.any(|job| job.suspended.is_some());
-                let outage = view.pods.iter().any(|pod| pod.uid == holder.pod_uid && pod.exit == Some(EXIT_OUTAGE));
+                let outage = view.pods.iter().any(|pod| pod.uid == holder.pod_uid && pod.left_for_outage());
                 plan.steps.push(match (evicted, outage) {
                     (true, _) => Step::Evicted { segment },
                     (false, true) => Step::Outage { segment },
@@ -188,7 +185,8 @@ fn queued(view: &View<'_>, plan: &mut Plan) {
     let seen = view.jobs.iter().find(|j| j.uid == job.uid);
     let lost = view.has_pod(&job.uid, |pod| pod.lost);
     if !view.has_pod(&job.uid, |pod| pod.alive) && (lost || seen.is_none_or(|j| j.finished || j.deleting)) {
-        plan.steps.push(Step::JobLost { segment: job.segment });
+        let (segment, outage) = (job.segment, view.has_pod(&job.uid, PodView::left_for_outage));
+        plan.steps.push(if outage { Step::Outage { segment } } else { Step::JobLost { segment } });
         return;
     }
     let Some(seen) = seen.filter(|job| !job.finished && !job.deleting) else { return };

@@ -47,6 +47,16 @@ pub(super) struct PodView {
     pub exit: Option<i32>,
 }
 
+/// The runner's exit code after it could not reach the operator (docs/protocol.md, section 9).
+const EXIT_OUTAGE: i32 = 75;
+
+impl PodView {
+    /// It has left because it could not reach the operator.
+    pub(super) fn left_for_outage(&self) -> bool {
+        self.exit == Some(EXIT_OUTAGE)
+    }
+}
+
 /// Reads a Job.
 pub(super) fn job_view(job: &Job) -> Option<JobView> {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();

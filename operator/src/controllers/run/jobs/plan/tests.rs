@@ -113,6 +113,8 @@ fn a_pod_that_could_not_reach_the_operator_is_no_attempt() {
     let state = held(&queued(&created()));
     let ended = |exit: i32| PodView { exit: Some(exit), ..pod(1, false) };
     assert_eq!(plan_at(&state, &[job(1)], &[ended(75)], 5).steps, [Step::Outage { segment: 1 }]);
+    let finished = JobView { finished: true, ..job(1) };
+    assert_eq!(plan_at(&queued(&created()), &[finished], &[ended(75)], 5).steps, [Step::Outage { segment: 1 }]);
     for other in [0, 1, 70, 77, 137] {
         assert_eq!(plan_at(&state, &[job(1)], &[ended(other)], 5).steps, [Step::JobLost { segment: 1 }], "{other}");
     }
