@@ -17,7 +17,7 @@ use ntro_journal::{
 use serde_json::json;
 use uuid::Uuid;
 
-use common::{pod, put_blob, run_created};
+use common::{get_blob, pod, put_blob, run_created};
 
 struct World {
     journal: Journal,
@@ -56,7 +56,7 @@ impl World {
     /// An activity with a result of `size` bytes: a command and a completion.
     async fn activity(&self, session: &Session, size: usize) -> Result<u64, JournalError> {
         let command = self.journal.state(session.run_id).await?.next_command;
-        self.append(session, vec![scheduled(command, "[]".to_owned()), completed(command, size)])
+        self.append(session, vec![scheduled(command), started(command), completed(command, size)])
             .await
             .map(|()| command)
     }
@@ -68,15 +68,19 @@ impl World {
     }
 }
 
-fn scheduled(command: u64, args: String) -> PodEntry {
+fn scheduled(command: u64) -> PodEntry {
     PodEntry::ActivityScheduled(entries::ActivityScheduled {
         command,
         seen_upto: 0,
         activity: "none".to_owned(),
         step: None,
-        args: Payload::inline(args),
+        args: Payload::inline("[]"),
         timeout_ms: None,
     })
+}
+
+fn started(target: u64) -> PodEntry {
+    PodEntry::ActivityStarted(entries::ActivityStarted { target, attempt: 1, cause: None })
 }
 
 fn completed(target: u64, size: usize) -> PodEntry {
@@ -110,7 +114,7 @@ async fn what_was_begun_may_end_in_a_full_journal() {
     let world = World::with(|settings| settings.limits.entry_bytes_max = 20_000).await;
     let (run, session) = world.running("nav").await;
     let command = world.journal.state(run).await.unwrap().next_command;
-    world.append(&session, vec![scheduled(command, "[]".to_owned())]).await.unwrap();
+    world.append(&session, vec![scheduled(command), started(command)]).await.unwrap();
     while world.activity(&session, 3000).await.is_ok() {}
     world.append(&session, vec![completed(command, 3000)]).await.unwrap();
     let state = world.journal.state(run).await.unwrap();
@@ -218,7 +222,7 @@ async fn empty_log_lines_are_bounded_too() {
 async fn a_pod_whose_segment_is_over_is_heard_for_two_minutes() {
     let world = World::with(|_| {}).await;
     let (run, session) = world.running("nav").await;
-    let (first, second) = (vec![scheduled(0, "[]".to_owned())], vec![scheduled(1, "[]".to_owned())]);
+    let (first, second) = (vec![scheduled(0), started(0)], vec![scheduled(1), started(1)]);
     world.append(&session, first).await.unwrap();
     world.append(&session, second).await.unwrap();
     world.journal.job_gone(run, 1).await.unwrap();
@@ -236,4 +240,30 @@ async fn a_pod_whose_segment_is_over_is_heard_for_two_minutes() {
     assert_eq!(late(vec![completed(1, 10)]).await, 1, "what comes after that is not kept");
     assert_eq!(put_blob(&world.journal, &session, b"another").await.unwrap_err().reason(), "Fenced");
     assert_eq!(world.log(&session, 1..2, "more").await.unwrap_err().reason(), "Fenced");
+}
+
+#[tokio::test]
+async fn blobs_that_no_entry_names_are_collected_when_the_run_is_over() {
+    let world = World::with(|_| {}).await;
+    let (run, session) = world.running("nav").await;
+    let named = put_blob(&world.journal, &session, b"named").await.unwrap();
+    let nameless = put_blob(&world.journal, &session, b"nameless").await.unwrap();
+    world.append(&session, vec![scheduled(0), started(0)]).await.unwrap();
+    let result = Payload::Blob { blob: named, size: 5 };
+    let done = entries::ActivityCompleted { target: 0, attempt: 1, result, outputs: Vec::new() };
+    world.append(&session, vec![PodEntry::ActivityCompleted(done)]).await.unwrap();
+    let piece = world.dir.path().join(format!("blobs/acme/{run}/sha256/{}#1", nameless.hex()));
+    std::fs::write(&piece, "cut off").unwrap();
+    world.journal.cancel(run, "act", "bob").await.unwrap();
+    assert_eq!(world.journal.collect_blobs().await.unwrap(), 0, "it has not ended");
+    world.journal.job_gone(run, 1).await.unwrap();
+    assert_eq!(world.journal.collect_blobs().await.unwrap(), 0, "its pod is heard yet");
+    let before = world.journal.kept("acme");
+    world.clock.advance(SignedDuration::from_secs(121));
+    assert_eq!(world.journal.collect_blobs().await.unwrap(), 1);
+    assert_eq!(get_blob(&world.journal, run, named).await.unwrap(), b"named");
+    assert_eq!(get_blob(&world.journal, run, nameless).await.unwrap_err().reason(), "BlobMissing");
+    assert!(!piece.exists());
+    assert_eq!(world.journal.kept("acme"), before - 4096);
+    assert_eq!(world.journal.collect_blobs().await.unwrap(), 0, "it is done once");
 }

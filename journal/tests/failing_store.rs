@@ -99,6 +99,12 @@ impl Store for Failing {
     async fn forget_blobs(&self, run_id: Uuid, blobs: &[Sha256Digest]) -> Result<(), StoreError> {
         self.store.forget_blobs(run_id, blobs).await
     }
+    async fn uncollected(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.store.uncollected(after, limit).await
+    }
+    async fn set_collected(&self, run_id: Uuid) -> Result<(), StoreError> {
+        self.store.set_collected(run_id).await
+    }
     async fn usage(&self) -> Result<Vec<(String, u64)>, StoreError> {
         self.store.usage().await
     }

@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod cell;
+mod collect;
 mod create;
 mod payloads;
 mod pods;

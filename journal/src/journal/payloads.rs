@@ -17,7 +17,7 @@ use crate::store::BLOB_BLOCK;
 const WHOLE_MAX: u64 = 16 << 20;
 
 /// What a blob of this size takes.
-fn cost(size: u64) -> u64 {
+pub(super) fn cost(size: u64) -> u64 {
     size.div_ceil(BLOB_BLOCK) * BLOB_BLOCK
 }
 

@@ -350,7 +350,7 @@ fn an_append_is_written_whole_or_not_at_all() {
 #[test]
 fn an_old_epoch_writes_nothing_but_evidence() {
     let mut sim = Sim::running();
-    sim.ok(vec![sim.schedule("look")]);
+    sim.ok(vec![sim.schedule("look"), started(0)]);
     sim.job_gone();
     sim.attach_next();
     let length = sim.state.length;
@@ -577,7 +577,7 @@ fn a_pod_that_cannot_even_attach_for_an_outage_is_no_attempt() {
 #[test]
 fn an_outage_in_the_middle_of_an_effect_asks_a_person() {
     let mut sim = Sim::running();
-    sim.ok(vec![sim.schedule("mail")]);
+    sim.ok(vec![sim.schedule("mail"), started(0)]);
     sim.take(outage(&sim.state, 1, sim.now)).unwrap();
     assert_eq!(sim.blocked(), Some(BlockCode::EffectUnknown));
 }
@@ -852,7 +852,7 @@ fn cancelling_ends_at_once_or_after_the_grace() {
     assert_eq!(idle.cancel(), Err(RefusalReason::RunEnded.to_string()));
 
     let mut sim = Sim::running();
-    sim.ok(vec![sim.schedule("mail")]);
+    sim.ok(vec![sim.schedule("mail"), started(0)]);
     sim.cancel().unwrap();
     assert_eq!(sim.state.phase(), Phase::Running);
     assert_eq!(sim.cancel(), Err(RefusalReason::RunCancelled.to_string()));
@@ -1066,7 +1066,7 @@ fn payload_is_in_no_debug_print() {
     let mut sim = Sim::running();
     sim.ok(vec![sim.schedule("look"), started(0)]);
     sim.ok(vec![attempt_failed(0, 1)]);
-    sim.ok(vec![sim.schedule("look")]);
+    sim.ok(vec![sim.schedule("look"), started(1)]);
     sim.ok(vec![sim.finish()]);
     assert_eq!(sim.append(vec![attempt_failed(1, 1)]), Err(ErrorCode::Sealed));
     assert!(matches!(sim.last(), EntryBody::LateCompletion(entries::LateCompletion { .. })));

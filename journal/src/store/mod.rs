@@ -69,6 +69,10 @@ pub trait Store: Send + Sync + 'static {
     async fn blobs(&self, run_id: Uuid) -> Result<Vec<(Sha256Digest, u64)>, StoreError>;
     /// No longer counts blobs that are gone.
     async fn forget_blobs(&self, run_id: Uuid, blobs: &[Sha256Digest]) -> Result<(), StoreError>;
+    /// Runs after this one that have ended and whose blobs were not collected, in order of their ids, at most `limit`.
+    async fn uncollected(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError>;
+    /// The blobs of a run that has ended were collected.
+    async fn set_collected(&self, run_id: Uuid) -> Result<(), StoreError>;
     /// Bytes of entries, logs, blobs and drafts by UID of the tenants' namespaces.
     async fn usage(&self) -> Result<Vec<(String, u64)>, StoreError>;
     /// Keeps a draft; the same draft again keeps its new expiry.

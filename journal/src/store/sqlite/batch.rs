@@ -222,7 +222,7 @@ async fn create(
     insert_claims(connection, &tenant.namespace_uid, name, slot, run.run_id).await?;
     sqlx::query(
         "INSERT INTO runs (run_id, namespace, namespace_uid, tenant, name, request_hash, key, length, head, terminal, \
-         entry_bytes, log_bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+         entry_bytes, log_bytes, collected) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
     )
     .bind(run.run_id.to_string())
     .bind(namespace)

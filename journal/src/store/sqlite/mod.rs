@@ -266,6 +266,21 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    async fn uncollected(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT run_id FROM runs WHERE terminal = 1 AND collected = 0 AND run_id > ? ORDER BY run_id LIMIT ?";
+        let after = after.map(|run| run.to_string()).unwrap_or_default();
+        let rows = sqlx::query(sql).bind(after).bind(i64::from(limit)).fetch_all(&self.readers).await?;
+        rows.iter().map(|row| run_id(row, 0)).collect()
+    }
+
+    async fn set_collected(&self, run_id: Uuid) -> Result<(), StoreError> {
+        sqlx::query("UPDATE runs SET collected = 1 WHERE run_id = ?")
+            .bind(run_id.to_string())
+            .execute(&mut *self.connection.lock().await)
+            .await?;
+        Ok(())
+    }
+
     async fn usage(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let rows = sqlx::query(USAGE).bind(signed(BLOB_BLOCK)).fetch_all(&self.readers).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, unsigned(row, 1)?))).collect()

@@ -10,9 +10,11 @@ CREATE TABLE runs (
     head BLOB NOT NULL,
     terminal INTEGER NOT NULL,
     entry_bytes INTEGER NOT NULL,
-    log_bytes INTEGER NOT NULL
+    log_bytes INTEGER NOT NULL,
+    collected INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX open_runs ON runs (run_id) WHERE terminal = 0;
+CREATE INDEX uncollected ON runs (run_id) WHERE terminal = 1 AND collected = 0;
 CREATE TABLE entries (
     run_id TEXT NOT NULL,
     seq INTEGER NOT NULL,

@@ -70,8 +70,8 @@ pub(super) fn set_aside(context: &Context) {
 }
 
 /// Answers the user actions taken until now on runs with a timer that is due, then lets time do its part. Where they cannot be
-/// answered no timer fires, but silent pods are released. With `expire`, old drafts and keys are forgotten as well, once no
-/// user action without an answer can need them.
+/// answered no timer fires, but silent pods are released. With `expire`, blobs that nothing names are deleted, and old drafts
+/// and keys are forgotten, once no user action without an answer can need them.
 async fn tick(context: &Context, expire: bool) -> Result<(), Problem> {
     let journal = &context.journal;
     let namespaces: BTreeSet<String> = if expire {
@@ -86,6 +86,12 @@ async fn tick(context: &Context, expire: bool) -> Result<(), Problem> {
     }
     if let Some(upto) = answered.all_upto().filter(|_| expire) {
         journal.expire(upto).await?;
+    }
+    if expire {
+        let collected = journal.collect_blobs().await?;
+        if collected > 0 {
+            tracing::info!(collected, "deleted blobs that no entry names");
+        }
     }
     Ok(())
 }
