@@ -276,7 +276,8 @@ def test_monitoring_is_off_unless_asked_for_and_whole_if_it_is() -> None:
     documents = {d["kind"]: d for d in render("ntro", *IMAGES, *parts)}
     board = json.loads(documents["ConfigMap"]["data"]["ntro.json"])
     assert any("skew" in panel["title"].lower() for panel in board["panels"])
-    (group,) = documents["PrometheusRule"]["spec"]["groups"]
-    assert {rule["alert"] for rule in group["rules"]} >= {"NtroSlotsSkipped", "NtroScheduleSkewHigh"}
-    assert "{{ $labels.reason }}" in group["rules"][0]["annotations"]["summary"]
+    schedules, storage = documents["PrometheusRule"]["spec"]["groups"]
+    assert {rule["alert"] for rule in schedules["rules"]} >= {"NtroSlotsSkipped", "NtroScheduleSkewHigh"}
+    assert "{{ $labels.reason }}" in schedules["rules"][0]["annotations"]["summary"]
+    assert [rule["alert"] for rule in storage["rules"]] == ["NtroStorageLow"]
     assert documents["PodMonitor"]["spec"]["podMetricsEndpoints"][0]["port"] == "health"
