@@ -17,7 +17,7 @@ use ntro_journal::{
 use serde_json::json;
 use uuid::Uuid;
 
-use common::{get_blob, pod, put_blob, run_created};
+use common::{get_blob, pieces, pod, put_blob, run_created};
 
 struct World {
     journal: Journal,
@@ -170,6 +170,59 @@ async fn blobs_are_bounded_by_run() {
 }
 
 #[tokio::test]
+async fn an_upload_that_was_cut_off_may_be_tried_again_and_a_wrong_size_is_no_way_around() {
+    let world = World::with(|settings| settings.limits.blobs_max = 2 * 4096).await;
+    let (_, session) = world.running("nav").await;
+    let (large, kept) = (vec![7; 6000], world.journal.kept("acme"));
+    let digest = ntro_journal::protocol::Sha256Digest::of(&large);
+    let put = async |size: u64, bytes: &[u8]| world.journal.put_blob(&session, digest, size, pieces(bytes)).await;
+    assert_eq!(put(1, &large).await.unwrap_err().reason(), "BlobMismatch");
+    assert_eq!(world.journal.kept("acme"), kept + 4096);
+    assert_eq!(put(6000, &large[..10]).await.unwrap_err().reason(), "BlobMismatch", "the connection broke");
+    assert_eq!(world.journal.kept("acme"), kept + 8192, "counted with the size that it was said to have at most");
+    put(6000, &large).await.unwrap();
+    assert_eq!(world.journal.kept("acme"), kept + 8192);
+    assert_eq!(put_blob(&world.journal, &session, b"one more").await.unwrap_err().reason(), "TooLarge");
+}
+
+#[tokio::test]
+async fn a_run_that_is_there_already_leaves_no_blob_of_its_second_input() {
+    let world = World::with(|_| {}).await;
+    let create = async || {
+        let input = Payload::inline(format!("\"{}\"", "x".repeat(5000)));
+        let run = entries::RunCreated { input, ..run_created(Uuid::new_v4(), "nav") };
+        world.journal.create_run(CreateRun { run, request_hash: "h".to_owned() }).await.unwrap()
+    };
+    create().await;
+    let kept = world.journal.kept("acme");
+    create().await;
+    assert_eq!(world.journal.kept("acme"), kept);
+}
+
+#[tokio::test]
+async fn the_same_draft_and_the_same_line_sent_again_are_counted_once() {
+    let world = World::with(|_| {}).await;
+    let (run, session) = world.running("nav").await;
+    world.journal.put_draft(run, "key", "{}".to_owned()).await.unwrap();
+    world.log(&session, 0..3, "a line").await.unwrap();
+    let kept = world.journal.kept("acme");
+    world.journal.put_draft(run, "key", "{}".to_owned()).await.unwrap();
+    world.log(&session, 0..3, "a line").await.unwrap();
+    assert_eq!(world.journal.kept("acme"), kept);
+}
+
+#[tokio::test]
+async fn what_is_left_of_the_volume_is_for_entries() {
+    let world = World::with(|settings| settings.limits.reserve = u64::MAX).await;
+    let (run, session) = world.running("nav").await;
+    let refused = put_blob(&world.journal, &session, b"1").await.unwrap_err();
+    assert!(refused.wire().is_none(), "the pod waits and asks again: {refused}");
+    world.log(&session, 0..3, "a line").await.unwrap();
+    assert!(world.journal.read_log(run, None, 10, std::time::Duration::ZERO).await.unwrap().is_empty());
+    world.activity(&session, 100).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_namespace_that_keeps_all_it_may_takes_no_more_blobs_and_drafts() {
     let world = World::with(|settings| settings.limits.tenant_max = 20_000).await;
     let (run, session) = world.running("nav").await;
@@ -255,15 +308,15 @@ async fn blobs_that_no_entry_names_are_collected_when_the_run_is_over() {
     let piece = world.dir.path().join(format!("blobs/acme/{run}/sha256/{}#1", nameless.hex()));
     std::fs::write(&piece, "cut off").unwrap();
     world.journal.cancel(run, "act", "bob").await.unwrap();
-    assert_eq!(world.journal.collect_blobs().await.unwrap(), 0, "it has not ended");
+    assert_eq!(world.journal.collect_blobs(None).await.unwrap().0, 0, "it has not ended");
     world.journal.job_gone(run, 1).await.unwrap();
-    assert_eq!(world.journal.collect_blobs().await.unwrap(), 0, "its pod is heard yet");
+    assert_eq!(world.journal.collect_blobs(None).await.unwrap().0, 0, "its pod is heard yet");
     let before = world.journal.kept("acme");
     world.clock.advance(SignedDuration::from_secs(121));
-    assert_eq!(world.journal.collect_blobs().await.unwrap(), 1);
+    assert_eq!(world.journal.collect_blobs(None).await.unwrap().0, 1);
     assert_eq!(get_blob(&world.journal, run, named).await.unwrap(), b"named");
     assert_eq!(get_blob(&world.journal, run, nameless).await.unwrap_err().reason(), "BlobMissing");
     assert!(!piece.exists());
     assert_eq!(world.journal.kept("acme"), before - 4096);
-    assert_eq!(world.journal.collect_blobs().await.unwrap(), 0, "it is done once");
+    assert_eq!(world.journal.collect_blobs(None).await.unwrap().0, 0, "it is done once");
 }

@@ -90,7 +90,7 @@ impl Store for Failing {
         run_id: Uuid,
         blob: Sha256Digest,
         size: u64,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         self.store.count_blob(namespace, run_id, blob, size).await
     }
     async fn blobs(&self, run_id: Uuid) -> Result<Vec<(Sha256Digest, u64)>, StoreError> {
@@ -111,7 +111,7 @@ impl Store for Failing {
     async fn draft_bytes(&self, run_id: Uuid) -> Result<u64, StoreError> {
         self.store.draft_bytes(run_id).await
     }
-    async fn append_log(&self, run_id: Uuid, epoch: u64, lines: &[LogLine]) -> Result<(), StoreError> {
+    async fn append_log(&self, run_id: Uuid, epoch: u64, lines: &[LogLine]) -> Result<u64, StoreError> {
         self.store.append_log(run_id, epoch, lines).await
     }
     async fn read_log(&self, id: Uuid, after: Option<(u64, u64)>, limit: u32) -> Result<Vec<StoredLine>, StoreError> {

@@ -133,9 +133,10 @@ async fn blobs_are_counted_once(store: &dyn Store) {
     let usage = |all: Vec<(String, u64)>| all.iter().find(|it| it.0 == "acme").unwrap().1;
     let before = usage(store.usage().await.unwrap());
     let (one, two) = (Sha256Digest::of(b"1"), Sha256Digest::of(b"2"));
-    assert!(store.count_blob("acme", run, one, 1).await.unwrap());
-    assert!(store.count_blob("acme", run, two, BLOB_BLOCK + 1).await.unwrap());
-    assert!(!store.count_blob("acme", run, one, 1).await.unwrap(), "it is counted already");
+    assert_eq!(store.count_blob("acme", run, one, 1).await.unwrap(), None);
+    assert_eq!(store.count_blob("acme", run, two, 1).await.unwrap(), None);
+    assert_eq!(store.count_blob("acme", run, two, BLOB_BLOCK + 1).await.unwrap(), Some(1), "the largest size counts");
+    assert_eq!(store.count_blob("acme", run, two, 7).await.unwrap(), Some(BLOB_BLOCK + 1));
     let mut blobs = store.blobs(run).await.unwrap();
     blobs.sort_by_key(|(_, size)| *size);
     assert_eq!(blobs, [(one, 1), (two, BLOB_BLOCK + 1)]);

@@ -140,6 +140,7 @@ impl Settings {
                 blobs_max: self.run_blob_bytes,
                 log_max: self.run_log_bytes,
                 tenant_max: self.tenant_bytes,
+                reserve: self.storage_reserve,
                 ..ntro_journal::JournalLimits::default()
             },
             ..ntro_journal::JournalSettings::new(self.data_dir.join("journal"))

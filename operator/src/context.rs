@@ -1,7 +1,9 @@
 //! What every controller and every request has at hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use ntro_crds::{Reason, labels};
 use ntro_journal::{Journal, JournalError, RunState};
 use uuid::Uuid;
 
@@ -9,8 +11,32 @@ use crate::args::Settings;
 use crate::bundles::Bundles;
 use crate::cache::tenants::Tenants;
 use crate::clock::{Clock, ClockJump};
+use crate::error::{Class, Problem};
 use crate::k8s::{Access, Events};
 use crate::metrics::SharedMetrics;
+
+/// When what waits for its tenant is looked at again, whatever happens.
+const TENANT_RETRY: Duration = Duration::from_secs(30);
+
+/// Why there is no state of a run to work with.
+pub(crate) enum JournalOrTenant {
+    Journal(JournalError),
+    Tenant(Problem),
+}
+
+impl From<JournalOrTenant> for Problem {
+    fn from(error: JournalOrTenant) -> Self {
+        match error {
+            JournalOrTenant::Journal(error) => error.into(),
+            JournalOrTenant::Tenant(problem) => problem,
+        }
+    }
+}
+
+/// Nothing is decided about what belongs to no tenant now.
+pub(crate) fn not_served(message: String) -> Problem {
+    Problem::new(Class::Waiting { after: TENANT_RETRY }, Reason::TenantUnknown, message)
+}
 
 /// Shared parts of the operator. Cloning is cheap.
 #[derive(Clone)]
@@ -31,12 +57,26 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// The run with this name of the tenant that has the namespace now: runs of one that had it before are nobody's.
-    pub(crate) async fn run_by_name(&self, namespace: &str, name: &str) -> Result<Option<Uuid>, JournalError> {
+    /// The run with this name of the tenant that has the namespace now: runs of one that had it before are nobody's. Of a
+    /// namespace that is no tenant's, nothing is known and nothing decided.
+    pub(crate) async fn run_by_name(&self, namespace: &str, name: &str) -> Result<Option<Uuid>, Problem> {
         match self.tenants.get(namespace) {
-            Some(tenant) => self.journal.run_by_name(&tenant.uid, name).await,
-            None => Ok(None),
+            Some(tenant) => Ok(self.journal.run_by_name(&tenant.uid, name).await?),
+            None => {
+                Err(not_served(format!("namespace {namespace} is no tenant: it lacks the label {}", labels::TENANT)))
+            }
         }
+    }
+
+    /// The state of a run, unless the tenant that it was begun for does not have its namespace now.
+    pub(crate) async fn served_state(&self, run_id: Uuid) -> Result<Arc<RunState>, JournalOrTenant> {
+        let state = self.journal.state(run_id).await.map_err(JournalOrTenant::Journal)?;
+        if self.serves(&state) {
+            return Ok(state);
+        }
+        let (slug, namespace) = (&state.tenant.slug, &state.namespace);
+        let message = format!("run belongs to tenant {slug}, and namespace {namespace} is not that tenant's now");
+        Err(JournalOrTenant::Tenant(not_served(message)))
     }
 
     /// Whether the tenant whose run this is has its namespace now.

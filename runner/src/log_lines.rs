@@ -129,6 +129,11 @@ fn json_string(json: &[u8]) -> Option<Vec<u8>> {
     deserializer.end().ok().map(|()| bytes)
 }
 
+/// What a line takes in memory: an empty one is not free.
+fn cost(text: &str) -> usize {
+    text.len() + 128
+}
+
 /// Lines that wait to be sent, numbered from 0.
 #[derive(Debug, Default)]
 pub(crate) struct LogLines {
@@ -140,7 +145,7 @@ pub(crate) struct LogLines {
 
 impl LogLines {
     pub(crate) fn add(&mut self, stream: Stream, text: String) {
-        if self.bytes + text.len() > MAX_PENDING {
+        if self.bytes + cost(&text) > MAX_PENDING {
             self.dropped += 1;
             return;
         }
@@ -157,7 +162,7 @@ impl LogLines {
     }
 
     fn push(&mut self, stream: Stream, text: String) {
-        self.bytes += text.len();
+        self.bytes += cost(&text);
         self.waiting.push_back(Line { n: self.next, stream, time: clock::now(), text });
         self.next += 1;
     }
@@ -172,7 +177,7 @@ impl LogLines {
         let (mut batch, mut size) = (Vec::new(), 0);
         while batch.len() < MAX_BATCH_LINES && size < MAX_BATCH_BYTES {
             let Some(line) = self.waiting.pop_front() else { break };
-            size += line.text.len();
+            size += cost(&line.text);
             batch.push(line);
         }
         self.bytes -= size;
@@ -250,7 +255,7 @@ mod tests {
             assert!(batch.len() <= MAX_BATCH_LINES);
             kept += batch.len();
         }
-        assert_eq!(kept, MAX_PENDING / 1023);
+        assert_eq!(kept, MAX_PENDING / cost(&"x".repeat(1023)));
         lines.add(Stream::Stdout, "last".to_owned());
         let texts: Vec<_> = lines.batch().into_iter().map(|line| (line.n, line.text)).collect();
         let told = format!("WARNING ntro.runtime: {} lines were dropped", flood - kept);

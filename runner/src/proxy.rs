@@ -151,7 +151,12 @@ impl Proxy {
                 self.learn_refusal(&refusal);
                 (message(id, "error", &refusal.to_json()), None)
             }
-            Err(AskError::Outage | AskError::Stopped) => return self.verdict.leave(ExitCode::Outage),
+            Err(AskError::Outage | AskError::Stopped) => {
+                // While others are answered it is this request that fails, and the bundle's code may have seen to that: an
+                // outage is no attempt, and must not be had for the asking.
+                let outage = self.api.answered().elapsed() >= self.outage_wait / 2;
+                return self.verdict.leave(if outage { ExitCode::Outage } else { ExitCode::Crash });
+            }
             Err(AskError::Local(error)) => {
                 let refusal = Refusal::of("Unavailable", &error.kind().to_string());
                 (message(id, "error", &refusal.to_json()), None)

@@ -286,3 +286,38 @@ def test_what_an_activity_reports_of_its_failure_arrives(make: Make) -> None:  #
     text = (run.bundle / "templates" / "workflow.py").read_text().splitlines()
     assert "# here" in text[int(detail["site"].removeprefix("templates/workflow.py:")) - 1]
     assert run.result()[0] == "LookupError"
+
+
+RUDE = """
+@activity.defn
+def forks() -> str:
+    effect("forks")
+    if os.fork() == 0:
+        sys.exit(0) if effect("fork") == 1 else None
+        return "the fork"
+    time.sleep(0.5)
+    return "the worker"
+
+@activity.defn
+def closes() -> str:
+    sys.stdout.close()
+    logging.getLogger().addHandler(logging.StreamHandler(open(os.devnull)))
+    return "closed"
+"""
+
+
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_fork_that_an_activity_has_made_reports_nothing(make: Make, returns: bool) -> None:  # noqa: F811
+    definitions = "import sys, logging\n" + RUDE
+    if returns:
+        definitions = definitions.replace('sys.exit(0) if effect("fork") == 1 else None', "pass")
+    run = make("return [await runbook.execute_activity(forks) for _ in range(2)]", definitions, effects={"forks": "external"})
+    assert run.drive() == "Succeeded"
+    assert run.result() == ["the worker", "the worker"]
+    assert run.effect_counts()["forks"] == 2
+
+
+def test_streams_that_an_activity_has_closed_lose_no_completion(make: Make) -> None:  # noqa: F811
+    run = make("return await runbook.execute_activity(closes)", "import sys, logging\n" + RUDE, effects={"closes": "external"})
+    assert run.drive() == "Succeeded"
+    assert run.result() == "closed"

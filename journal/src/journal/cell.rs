@@ -1,5 +1,6 @@
 //! What is kept in memory about one run.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use super::{PAGE_BYTES, Shared};
 use crate::error::JournalError;
 use crate::machine::{Corrupt, RunState};
+use crate::protocol::Sha256Digest;
 use crate::store::{RunRow, Store};
 
 /// How long a run is left alone by time after it could not be read or changed, at first and at most.
@@ -43,7 +45,7 @@ pub(super) struct Cell {
     /// When its holder was last heard of, by [`Clock::listened`](crate::Clock::listened).
     heard: Mutex<Duration>,
     log_bytes: tokio::sync::Mutex<Option<u64>>,
-    blob_bytes: tokio::sync::Mutex<Option<u64>>,
+    blobs: tokio::sync::Mutex<Option<HashMap<Sha256Digest, u64>>>,
     trouble: Mutex<Trouble>,
 }
 
@@ -74,7 +76,7 @@ impl Cell {
             log: watch::Sender::new(0),
             heard: Mutex::default(),
             log_bytes: tokio::sync::Mutex::default(),
-            blob_bytes: tokio::sync::Mutex::default(),
+            blobs: tokio::sync::Mutex::default(),
             trouble: Mutex::default(),
         }
     }
@@ -183,9 +185,9 @@ impl Cell {
         self.log_bytes.lock().await
     }
 
-    /// Bytes in blobs, once known; held while one is counted.
-    pub(super) async fn blob_bytes(&self) -> MutexGuard<'_, Option<u64>> {
-        self.blob_bytes.lock().await
+    /// The blobs and their sizes, once known; held while one is counted.
+    pub(super) async fn blobs(&self) -> MutexGuard<'_, Option<HashMap<Sha256Digest, u64>>> {
+        self.blobs.lock().await
     }
 
     pub(super) fn heard_of_holder(&self, listened: Duration) {

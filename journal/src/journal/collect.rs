@@ -17,18 +17,16 @@ use crate::protocol::{Sha256Digest, value_of};
 const AT_ONCE: u32 = 64;
 
 impl Journal {
-    /// Deletes, of the runs that have ended and whose pods are heard no more, the blobs that no entry names. Gives how many.
-    /// A run that fails is left for the next time.
-    pub async fn collect_blobs(&self) -> Result<u64, JournalError> {
-        let (mut deleted, mut after) = (0, None);
-        loop {
-            let runs = self.inner.store.uncollected(after, AT_ONCE).await?;
-            let Some(last) = runs.last() else { return Ok(deleted) };
-            after = Some(*last);
-            for run_id in runs {
-                deleted += self.collect_run(run_id).await.unwrap_or(0);
-            }
+    /// Deletes, of some runs after this one that have ended and whose pods are heard no more, the blobs that no entry names.
+    /// Gives how many, and the last run it looked at; `None` if there is none after it. A run that fails is left for the next
+    /// time.
+    pub async fn collect_blobs(&self, after: Option<Uuid>) -> Result<(u64, Option<Uuid>), JournalError> {
+        let runs = self.inner.store.uncollected(after, AT_ONCE).await?;
+        let mut deleted = 0;
+        for run_id in &runs {
+            deleted += self.collect_run(*run_id).await.unwrap_or(0);
         }
+        Ok((deleted, runs.last().copied()))
     }
 
     async fn collect_run(&self, run_id: Uuid) -> Result<u64, JournalError> {
@@ -60,7 +58,9 @@ impl Journal {
             let page = self.entries(state.run_id, from).await?;
             let Some(last) = page.last() else { return Ok(named) };
             from = last.seq + 1;
-            page.iter().for_each(|entry| digests(&value_of(entry), &mut named));
+            for entry in &page {
+                digests(&value_of(entry), &mut named);
+            }
         }
     }
 

@@ -38,6 +38,7 @@ impl Journal {
             run.input = self.payload((&run.namespace, &run.tenant), run.run_id, inline).await?;
         }
         let (run_id, slot, secret) = (run.run_id, run.slot.clone(), RunSecret::random());
+        let input = run.input.clone();
         let outcome =
             machine::create(run, secret, self.now()).map_err(|source| JournalError::Corrupt { run_id, source })?;
         let state = outcome.state;
@@ -63,6 +64,9 @@ impl Journal {
             })
             .await?;
         failpoint::hit(failpoint::AFTER_COMMIT);
+        if inserted != Inserted::Created(run_id) {
+            self.discard((&state.namespace, &state.tenant), run_id, &input).await?;
+        }
         if let Inserted::Created(run_id) = inserted {
             self.name(&state);
             self.inner.accounts.add(&state.tenant.namespace_uid, state.bytes);

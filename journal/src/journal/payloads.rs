@@ -21,6 +21,17 @@ pub(super) fn cost(size: u64) -> u64 {
     size.div_ceil(BLOB_BLOCK) * BLOB_BLOCK
 }
 
+/// What a blob takes more than it was counted with before.
+fn grown(before: Option<u64>, size: u64) -> u64 {
+    cost(size).saturating_sub(before.map_or(0, cost))
+}
+
+/// Takes what is sent, and forgets it.
+async fn drain<E>(bytes: impl Stream<Item = Result<Bytes, E>>) {
+    let mut bytes = std::pin::pin!(bytes);
+    while bytes.next().await.is_some_and(|piece| piece.is_ok()) {}
+}
+
 impl<'a> BlobOf<'a> {
     /// A blob of this run.
     pub(super) fn run(state: &'a RunState, digest: Sha256Digest) -> Self {
@@ -30,7 +41,7 @@ impl<'a> BlobOf<'a> {
 
 impl Journal {
     /// Keeps `size` bytes of a pod as a blob of its run; they are on disk when this returns. A pod that is the holder no more
-    /// is heard for as long as its last completions are.
+    /// is heard for as long as its last completions are. Whoever is refused has sent all it had: else it would not hear why.
     pub async fn put_blob<E: Into<io::Error>>(
         &self,
         session: &Session,
@@ -39,46 +50,62 @@ impl Journal {
         bytes: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<(), JournalError> {
         let state = self.state(session.run_id).await?;
-        if !self.hears(&state, session) {
+        let blob = BlobOf::run(&state, digest);
+        let admitted = self.admit_blob(session, &state, digest, size).await;
+        if admitted.is_err() || self.inner.blobs.size(blob).await? == Some(size) {
+            drain(bytes).await;
+            return admitted;
+        }
+        Ok(self.inner.blobs.put(blob, size, bytes).await?)
+    }
+
+    async fn admit_blob(
+        &self,
+        session: &Session,
+        state: &RunState,
+        digest: Sha256Digest,
+        size: u64,
+    ) -> Result<(), JournalError> {
+        if !self.hears(state, session) {
             return Err(Refusal::new(ErrorCode::Fenced, "the segment is over").into());
         }
         let limits = self.inner.settings.limits;
         if size > limits.blob_max {
             return Err(BlobError::TooLarge(limits.blob_max).into());
         }
-        self.count_blob(&state, digest, size).await?;
-        let blob = BlobOf::run(&state, digest);
-        if self.inner.blobs.size(blob).await? == Some(size) {
-            // Read all the same: who sends it waits until all was taken.
-            let mut bytes = std::pin::pin!(bytes);
-            while bytes.next().await.is_some() {}
-            return Ok(());
+        self.count_blob(state, digest, size).await?;
+        if self.free_bytes()? < limits.reserve.saturating_add(size) {
+            // What is left is for entries: they are what must not be lost. There may be room again soon.
+            return Err(BlobError::from(io::Error::from(io::ErrorKind::StorageFull)).into());
         }
-        Ok(self.inner.blobs.put(blob, size, bytes).await?)
+        Ok(())
     }
 
     /// Counts a blob before it is written: what the account says is never less than what is there.
     async fn count_blob(&self, state: &RunState, digest: Sha256Digest, size: u64) -> Result<(), JournalError> {
-        let (limits, cell) = (self.inner.settings.limits, self.cell(state.run_id));
-        let mut known = cell.blob_bytes().await;
-        let before = match *known {
-            Some(bytes) => bytes,
-            None => self.inner.store.blobs(state.run_id).await?.iter().map(|(_, size)| cost(*size)).sum(),
-        };
-        *known = Some(before);
-        let full = before + cost(size) > limits.blobs_max || self.is_full(&state.tenant.namespace_uid);
-        if full && self.inner.blobs.size(BlobOf::run(state, digest)).await?.is_none() {
-            let message = if self.is_full(&state.tenant.namespace_uid) {
+        let (limits, cell, uid) = (self.inner.settings.limits, self.cell(state.run_id), &state.tenant.namespace_uid);
+        let mut known = cell.blobs().await;
+        if known.is_none() {
+            *known = Some(self.inner.store.blobs(state.run_id).await?.into_iter().collect());
+        }
+        let Some(known) = known.as_mut() else { return Ok(()) };
+        let counted = known.get(&digest).copied();
+        if counted.is_some_and(|counted| counted >= size) {
+            return Ok(());
+        }
+        let bytes: u64 = known.iter().filter(|(other, _)| **other != digest).map(|(_, size)| cost(*size)).sum();
+        let full = self.is_full(uid);
+        if bytes + cost(size) > limits.blobs_max || full {
+            let message = if full {
                 format!("tenant {} keeps all it may: {} bytes", state.tenant.slug, limits.tenant_max)
             } else {
-                format!("the run's blobs have {before} bytes, and may have {} at most", limits.blobs_max)
+                format!("the run's blobs have {bytes} bytes, and may have {} at most", limits.blobs_max)
             };
             return Err(Refusal::new(ErrorCode::TooLarge, message).into());
         }
-        if self.inner.store.count_blob(&state.tenant.namespace_uid, state.run_id, digest, size).await? {
-            *known = Some(before + cost(size));
-            self.inner.accounts.add(&state.tenant.namespace_uid, cost(size));
-        }
+        let before = self.inner.store.count_blob(uid, state.run_id, digest, size).await?;
+        known.insert(digest, size);
+        self.inner.accounts.add(uid, grown(before, size));
         Ok(())
     }
 
@@ -100,6 +127,20 @@ impl Journal {
         }
     }
 
+    /// Deletes the blob of a payload that nothing is to name.
+    pub(super) async fn discard(
+        &self,
+        (namespace, tenant): (&str, &RunTenant),
+        run_id: Uuid,
+        payload: &Payload,
+    ) -> Result<(), JournalError> {
+        let Payload::Blob { blob, size } = payload else { return Ok(()) };
+        self.inner.blobs.delete(BlobOf { namespace, run_id, digest: *blob }).await?;
+        self.inner.store.forget_blobs(run_id, &[*blob]).await?;
+        self.inner.accounts.take(&tenant.namespace_uid, cost(*size));
+        Ok(())
+    }
+
     /// A payload of this text: in the entry if it is short, else in a blob that is on disk when this returns.
     pub(super) async fn payload(
         &self,
@@ -112,9 +153,8 @@ impl Journal {
         }
         let (digest, size) = (Sha256Digest::of(text.as_bytes()), text.len() as u64);
         let blob = BlobOf { namespace, run_id, digest };
-        if self.inner.store.count_blob(&tenant.namespace_uid, run_id, digest, size).await? {
-            self.inner.accounts.add(&tenant.namespace_uid, cost(size));
-        }
+        let before = self.inner.store.count_blob(&tenant.namespace_uid, run_id, digest, size).await?;
+        self.inner.accounts.add(&tenant.namespace_uid, grown(before, size));
         if self.inner.blobs.size(blob).await? != Some(size) {
             let whole = futures::stream::iter([Ok::<_, io::Error>(Bytes::from(text))]);
             self.inner.blobs.put(blob, size, whole).await?;

@@ -237,19 +237,21 @@ impl Journal {
             None => self.inner.store.log_bytes(session.run_id).await?,
         };
         let mut bytes = before;
+        // What is left of the volume is for entries.
+        let room = self.free_bytes()? >= limits.reserve;
         let mut lines: Vec<LogLine> = Vec::with_capacity(request.lines.len());
         for mut line in request.lines {
             line.text.truncate(line.text.floor_char_boundary(limits.log_line_max));
             // What is dropped counts no further: a number that is too large never comes down again.
-            if bytes + line.cost() <= limits.log_max {
+            if room && bytes + line.cost() <= limits.log_max {
                 bytes += line.cost();
                 lines.push(line);
             }
         }
-        self.inner.store.append_log(session.run_id, request.epoch, &lines).await?;
-        *known = Some(bytes);
+        let added = self.inner.store.append_log(session.run_id, request.epoch, &lines).await?;
+        *known = Some(before + added);
         drop(known);
-        self.inner.accounts.add(&state.tenant.namespace_uid, bytes - before);
+        self.inner.accounts.add(&state.tenant.namespace_uid, added);
         cell.log_grew();
         Ok(())
     }

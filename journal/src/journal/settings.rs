@@ -25,6 +25,8 @@ pub struct JournalLimits {
     pub log_max: u64,
     /// Bytes of drafts that wait for their user action, by run; further ones are refused.
     pub drafts_max: u64,
+    /// Free bytes of the volume that are left to entries: below that no blob and no log line is taken.
+    pub reserve: u64,
     /// Bytes of everything a tenant keeps; with so many no run begins and no blob of a pod is taken.
     pub tenant_max: u64,
 }
@@ -40,6 +42,7 @@ impl Default for JournalLimits {
             log_line_max: 32 * 1024,
             log_max: 64 << 20,
             drafts_max: 64 << 20,
+            reserve: 64 << 20,
             tenant_max: 10 << 30,
         }
     }

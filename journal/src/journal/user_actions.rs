@@ -166,9 +166,10 @@ impl Journal {
             text,
             expires: self.now().checked_add(ttl).unwrap_or(Timestamp::MAX),
         };
-        let size = draft.text.len() as u64;
-        if self.inner.store.draft_bytes(run_id).await? + size > limits.drafts_max || self.is_full(&draft.namespace_uid)
-        {
+        let sent = self.inner.store.draft(run_id, key_hash, &draft.digest).await?.is_some();
+        let size = if sent { 0 } else { draft.text.len() as u64 };
+        let full = self.inner.store.draft_bytes(run_id).await? + size > limits.drafts_max;
+        if !sent && (full || self.is_full(&draft.namespace_uid)) {
             let message = "too much was sent to the run that no user action names yet; it is thrown away in an hour";
             return Err(Refusal::new(ErrorCode::TooLarge, message).into());
         }

@@ -46,8 +46,8 @@ pub trait Store: Send + Sync + 'static {
     /// A page of a run's entries from `from` on, in order: one if there is one, and more as long as their texts have
     /// `bytes` bytes at most.
     async fn entries(&self, run_id: Uuid, from: u64, bytes: u64) -> Result<Vec<Entry>, StoreError>;
-    /// Adds log lines; those already there are ignored.
-    async fn append_log(&self, run_id: Uuid, epoch: u64, lines: &[LogLine]) -> Result<(), StoreError>;
+    /// Adds log lines; those already there are ignored. Gives what the others take.
+    async fn append_log(&self, run_id: Uuid, epoch: u64, lines: &[LogLine]) -> Result<u64, StoreError>;
     /// Log lines after the one numbered `after` (epoch, n), in order, at most `limit`.
     async fn read_log(
         &self,
@@ -57,14 +57,15 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<StoredLine>, StoreError>;
     /// What a run's log takes: the texts of its lines, and [`LOG_LINE_COST`](crate::protocol::LOG_LINE_COST) each.
     async fn log_bytes(&self, run_id: Uuid) -> Result<u64, StoreError>;
-    /// Counts a blob that is about to be written to its run's and its tenant's account. `false` if it is counted already.
+    /// Counts a blob that is about to be written to its run's and its tenant's account, with the largest size it was ever said
+    /// to have. Gives the size that it was counted with before.
     async fn count_blob(
         &self,
         namespace_uid: &str,
         run_id: Uuid,
         blob: Sha256Digest,
         size: u64,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<Option<u64>, StoreError>;
     /// The blobs that are counted to a run, and their sizes in bytes.
     async fn blobs(&self, run_id: Uuid) -> Result<Vec<(Sha256Digest, u64)>, StoreError>;
     /// No longer counts blobs that are gone.

@@ -61,6 +61,9 @@ pub(super) async fn attach(
     let token = bearer(&headers).ok_or_else(|| Refusal::forbidden().into_response())?;
     let request: AttachRequest = parse(&body).map_err(IntoResponse::into_response)?;
     let context = &api.context;
+    if !context.tenants.is_listed() {
+        return Err(StatusCode::SERVICE_UNAVAILABLE.into_response());
+    }
     let found = match identify(&context.kube.client, &context.tenants, token).await {
         Ok(found) => found,
         Err(IdentityError::NotRecognized(why)) => {
@@ -72,7 +75,7 @@ pub(super) async fn attach(
             return Err(StatusCode::SERVICE_UNAVAILABLE.into_response());
         }
     };
-    let run = run_of(&api, &found).await.map_err(IntoResponse::into_response)?;
+    let run = run_of(&api, &found).await?;
     let published = published(&api, &run).await.map_err(|error| {
         tracing::warn!(error = %crate::error::chain(&error), "cannot read what was published about a run");
         StatusCode::SERVICE_UNAVAILABLE.into_response()
@@ -91,17 +94,18 @@ pub(super) async fn attach(
 }
 
 /// The run a pod belongs to: its label is a hint, the Job recorded in that run's journal decides.
-async fn run_of(api: &Api, found: &JobPod) -> Result<std::sync::Arc<RunState>, Refusal> {
+async fn run_of(api: &Api, found: &JobPod) -> Result<std::sync::Arc<RunState>, Response> {
+    let forbidden = || Refusal::forbidden().into_response();
     let run_id = found.run_id_hint.as_deref().and_then(|hint| hint.parse::<Uuid>().ok());
-    let state = match run_id {
-        Some(run_id) => api.context.journal.state(run_id).await.map_err(|_| Refusal::forbidden())?,
-        None => return Err(Refusal::forbidden()),
-    };
-    if state.namespace != found.pod.namespace || !api.context.serves(&state) {
-        return Err(Refusal::forbidden());
+    let state = api.context.journal.state(run_id.ok_or_else(forbidden)?).await.map_err(refused)?;
+    if state.namespace != found.pod.namespace {
+        return Err(forbidden());
+    }
+    if !api.context.serves(&state) {
+        return Err(Refusal::not_yet("the tenant of the run is not served", NOT_YET_MS).into_response());
     }
     if state.current_job().is_none() {
-        return Err(Refusal::not_yet("the segment's Job is not recorded yet", NOT_YET_MS));
+        return Err(Refusal::not_yet("the segment's Job is not recorded yet", NOT_YET_MS).into_response());
     }
     Ok(state)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Namespace;
@@ -42,11 +43,16 @@ pub(crate) type TenantMap = Arc<BTreeMap<String, Tenant>>;
 pub(crate) struct Tenants {
     current: watch::Sender<TenantMap>,
     unprepared: watch::Sender<BTreeSet<String>>,
+    listed: AtomicBool,
 }
 
 impl Default for Tenants {
     fn default() -> Self {
-        Self { current: watch::Sender::new(TenantMap::default()), unprepared: watch::Sender::default() }
+        Self {
+            current: watch::Sender::new(TenantMap::default()),
+            unprepared: watch::Sender::default(),
+            listed: AtomicBool::new(false),
+        }
     }
 }
 
@@ -54,6 +60,11 @@ impl Tenants {
     /// The tenant of a namespace, if that is one.
     pub(crate) fn get(&self, namespace: &str) -> Option<Tenant> {
         self.current.borrow().get(namespace).cloned()
+    }
+
+    /// Whether the tenants are known: before their first list nobody is one.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
     }
 
     /// Whether this tenant has this namespace: the namespace with that UID, and under that slug.
@@ -113,6 +124,7 @@ impl Tenants {
             }
             changed
         });
+        self.listed.store(true, Ordering::Release);
     }
 }
 

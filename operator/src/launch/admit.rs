@@ -14,6 +14,7 @@ use super::Launcher;
 use super::pin::{self, Sources};
 use super::request;
 use crate::cache::RunRef;
+use crate::context::not_served;
 use crate::error::{Class, Classified, Problem};
 
 /// What became of a run that was to be admitted.
@@ -65,8 +66,7 @@ impl Launcher {
 }
 
 fn not_a_tenant(run: &RunRef) -> Problem {
-    let message = format!("namespace {} is no tenant: it lacks the label {}", run.namespace, labels::TENANT);
-    Problem::new(Class::Waiting { after: STORAGE_RETRY }, Reason::TenantUnknown, message)
+    not_served(format!("namespace {} is no tenant: it lacks the label {}", run.namespace, labels::TENANT))
 }
 
 /// When a run that finds no room is tried again.

@@ -47,10 +47,12 @@ pub(super) enum Write {
 pub(super) enum Wrote {
     /// What became of the run.
     Inserted(Inserted),
-    /// It is there: entries, lines, or a blob's row.
-    Done,
-    /// It was there before.
-    Known,
+    /// The entries are there.
+    Appended,
+    /// The lines are there; those that were not take this many bytes.
+    Logged(u64),
+    /// The blob is counted; before, it was with this size.
+    Counted(Option<u64>),
 }
 
 struct QueuedWrite {
@@ -189,15 +191,11 @@ async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<Wrote, 
         Write::Commit { run_id, expected, entries, entry_bytes, terminal, view, drafts } => {
             append(connection, *run_id, *expected, entries, (*entry_bytes, *terminal)).await?;
             write_beside(connection, *run_id, view.as_ref(), drafts).await?;
-            Ok(Wrote::Done)
+            Ok(Wrote::Appended)
         }
-        Write::Log { run_id, epoch, lines } => {
-            append_log(connection, *run_id, *epoch, lines).await?;
-            Ok(Wrote::Done)
-        }
+        Write::Log { run_id, epoch, lines } => append_log(connection, *run_id, *epoch, lines).await.map(Wrote::Logged),
         Write::CountBlob { namespace_uid, run_id, blob, size } => {
-            let new = count_blob(connection, namespace_uid, *run_id, (*blob, *size)).await?;
-            Ok(if new { Wrote::Done } else { Wrote::Known })
+            count_blob(connection, namespace_uid, *run_id, (*blob, *size)).await.map(Wrote::Counted)
         }
     }
 }

@@ -92,6 +92,9 @@ impl SqliteStore {
     }
 }
 
+/// A write has the answer of its kind.
+const OTHER_ANSWER: StoreError = StoreError::Unreadable("another answer than was asked for");
+
 /// What [`Store::usage`] asks for; `?1` is the block that blobs are rounded up to.
 const USAGE: &str = "SELECT namespace_uid, sum(bytes) FROM ( \
     SELECT namespace_uid, entry_bytes + log_bytes AS bytes FROM runs \
@@ -143,7 +146,7 @@ impl Store for SqliteStore {
     async fn create(&self, run: RunInsert<'_>) -> Result<Inserted, StoreError> {
         match self.batches.write(Write::create(&run)).await? {
             Wrote::Inserted(inserted) => Ok(inserted),
-            Wrote::Done | Wrote::Known => Err(StoreError::Unreadable("another answer than was asked for")),
+            _ => Err(OTHER_ANSWER),
         }
     }
 
@@ -184,11 +187,14 @@ impl Store for SqliteStore {
         Ok(page)
     }
 
-    async fn append_log(&self, run_id: Uuid, epoch: u64, lines: &[LogLine]) -> Result<(), StoreError> {
+    async fn append_log(&self, run_id: Uuid, epoch: u64, lines: &[LogLine]) -> Result<u64, StoreError> {
         if lines.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
-        self.batches.write(Write::Log { run_id, epoch, lines: lines.to_vec() }).await.map(|_| ())
+        match self.batches.write(Write::Log { run_id, epoch, lines: lines.to_vec() }).await? {
+            Wrote::Logged(bytes) => Ok(bytes),
+            _ => Err(OTHER_ANSWER),
+        }
     }
 
     async fn read_log(
@@ -235,9 +241,12 @@ impl Store for SqliteStore {
         run_id: Uuid,
         blob: Sha256Digest,
         size: u64,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let write = Write::CountBlob { namespace_uid: namespace_uid.to_owned(), run_id, blob, size };
-        Ok(matches!(self.batches.write(write).await?, Wrote::Done))
+        match self.batches.write(write).await? {
+            Wrote::Counted(before) => Ok(before),
+            _ => Err(OTHER_ANSWER),
+        }
     }
 
     async fn blobs(&self, run_id: Uuid) -> Result<Vec<(Sha256Digest, u64)>, StoreError> {

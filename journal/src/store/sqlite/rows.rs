@@ -123,13 +123,13 @@ pub(super) async fn insert_entries(
     Ok(())
 }
 
-/// Adds the lines that are not there, and counts them.
+/// Adds the lines that are not there, and counts them; gives what they take.
 pub(super) async fn append_log(
     connection: &mut SqliteConnection,
     run: Uuid,
     epoch: u64,
     lines: &[LogLine],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let mut bytes = 0;
     for line in lines {
         let added = sqlx::query(
@@ -151,18 +151,25 @@ pub(super) async fn append_log(
         .bind(run.to_string())
         .execute(&mut *connection)
         .await?;
-    Ok(())
+    Ok(bytes)
 }
 
-/// Notes a blob and its size. `false` if it is noted already.
+/// Notes a blob and the largest size it was said to have. Gives the size noted before.
 pub(super) async fn count_blob(
     connection: &mut SqliteConnection,
     namespace_uid: &str,
     run: Uuid,
     (blob, size): (Sha256Digest, u64),
-) -> Result<bool, StoreError> {
-    let added = sqlx::query(
-        "INSERT INTO blobs (run_id, digest, namespace_uid, size) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+) -> Result<Option<u64>, StoreError> {
+    let before = sqlx::query("SELECT size FROM blobs WHERE run_id = ? AND digest = ?")
+        .bind(run.to_string())
+        .bind(blob.to_string())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let before = before.map(|row| unsigned(&row, 0)).transpose()?;
+    sqlx::query(
+        "INSERT INTO blobs (run_id, digest, namespace_uid, size) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (run_id, digest) DO UPDATE SET size = max(size, excluded.size)",
     )
     .bind(run.to_string())
     .bind(blob.to_string())
@@ -170,5 +177,5 @@ pub(super) async fn count_blob(
     .bind(signed(size))
     .execute(connection)
     .await?;
-    Ok(added.rows_affected() > 0)
+    Ok(before)
 }

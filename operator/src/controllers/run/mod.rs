@@ -4,6 +4,7 @@
 //! says into Gates and status. A run is reconciled even if its `WorkflowRun` was deleted: deleting is not cancelling.
 
 mod apply;
+pub(crate) mod collect;
 mod decide;
 mod gates;
 mod jobs;

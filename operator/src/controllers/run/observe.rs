@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Runs;
 use crate::cache::{Lookup, RunRef};
+use crate::context::JournalOrTenant;
 use crate::error::{Problem, Requeue};
 use crate::launch::burst::{Busy, Deferred, LONGEST_DEFERRAL, Turn};
 use crate::launch::run_object::is_same;
@@ -89,9 +90,9 @@ impl Runs {
         let Some(id) = self.context.run_by_name(&run.namespace, &run.name).await? else {
             return Ok(JournalSeen::Unknown);
         };
-        match self.context.journal.state(id).await {
+        match self.context.served_state(id).await {
             Ok(state) => Ok(JournalSeen::Begun(state)),
-            Err(JournalError::UnknownRun(_)) => Ok(JournalSeen::Claimed),
+            Err(JournalOrTenant::Journal(JournalError::UnknownRun(_))) => Ok(JournalSeen::Claimed),
             Err(error) => Err(error.into()),
         }
     }

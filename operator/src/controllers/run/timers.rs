@@ -63,15 +63,15 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
 
 /// Runs of tenants that are gone, also those whose namespace was made again, take no memory and are not looked at. Before the first list no tenant is known.
 pub(super) fn set_aside(context: &Context) {
-    if !context.tenants.all().is_empty() {
+    if context.tenants.is_listed() {
         // Asked run by run: who is served since a moment ago has its runs read again, and they must not be forgotten after that.
         context.journal.set_aside(|namespace, tenant| context.tenants.serves(namespace, tenant));
     }
 }
 
 /// Answers the user actions taken until now on runs with a timer that is due, then lets time do its part. Where they cannot be
-/// answered no timer fires, but silent pods are released. With `expire`, blobs that nothing names are deleted, and old drafts
-/// and keys are forgotten, once no user action without an answer can need them.
+/// answered, or the run's tenant does not have its namespace now, no timer fires, but silent pods are released. With `expire`,
+/// old drafts and keys are forgotten as well, once no user action without an answer can need them.
 async fn tick(context: &Context, expire: bool) -> Result<(), Problem> {
     let journal = &context.journal;
     let namespaces: BTreeSet<String> = if expire {
@@ -80,18 +80,12 @@ async fn tick(context: &Context, expire: bool) -> Result<(), Problem> {
         journal.timers_due(journal.now()).into_iter().map(|state| state.namespace.clone()).collect()
     };
     let answered = answer_in(context, namespaces).await;
-    for (run_id, error) in journal.tick(|state| answered.upto(state)).await {
+    for (run_id, error) in journal.tick(|state| answered.upto(state).filter(|_| context.serves(state))).await {
         let reason = error.reason();
         tracing::error!(%run_id, reason, error = %chain(&error), "could not advance a run's timers; it is tried again");
     }
     if let Some(upto) = answered.all_upto().filter(|_| expire) {
         journal.expire(upto).await?;
-    }
-    if expire {
-        let collected = journal.collect_blobs().await?;
-        if collected > 0 {
-            tracing::info!(collected, "deleted blobs that no entry names");
-        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 import threading
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from .journal_client import Json
 from .staging import FileDesk
 from .template import Template, WorkerProcess
 from .worker import Worker
+
+_log = logging.getLogger("ntro.runtime")
 
 OnEnd = Callable[[AttemptOutcome], None]
 
@@ -74,17 +77,29 @@ class ActivityRunner:
 
     def _attend(self, worker: WorkerProcess) -> None:
         """Hear what a worker reports and asks for, on a thread of its own: files may take as long as the operator does."""
+        try:
+            self._hear(worker)
+        except Exception:
+            # Whatever it is that it says, nothing more can be learned from it.
+            _log.exception("a process that runs activities does not keep to the protocol")
+            worker.doomed = True
+            self._template.kill(worker)
+        self._died(worker)
+
+    def _hear(self, worker: WorkerProcess) -> None:
         while (message := worker.orders.receive()) is not None:
             if "end" not in message:
                 with contextlib.suppress(OSError):
                     worker.replies.send(self._desk.answer(message))
                 continue
             with self._lock:
-                attempt = self._busy.pop(worker)
+                attempt = self._busy[worker]
+                if message["of"] != [attempt.command, attempt.number]:
+                    raise ValueError("the end of another attempt than the worker has")
+                del self._busy[worker]
                 if not worker.doomed:
                     self._idle.append(worker)
             self._on_end(outcome_of(attempt, message["end"]))
-        self._died(worker)
 
     def _died(self, worker: WorkerProcess) -> None:
         status = worker.died.result()

@@ -235,8 +235,15 @@ class Engine:
             left = until - time.monotonic()
             try:
                 self._wait(left if deadline is None else min(left, deadline))
-            except AlreadyHaltingError:
-                _log.error("the run is being blocked already; what else went wrong is in the journal")
+            except (AlreadyHaltingError, ProtocolError) as error:
+                _go_on_draining(error)
+
+
+def _go_on_draining(error: Exception) -> None:
+    """What goes wrong with one attempt is no reason to cut the others short."""
+    if isinstance(error, ProtocolError) and error.code in ("Fenced", "Sealed"):
+        raise error
+    _log.error("the run is being left already; what else went wrong: %s", error or "it is in the journal")
 
 
 def _workflow_info(created: Entry, workflow: type) -> WorkflowInfo:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -14,6 +13,7 @@ from ..workflow.block import Block
 from ..workflow.source_location import SourceLocation
 from .journal_client import ConnectionLostError, Json
 from .journal_session import JournalSession
+from .output import flush_output
 
 _log = logging.getLogger("ntro.runtime")
 
@@ -121,10 +121,7 @@ class Exit:
 
     def flush(self) -> None:
         """The log must be complete before the journal says that the segment is over."""
-        for handler in logging.getLogger().handlers:
-            handler.flush()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
 
     def _end_turn(self) -> None:
         """Workflow code may be on the stack yet, but does not go on: what follows is ours, and may take its time."""

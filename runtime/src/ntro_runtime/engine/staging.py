@@ -74,8 +74,9 @@ class FileDesk:
             return {"refused": error.to_wire()}
         except ConnectionLostError as error:
             return {"refused": ProtocolError("Unavailable", str(error)).to_wire()}
-        except OSError as error:
-            return {"failed": str(error)}
+        except Exception as error:
+            # Somebody waits for an answer, whatever it is.
+            return {"failed": f"{type(error).__name__}: {error}"}
 
     def _do(self, request: Json) -> Json:
         if request["op"] == "put":

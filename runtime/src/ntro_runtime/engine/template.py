@@ -14,7 +14,6 @@ import os
 import selectors
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,6 +23,7 @@ from typing import Any, NoReturn
 from ..shared import sandbox
 from .journal_client import Json
 from .json_lines import JsonLines
+from .output import flush_output
 
 Serve = Callable[[JsonLines, JsonLines], Any]
 """Body of a worker: takes orders and reports on the first socket, and is answered on the second."""
@@ -61,7 +61,7 @@ class Template:
         # What there is by now stays: a collection that visits it would make private copies of its pages in every process.
         gc.freeze()
         parent = os.getpid()
-        _flush_output()
+        flush_output()
         if os.fork() == 0:
             _never_return(lambda: _Forks(theirs, serve).run(parent, [self._control.fileno(), forget]))
         theirs.close()
@@ -143,7 +143,7 @@ class _Forks:
         worker = int(order["worker"])
         match order["op"]:
             case "fork":
-                self._fork(worker, *fds)
+                self._fork(worker, fds)
             case "kill":
                 self._kill(worker)
             case "bury" if worker in self._dead:
@@ -151,15 +151,22 @@ class _Forks:
             case "bury":
                 self._unmissed.add(worker)
 
-    def _fork(self, worker: int, orders: int, replies: int) -> None:
+    def _fork(self, worker: int, fds: list[int]) -> None:
         template = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            _never_return(lambda: self._become_worker(template, orders, replies))
-        _lead_a_group(pid)
-        self._living[worker] = pid
-        os.close(orders)
-        os.close(replies)
+        try:
+            orders, replies = fds
+            pid = os.fork()
+        except (OSError, ValueError):
+            # No room for a further process, or for its descriptors: this one never began, and the others go on.
+            _log.exception("a process for an activity could not be started")
+            self._control.send(json.dumps({"worker": worker, "status": 1}).encode())
+        else:
+            if pid == 0:
+                _never_return(lambda: self._become_worker(template, orders, replies))
+            _lead_a_group(pid)
+            self._living[worker] = pid
+        for fd in fds:
+            os.close(fd)
 
     def _become_worker(self, template: int, orders: int, replies: int) -> None:
         _live_as_long_as(template)
@@ -196,7 +203,7 @@ def _never_return(body: Callable[[], Any]) -> NoReturn:
         body()
     except BaseException:
         _log.exception("a process that runs activities ended")
-        _flush_output()
+        flush_output()
     finally:
         os._exit(1)
 
@@ -218,8 +225,3 @@ def _replace_with_nothing(fd: int) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, fd, inheritable=False)
     os.close(nothing)
-
-
-def _flush_output() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()

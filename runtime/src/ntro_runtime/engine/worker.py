@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import logging
 import os
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -24,6 +22,7 @@ from ..workflow.source_location import SourceLocator
 from .attempt import Refused, Reported, Unwritable, completed_to_wire
 from .journal_client import ConnectionLostError, Json
 from .json_lines import JsonLines
+from .output import flush_output
 from .staging import RemoteFiles
 
 
@@ -41,14 +40,24 @@ class Worker:
         self._locator = locator
         self._asking = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        # What an activity forks is not the worker, and hears and says nothing.
+        os.register_at_fork(after_in_child=self._disown)
+
+    def _disown(self) -> None:
+        self._orders.stream.close()
+        self._replies.stream.close()
 
     def run(self) -> NoReturn:
         """Until nobody gives orders any more."""
         while (order := self._orders.receive()) is not None:
             if "function" in order:
                 report = self._attempt(order)
-                _flush()
-                self._orders.send({"end": report})
+                if os.getpid() != self._pid:
+                    # A fork that the activity has made came back: it reports for nobody.
+                    os._exit(1)
+                flush_output()
+                self._orders.send({"end": report, "of": [order["command"], order["number"]]})
         os._exit(0)
 
     def _ask(self, request: Json) -> Json:
@@ -128,11 +137,3 @@ def _text_of(value: Any, signature: Signature, what: str) -> str:
     except CodecError as error:
         raise ApplicationError(str(error), type="ResultTypeMismatch", non_retryable=True) from None
     return text
-
-
-def _flush() -> None:
-    """What an attempt printed is in the log before anybody hears of its end."""
-    for handler in logging.getLogger().handlers:
-        handler.flush()
-    sys.stdout.flush()
-    sys.stderr.flush()

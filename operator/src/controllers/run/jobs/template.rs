@@ -147,6 +147,9 @@ fn pod(input: &JobInput<'_>) -> PodSpec {
     }
 }
 
+/// Name of the container that executes a run: others of a pod are somebody else's.
+pub(super) const RUNNER: &str = "runner";
+
 fn container(input: &JobInput<'_>, resources: Option<&Resources>) -> Container {
     let env =
         |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() };
@@ -173,7 +176,7 @@ fn container(input: &JobInput<'_>, resources: Option<&Resources>) -> Container {
         mounts.push(mount(&format!("secret-{i}"), &format!("{SECRETS_DIR}/{}", secret.name), true));
     }
     Container {
-        name: "runner".to_owned(),
+        name: RUNNER.to_owned(),
         image: Some(input.pin.image.clone()),
         env: Some(environment),
         volume_mounts: Some(mounts),

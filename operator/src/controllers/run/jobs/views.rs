@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use ntro_crds::labels;
 
+use super::template::RUNNER;
+
 /// A pod that should have been gone this long ago is on a node that does not answer. It is fenced, so the run goes on.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -102,7 +104,10 @@ pub(super) fn pod_view(pod: &Pod, now: Timestamp) -> Option<PodView> {
         lost,
         ending: gone_by.is_some(),
         running: started.map(|time| time.0).min(),
-        exit: statuses.iter().find_map(|status| Some(status.state.as_ref()?.terminated.as_ref()?.exit_code)),
+        exit: statuses
+            .iter()
+            .filter(|status| status.name == RUNNER)
+            .find_map(|status| Some(status.state.as_ref()?.terminated.as_ref()?.exit_code)),
     })
 }
 

@@ -24,7 +24,7 @@ use ntro_journal::failpoint;
 use ntro_journal::{JournalError, RunState};
 
 use crate::cache::RunRef;
-use crate::context::Context;
+use crate::context::{Context, JournalOrTenant};
 use crate::error::{Class, Problem};
 use crate::k8s::patch_status_if_changed;
 use crate::launch::pin;
@@ -138,9 +138,9 @@ pub(super) async fn answer_in(context: &Context, namespaces: impl IntoIterator<I
 
 async fn answer_run(context: &Context, run: &RunRef, actions: &[Arc<UserAction>]) -> Result<(), Problem> {
     let Some(id) = context.run_by_name(&run.namespace, &run.name).await? else { return Ok(()) };
-    let state = match context.journal.state(id).await {
+    let state = match context.served_state(id).await {
         // Claimed, not begun: there is nothing that could expire.
-        Err(JournalError::UnknownRun(_)) => return Ok(()),
+        Err(JournalOrTenant::Journal(JournalError::UnknownRun(_))) => return Ok(()),
         state => state?,
     };
     let pin = pin::readable(&state)?;
