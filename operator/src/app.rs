@@ -82,7 +82,6 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let certificate = ServerCertificate::new(authority, names, clock.as_ref())?;
     let client = Client::try_default().await?;
     let metrics = Arc::new(Metrics::new());
-    metrics.set_storage_reserve(settings.storage_reserve);
     let readiness = Arc::new(Readiness::waiting_for(["start"]));
 
     let mut tasks = Tasks { set: JoinSet::new(), shutdown: shutdown.clone() };
@@ -129,6 +128,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 fn start_controllers(tasks: &mut Tasks, context: &Context, certificate: &ServerCertificate) {
+    context.metrics.set_storage_reserve(context.settings.storage_reserve);
     let shutdown = tasks.shutdown.clone();
     let start = || (context.clone(), shutdown.clone());
     let Context { kube, tenants, clock, clock_jump, .. } = context.clone();

@@ -92,7 +92,7 @@ pub(crate) struct Settings {
     pub run_log_bytes: u64,
 
     /// Bytes of all that is kept of a tenant; with so many no run of it begins
-    #[arg(long, env = "NTRO_TENANT_BYTES", default_value = "10Gi", value_parser = bytes)]
+    #[arg(long, env = "NTRO_TENANT_BYTES", default_value = "5Gi", value_parser = bytes)]
     pub tenant_bytes: u64,
 
     /// Free bytes of the data directory's volume below which no run begins

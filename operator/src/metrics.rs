@@ -231,12 +231,17 @@ impl Metrics {
         r.register("time_zone_database", help, this.time_zone_database.clone());
         r.register("registry_requests", "Requests to registries, by result", this.registry_requests.clone());
         r.register("tenants", "Tenant namespaces", this.tenants.clone());
-        let help = "Free space of the volume of journals and blobs";
-        r.register_with_unit("storage_free", help, Unit::Bytes, this.storage_free.clone());
-        let help = "Free space below which no run begins";
-        r.register_with_unit("storage_reserve", help, Unit::Bytes, this.storage_reserve.clone());
         r.register("crds_missing", "Custom resource definitions not yet installed", this.crds_missing.clone());
+        this.register_storage();
         this
+    }
+
+    fn register_storage(&mut self) {
+        let r = &mut self.registry;
+        let help = "Free space of the volume of journals and blobs";
+        r.register_with_unit("storage_free", help, Unit::Bytes, self.storage_free.clone());
+        let help = "Free space below which no run begins";
+        r.register_with_unit("storage_reserve", help, Unit::Bytes, self.storage_reserve.clone());
     }
 
     /// The text a scraper reads.

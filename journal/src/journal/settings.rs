@@ -43,7 +43,7 @@ impl Default for JournalLimits {
             log_max: 64 << 20,
             drafts_max: 64 << 20,
             reserve: 64 << 20,
-            tenant_max: 10 << 30,
+            tenant_max: 5 << 30,
         }
     }
 }

@@ -80,11 +80,7 @@ impl RunState {
             EntryBody::RunFailed(it) => self.end(Phase::Failed, Some(it.error.class.clone()), entry),
             EntryBody::RunCancelled(_) => self.end(Phase::Cancelled, None, entry),
             EntryBody::UserActionRefused(it) => self.user_action_refused(it, entry.seq),
-            EntryBody::LateCompletion(it) => {
-                if let Some((target, attempt)) = it.entry.said().completion {
-                    self.late.insert((it.epoch, target, attempt));
-                }
-            }
+            EntryBody::LateCompletion(it) => self.late_completion(it),
             EntryBody::ViewOpened(it) => {
                 self.applied(&it.user_action, entry.seq);
                 self.reads.retain(|(reader, _)| *reader != it.actor);
@@ -134,6 +130,12 @@ impl RunState {
             pod_uid: it.pod_uid.clone(),
             job_uid: it.job_uid.clone(),
         });
+    }
+
+    fn late_completion(&mut self, it: &entries::LateCompletion) {
+        if let Some((target, attempt)) = it.entry.said().completion {
+            self.late.insert((it.epoch, target, attempt));
+        }
     }
 
     /// A Job that is only wanted or has no pod yet is not for a run that cannot continue.

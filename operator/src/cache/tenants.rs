@@ -101,8 +101,9 @@ impl Tenants {
             .send_if_modified(|set| if prepared { set.remove(namespace) } else { set.insert(namespace.to_owned()) });
     }
 
-    /// Replaces what is known of one namespace. `None` means it is not a tenant.
+    /// Replaces what is known of one namespace. `None` means it is not a tenant. A change comes after the first list.
     pub(crate) fn set(&self, namespace: &str, tenant: Option<Tenant>) {
+        self.listed.store(true, Ordering::Release);
         self.current.send_if_modified(|map| {
             if map.get(namespace) == tenant.as_ref() {
                 return false;
