@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from ntro_runtime.engine.attempts import MAX_RUNNING, Attempts
 from ntro_runtime.engine.bundle import class_name
+from ntro_runtime.engine.time_limits import TimeLimit, limit_of_attempt, out_of_time
 from ntro_runtime.sdk.context import file_name
 from ntro_runtime.shared.manifest import BundleError, read_slug
 from ntro_runtime.workflow import entries, gates
@@ -26,7 +27,7 @@ from ntro_runtime.workflow.codec import CodecError, decode, decode_args, encode,
 from ntro_runtime.workflow.commands import Command, compare, describe
 from ntro_runtime.workflow.failures import Failure, failure_of
 from ntro_runtime.workflow.failures import class_name as error_class
-from ntro_runtime.workflow.journal import WITHOUT_EFFECT, Journal
+from ntro_runtime.workflow.journal import WITHOUT_EFFECT, ActivityState, Journal, time_of
 from ntro_runtime.workflow.options import activity_call, milliseconds
 from ntro_runtime.workflow.payload import Payload, digest_of, read_payload
 from ntro_runtime.workflow.retry_policy import MIN_DELAY_MS, Verdict, decide_retry
@@ -224,6 +225,23 @@ def test_options_of_a_call() -> None:
     assert milliseconds(0.0004, "x") == 0
 
 
+def test_the_nearer_limit_of_an_attempt() -> None:
+    scheduled = {"seq": 1, "time": "2026-10-01T00:00:00.000000Z"}
+    state = ActivityState(0, "p", "none", scheduled)
+    later = time_of(scheduled) + timedelta(seconds=2)
+
+    def limit(**options: float) -> TimeLimit | None:
+        return limit_of_attempt(state, activity_call(print, "p", None, options), later)
+
+    assert limit() is None
+    assert limit(start_to_close_timeout=3) == TimeLimit(3, "start_to_close_timeout")
+    assert limit(start_to_close_timeout=3, schedule_to_close_timeout=4) == TimeLimit(2, "schedule_to_close_timeout")
+    assert limit(start_to_close_timeout=1, schedule_to_close_timeout=4) == TimeLimit(1, "start_to_close_timeout")
+    assert limit(schedule_to_close_timeout=1) == TimeLimit(0, "schedule_to_close_timeout")
+    assert out_of_time(state, activity_call(print, "p", None, {"schedule_to_close_timeout": 2}), later)
+    assert not out_of_time(state, activity_call(print, "p", None, {"schedule_to_close_timeout": 2.1}), later)
+
+
 def test_names_of_files() -> None:
     assert file_name("a/./b.json") == "a/b.json"
     for wrong in ("", "/etc/passwd", "../x", "a/../../x", "x" * 256, "a\0b"):
@@ -244,7 +262,7 @@ def test_names_of_bundles(tmp_path: Path) -> None:
 
 def test_entries_are_taken_once_and_in_order() -> None:
     journal = Journal()
-    entries = [{"seq": n, "type": "timerFired", "target": 0} for n in range(4)]
+    entries = [{"seq": n, "hash": "", "type": "timerFired", "target": 0} for n in range(4)]
     assert len(journal.extend(entries[:3])) == 3
     assert journal.extend(entries[1:]) == [entries[3]]
     assert [e["seq"] for e in journal.undelivered] == [0, 1, 2, 3]
@@ -260,9 +278,9 @@ def test_failures_are_counted_from_the_last_retry_of_a_person() -> None:
         {"type": "activityStarted", "target": 0, "attempt": 1},
         failed,
     ]
-    journal.extend({**entry, "seq": n} for n, entry in enumerate(entries))
+    journal.extend({**entry, "seq": n, "hash": ""} for n, entry in enumerate(entries))
     assert (journal.activities[0].failures, journal.activities[0].attempt) == (1, 1)
-    journal.extend([{"seq": 3, "type": "retryRequested", "repeatEffects": []}])
+    journal.extend([{"seq": 3, "hash": "", "type": "retryRequested", "repeatEffects": []}])
     assert (journal.activities[0].failures, journal.activities[0].failed_attempt) == (0, 1)
 
 
@@ -273,7 +291,7 @@ def test_every_type_of_entry_is_known_to_the_journal() -> None:
     for kind in entries.RECORDS | entries.DELIVERIES | set(entries.COMMANDS):
         assert (kind in WITHOUT_EFFECT) != hasattr(Journal, f"_on_{kind}"), kind
     with pytest.raises(ValueError, match="unknown type: 'probe'"):
-        Journal().extend([{"seq": 0, "type": "probe"}])
+        Journal().extend([{"seq": 0, "hash": "", "type": "probe"}])
 
 
 def test_every_command_can_be_described() -> None:

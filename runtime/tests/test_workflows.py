@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from harness import Run
 from journal_server import Json, Server
+from segment_process import KILLED
 
 HEAD = """
 import asyncio, contextvars, dataclasses, datetime, logging, os, pathlib, random, secrets, socket, subprocess, threading, time, uuid
@@ -497,6 +499,73 @@ def test_an_effect_that_ends_within_the_grace_of_its_timeout_is_known(make: Make
     assert run.drive() == "Succeeded"
     assert run.effect_counts() == {"post": 1, "posted": 1}
     assert run.entries("activityAttemptFailed", "blocked") == []
+
+
+LIMITED = "schedule_to_close_timeout=timedelta(seconds=0.3), retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=1))"
+SLOW = """
+@activity.defn
+def slow() -> int:
+    effect("slow")
+    time.sleep(4)
+    return 1
+
+@activity.defn
+async def slow_coroutine() -> int:
+    effect("slow_coroutine")
+    await asyncio.sleep(4)
+    return 1
+"""
+
+
+@pytest.mark.parametrize("name", ["slow", "slow_coroutine"])
+def test_the_time_of_all_attempts_bounds_the_one_under_way(make: Make, name: str) -> None:
+    body = f"""
+    try:
+        await runbook.execute_activity({name}, {LIMITED})
+    except ActivityError as error:
+        return [error.cause.type, error.cause.message]
+    """
+    run = make(body, SLOW, effects={name: "none"})
+    began = time.monotonic()
+    assert run.drive() == "Succeeded"
+    # Long before it would have ended by itself.
+    assert time.monotonic() - began < 3
+    assert run.result() == ["TimeoutError", "the attempt took longer than schedule_to_close_timeout"]
+    assert run.effect_counts() == {name: 1}
+
+
+def test_an_effect_that_outlasts_the_time_of_all_attempts_is_unknown(make: Make) -> None:
+    body = f"return await runbook.execute_activity(post, args=[60], {IMPATIENT.replace('start_to', 'schedule_to')})"
+    run = make(body, POSTING, effects={"post": "external"})
+    message = "took longer than schedule_to_close_timeout and may have its effect yet"
+    assert_blocked(run, "EffectUnknown", message, "runbook.execute_activity")
+    # What a person has repeated has its time once more, or it could never begin.
+    assert run.server.ask("retry", run=run.id, repeatEffects=[0])["outcome"] == "Applied"
+    run.server.ask("advance", ms=60_000)
+    assert run.drive() == "Succeeded"
+    assert run.effect_counts() == {"post": 2, "posted": 1}
+
+
+# Points of a process: around the turn, the append of the activity, its start and end, the append of its failure.
+@pytest.mark.parametrize(("at", "reported"), [(5, 0), (8, 1)], ids=["interrupted", "due again"])
+def test_no_attempt_begins_after_the_time_of_all_of_them(make: Make, at: int, reported: int) -> None:
+    body = """
+    try:
+        await runbook.execute_activity(flaky, args=[9, "runtime"], schedule_to_close_timeout=timedelta(hours=1))
+    except ActivityError as error:
+        return error.cause.message
+    """
+    run = make(body, FLAKY, effects={"flaky": "none"})
+    run.kill_at = at
+    assert run.fork() == KILLED
+    run.server.ask("holderGone", run=run.id)
+    begun = len(run.entries("activityStarted"))
+    assert (begun, len(run.entries("activityAttemptFailed"))) == (1, reported)
+    run.server.ask("advance", ms=2 * 3600 * 1000)
+    run.kill_at = None
+    assert run.drive() == "Succeeded"
+    assert run.result() == "schedule_to_close_timeout passed before another attempt began"
+    assert len(run.entries("activityStarted")) == begun
 
 
 def test_a_run_that_is_blocked_lets_effects_under_way_end(make: Make) -> None:

@@ -23,6 +23,7 @@ from .journal_session import JournalSession
 from .probe import Probe
 from .running import Running, RunningAttempts
 from .staging import FileDesk
+from .time_limits import SCHEDULE_TO_CLOSE, elapsed_ms, limit_of_attempt, out_of_time
 
 _log = logging.getLogger("ntro.runtime")
 MAX_RUNNING = 16
@@ -97,7 +98,10 @@ class Attempts:
         return min(wait, wait - passed)
 
     def _start(self, state: ActivityState, pending: PendingActivity) -> None:
-        """Journal the intent of an attempt, and begin it."""
+        """Journal the intent of an attempt, and begin it, unless the time for all of them is over."""
+        if out_of_time(state, pending.call, self._session.now()):
+            self._give_up(state, pending)
+            return
         cause = None if state.attempt == 0 else "failure" if state.failed_attempt == state.attempt else "crash"
         try:
             self._session.append(_intent(state.command, state.attempt + 1, cause))
@@ -108,6 +112,14 @@ class Attempts:
             effect = f"activity {state.name!r} (command {state.command}) may have had its effect already"
             self._halt(Block(code, f"{effect}; a person must allow it to be repeated", pending.site, state.name))
         self.begin(state.command)
+
+    def _give_up(self, state: ActivityState, pending: PendingActivity) -> None:
+        """Fail an activity of which nothing is under way."""
+        failure = Failure("TimeoutError", f"{SCHEDULE_TO_CLOSE} passed before another attempt began", non_retryable=False)
+        entry = {"target": state.command, "attempt": max(1, state.attempt), "detail": self._detail(failure, pending.site)}
+        # The journal knows ends of attempts only: one that never had any gets the intent of one that never begins.
+        first = [] if state.attempt else [_intent(state.command, 1)]
+        self._session.append(*first, {**entry, "type": "activityFailed", "error": error_fields(failure)})
 
     def begin(self, command: int) -> None:
         """Begin the attempt whose intent was acknowledged."""
@@ -122,8 +134,9 @@ class Attempts:
             idempotency_key=f"{created['runId']}/{state.command}",
         )
         attempt = Attempt(state.command, state.attempt, call.name, call.function, pending.args_text, info, state.effect in REPEATABLE)
-        deadline = None if call.timeout_ms is None else time.monotonic() + call.timeout_ms / 1000
-        self.running.add(Running(attempt, pending, deadline))
+        limit = limit_of_attempt(state, call, self._session.now())
+        deadline = None if limit is None else time.monotonic() + limit.seconds
+        self.running.add(Running(attempt, pending, deadline, "" if limit is None else limit.option))
         self._probe("activity:start")
         self._runner.start(attempt)
 
@@ -136,8 +149,7 @@ class Attempts:
         if not running.cancelled:
             self._probe("activity:end")
         if running.given_up and not running.cancelled:
-            text = "the attempt took longer than start_to_close_timeout"
-            self._failed(running, Failure("TimeoutError", text, non_retryable=False))
+            self._failed(running, Failure("TimeoutError", f"the attempt took longer than {running.limit}", non_retryable=False))
         elif outcome.error is not None:
             self._went_wrong(running, outcome.error)
         else:
@@ -193,8 +205,8 @@ class Attempts:
             effect=state.effect,
             policy=call.policy,
             failures=state.failures + 1,
-            elapsed_ms=int((self._session.now() - time_of(state.scheduled)).total_seconds() * 1000),
-            limit_ms=call.limit_ms,
+            elapsed_ms=elapsed_ms(state, self._session.now()),
+            limit_ms=0 if running.given_up and running.limit == SCHEDULE_TO_CLOSE else call.limit_ms,
         )
         entry = {"target": attempt.command, "attempt": attempt.number, "detail": self._detail(failure, site)}
         if step.verdict is Verdict.FAIL:

@@ -20,6 +20,8 @@ class Running:
     pending: PendingActivity
     deadline: float | None
     """Of `time.monotonic()`: when it has taken too long, or did not end although it was asked to."""
+    limit: str = ""
+    """The option that says when it has taken too long."""
     cancelled: bool = False
     """Workflow code no longer wants it: how it ends is recorded if it had its effect, and of no consequence."""
     given_up: bool = False
@@ -80,7 +82,7 @@ class RunningAttempts:
             if running.overdue:
                 attempt = running.attempt
                 text = f"attempt {attempt.number} of activity {attempt.name!r} (command {attempt.command}) took longer than "
-                text += "start_to_close_timeout and may have its effect yet; a person must allow it to be repeated"
+                text += f"{running.limit} and may have its effect yet; a person must allow it to be repeated"
                 return Block(BlockCode.EFFECT_UNKNOWN, text, running.pending.site, attempt.name)
         return None
 

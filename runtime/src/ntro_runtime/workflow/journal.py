@@ -17,7 +17,6 @@ WITHOUT_EFFECT = frozenset(
     [
         "segmentWanted",
         "jobRecorded",
-        "attached",
         "released",
         "timerStarted",
         "timerCancelled",
@@ -48,7 +47,8 @@ class ActivityState:
     command: int
     name: str
     effect: str
-    scheduled: Entry
+    since: Entry
+    """What its time is measured from: that it was scheduled, or that a pod took up a person's retry."""
     attempt: int = 0
     """The newest attempt whose intent is journaled; 0: none."""
     failed_attempt: int = 0
@@ -87,6 +87,7 @@ class Journal:
     cancel_requested: bool = False
     terminal: Entry | None = None
     blocked: Entry | None = None
+    _retried: bool = False
     seen_upto: int = 0
     """The newest delivery that an earlier process is known to have handed over."""
 
@@ -122,6 +123,13 @@ class Journal:
     def _on_runCreated(self, entry: Entry) -> None:  # noqa: N802 - the name on the wire
         self.created = entry
 
+    def _on_attached(self, entry: Entry) -> None:
+        if self._retried:
+            # The time that a run was blocked is not that of its activities: what a person repeats could never begin.
+            self._retried = False
+            for activity in self._open.values():
+                activity.since = entry
+
     def _on_activityScheduled(self, entry: Entry) -> None:  # noqa: N802
         command = int(entry["command"])
         effect = str(entry.get("effect", "undeclared"))
@@ -156,6 +164,7 @@ class Journal:
 
     def _on_retryRequested(self, _: Entry) -> None:  # noqa: N802
         self.blocked = None
+        self._retried = True
         for activity in self.activities.values():
             activity.failures = 0
 

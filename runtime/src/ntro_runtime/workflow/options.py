@@ -37,7 +37,7 @@ class ActivityCall:
     policy: RetryPolicy | None = None
     timeout_ms: int | None = None
     limit_ms: int | None = None
-    """Of all attempts together."""
+    """Of all attempts and the waits between them."""
 
 
 def milliseconds(value: Any, what: str) -> int:

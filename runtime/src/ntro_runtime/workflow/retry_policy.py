@@ -47,6 +47,8 @@ def decide_retry(
         if effect not in REPEATABLE:
             return RetryDecision(Verdict.BLOCK)
         policy = DEFAULT_POLICY
+    if limit_ms is not None and elapsed_ms >= limit_ms:
+        return RetryDecision(Verdict.FAIL)
     if policy.maximum_attempts and failures >= policy.maximum_attempts:
         return RetryDecision(Verdict.FAIL if own else Verdict.BLOCK)
     delay_ms = _delay_ms(policy, failures, failure.next_delay)
