@@ -321,3 +321,28 @@ def test_streams_that_an_activity_has_closed_lose_no_completion(make: Make) -> N
     run = make("return await runbook.execute_activity(closes)", "import sys, logging\n" + RUDE, effects={"closes": "external"})
     assert run.drive() == "Succeeded"
     assert run.result() == "closed"
+
+
+def test_an_effect_that_nobody_wants_any_more_is_not_cut_short_when_the_run_parks(make: Make) -> None:  # noqa: F811
+    definitions = """
+    @activity.defn
+    def slow() -> None:
+        effect("begun")
+        time.sleep(0.5)
+        effect("ended")
+    """
+    body = f"""
+    task = asyncio.create_task(runbook.execute_activity(slow))
+    await runbook.execute_activity(echo, 1)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        pass
+    {REVIEW}
+    return "done"
+    """
+    run = make(body, "import time\n" + textwrap.dedent(definitions), effects={"slow": "external", "echo": "none"})
+    assert run.drive() == "Succeeded"
+    counts = run.effect_counts()
+    assert (counts["begun"], counts["ended"]) == (1, 1)

@@ -181,9 +181,10 @@ class Engine:
             self._exit.halt(Block(BlockCode.CODE_ERROR, "the workflow waits for something that can never happen"))
         if not self._unless_unread({"type": "parked", "seenUpto": self._scope.recorder.seen, "waitingFor": waiting_for}):
             return
-        linger_until = time.monotonic() + self._session.seconds("lingerMs")
+        linger_until, grace = time.monotonic() + self._session.seconds("lingerMs"), self._session.seconds("cancelGraceMs")
         while not self._journal.undelivered and not self._terminate:
-            left = linger_until - time.monotonic()
+            # An effect that nobody wants any more, and that must not be repeated, is not cut short either.
+            left = linger_until + (grace if self._attempts.running.unrepeatable else 0) - time.monotonic()
             if left <= 0:
                 break
             deadline = self._attempts.next_deadline()
