@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::args::Settings;
 use crate::bundles::Bundles;
-use crate::cache::tenants::Tenants;
+use crate::cache::tenants::{Tenant, Tenants};
 use crate::clock::{Clock, ClockJump};
 use crate::error::{Class, Problem};
 use crate::k8s::{Access, Events};
@@ -34,7 +34,7 @@ impl From<JournalOrTenant> for Problem {
 }
 
 /// Nothing is decided about what belongs to no tenant now.
-pub(crate) fn not_served(message: String) -> Problem {
+fn not_served(message: String) -> Problem {
     Problem::new(Class::Waiting { after: TENANT_RETRY }, Reason::TenantUnknown, message)
 }
 
@@ -60,12 +60,13 @@ impl Context {
     /// The run with this name of the tenant that has the namespace now: runs of one that had it before are nobody's. Of a
     /// namespace that is no tenant's, nothing is known and nothing decided.
     pub(crate) async fn run_by_name(&self, namespace: &str, name: &str) -> Result<Option<Uuid>, Problem> {
-        match self.tenants.get(namespace) {
-            Some(tenant) => Ok(self.journal.run_by_name(&tenant.uid, name).await?),
-            None => {
-                Err(not_served(format!("namespace {namespace} is no tenant: it lacks the label {}", labels::TENANT)))
-            }
-        }
+        Ok(self.journal.run_by_name(&self.tenant(namespace)?.uid, name).await?)
+    }
+
+    /// The tenant that has this namespace now.
+    pub(crate) fn tenant(&self, namespace: &str) -> Result<Tenant, Problem> {
+        let message = || format!("namespace {namespace} is no tenant: it lacks the label {}", labels::TENANT);
+        self.tenants.get(namespace).ok_or_else(|| not_served(message()))
     }
 
     /// The state of a run, unless the tenant that it was begun for does not have its namespace now.

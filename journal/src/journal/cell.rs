@@ -52,17 +52,21 @@ pub(super) struct Cell {
 /// The fold of a run's entries, read page by page: never are all of them in memory.
 async fn read(store: &dyn Store, row: &RunRow) -> Result<RunState, JournalError> {
     let (run_id, corrupt) = (row.run_id, |source| JournalError::Corrupt { run_id: row.run_id, source });
-    let mut page = store.entries(run_id, 0, PAGE_BYTES).await?;
-    let first = page.first().ok_or(Corrupt::NoBeginning).map_err(corrupt)?;
+    let page = store.entries(run_id, 0, PAGE_BYTES).await?;
+    let (first, mut rest) = page.split_first().ok_or(Corrupt::NoBeginning).map_err(corrupt)?;
     let mut state = RunState::first(row.secret, first).map_err(corrupt)?;
-    let mut read = 1;
+    let mut page;
     loop {
-        page.iter().skip(read).try_for_each(|entry| state.next(entry)).map_err(corrupt)?;
+        rest.iter().try_for_each(|entry| state.next(entry)).map_err(corrupt)?;
+        // Most journals are one page: that there is no other one need not be asked.
+        if state.length >= row.length {
+            return Ok(state);
+        }
         page = store.entries(run_id, state.length, PAGE_BYTES).await?;
         if page.is_empty() {
             return Ok(state);
         }
-        read = 0;
+        rest = &page;
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use ntro_crds::Reason;
 use ntro_crds::Workflow;
 use ntro_crds::workflow_run::{Request, RunPin};
-use ntro_crds::{Reason, labels};
 use ntro_journal::failpoint;
 use ntro_journal::protocol::{Payload, RunTenant, RunTrigger, RunWorkflow, entries};
 use ntro_journal::{CreateRun, Inserted};
@@ -14,7 +14,6 @@ use super::Launcher;
 use super::pin::{self, Sources};
 use super::request;
 use crate::cache::RunRef;
-use crate::context::not_served;
 use crate::error::{Class, Classified, Problem};
 
 /// What became of a run that was to be admitted.
@@ -38,10 +37,9 @@ impl Launcher {
         run_id: Uuid,
     ) -> Result<Admitted, Problem> {
         let context = &self.context;
-        self.check_storage(run).await?;
+        let tenant = context.tenant(&run.namespace)?.of_runs();
+        self.check_storage(run, &tenant).await?;
         request::check(workflow, request, context.clock.now())?;
-        let Some(tenant) = context.tenants.get(&run.namespace) else { return Err(not_a_tenant(run)) };
-        let tenant = tenant.of_runs();
         let runbook = self.cache.runbook(&run.namespace, &workflow.spec.runbook_ref.name);
         let workflow_uid = workflow.metadata.uid.clone().unwrap_or_default();
         let sources = Sources {
@@ -65,20 +63,16 @@ impl Launcher {
     }
 }
 
-fn not_a_tenant(run: &RunRef) -> Problem {
-    not_served(format!("namespace {} is no tenant: it lacks the label {}", run.namespace, labels::TENANT))
-}
-
 /// When a run that finds no room is tried again.
 const STORAGE_RETRY: Duration = Duration::from_secs(30);
 
 impl Launcher {
     /// Holds back runs that have not begun while there is no room for them. Those that have go on.
-    async fn check_storage(&self, run: &RunRef) -> Result<(), Problem> {
+    async fn check_storage(&self, run: &RunRef, tenant: &RunTenant) -> Result<(), Problem> {
         let (journal, settings) = (&self.context.journal, &self.context.settings);
-        let Some(tenant) = self.context.tenants.get(&run.namespace) else { return Err(not_a_tenant(run)) };
-        let (kept, free) = (journal.kept(&tenant.uid), journal.free_bytes()?);
-        let message = if journal.is_full(&tenant.uid) {
+        let uid = &tenant.namespace_uid;
+        let (kept, free) = (journal.kept(uid), journal.free_bytes()?);
+        let message = if journal.is_full(uid) {
             let most = settings.tenant_bytes;
             format!(
                 "tenant keeps {kept} bytes of at most {most}: delete what is not needed, or raise the chart's limits.tenant"
@@ -89,7 +83,7 @@ impl Launcher {
         } else {
             return Ok(());
         };
-        if journal.run_by_name(&tenant.uid, &run.name).await?.is_some() {
+        if journal.run_by_name(uid, &run.name).await?.is_some() {
             return Ok(());
         }
         Err(Problem::new(Class::Waiting { after: STORAGE_RETRY }, Reason::StorageFull, message))

@@ -61,7 +61,8 @@ pub(crate) async fn run(context: Context, shutdown: CancellationToken) {
     }
 }
 
-/// Runs of tenants that are gone, also those whose namespace was made again, take no memory and are not looked at. Before the first list no tenant is known.
+/// Runs of tenants that are gone, also those whose namespace was made again, take no memory and are not looked at. Before the
+/// first list no tenant is known.
 pub(super) fn set_aside(context: &Context) {
     if context.tenants.is_listed() {
         // Asked run by run: who is served since a moment ago has its runs read again, and they must not be forgotten after that.

@@ -66,7 +66,7 @@ pub(crate) fn assess(
 /// Reads policy, binding and namespace as they are now, and keeps what was found.
 pub(crate) async fn verify(context: &Context, namespace: &str) -> Result<Proof, Problem> {
     let found = fingerprint(context, namespace).await?;
-    let uid = context.tenants.get(namespace).map(|tenant| tenant.uid).unwrap_or_default();
+    let uid = context.tenant(namespace)?.uid;
     let before = context.journal.fact(&uid, FACT).await?;
     let before = before.and_then(|text| serde_json::from_str::<Verified>(&text).ok());
     let (proof, fact) = assess(found, before.as_ref(), context.clock.now());
