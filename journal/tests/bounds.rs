@@ -8,8 +8,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use ntro_journal::machine::ActivityState;
 use ntro_journal::protocol::{
-    AppendRequest, BlockCode, EntryBody, LOG_LINE_COST, LogLine, LogRequest, LogStream, Payload, Pin, PodEntry,
-    PollRequest, entries,
+    BlockCode, EntryBody, LOG_LINE_COST, LogLine, LogRequest, LogStream, Payload, Pin, PodEntry, PollRequest, entries,
 };
 use ntro_journal::{
     CreateRun, DraftRef, Journal, JournalError, JournalSettings, PAGE_BYTES, Session, SystemClock, TestClock,
@@ -46,11 +45,7 @@ impl World {
     }
 
     async fn append(&self, session: &Session, entries: Vec<PodEntry>) -> Result<(), JournalError> {
-        let head = self.journal.state(session.run_id).await?.length - 1;
-        self.journal
-            .append(session, AppendRequest { epoch: session.epoch, head, head_hash: None, entries })
-            .await
-            .map(drop)
+        common::append(&self.journal, session, entries).await
     }
 
     /// An activity with a result of `size` bytes: a command and a completion.

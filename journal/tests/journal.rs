@@ -66,11 +66,7 @@ impl World {
     }
 
     async fn append(&self, session: &Session, entries: Vec<PodEntry>) -> Result<(), JournalError> {
-        let head = self.journal.state(session.run_id).await?.length - 1;
-        self.journal
-            .append(session, AppendRequest { epoch: session.epoch, head, head_hash: None, entries })
-            .await
-            .map(drop)
+        common::append(&self.journal, session, entries).await
     }
 
     async fn phase(&self, run: Uuid) -> Phase {

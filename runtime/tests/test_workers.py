@@ -12,7 +12,7 @@ import pytest
 
 from harness import Run
 from journal_server import Server
-from test_workflows import HEAD, REVIEW, Make, assert_blocked, make, source  # noqa: F401 - the fixture
+from test_workflows import HEAD, REVIEW, Make, abandoned, assert_blocked, make, source  # noqa: F401 - the fixture
 
 QUICK = "start_to_close_timeout=timedelta(seconds=0.3), retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=1))"
 # Says whether an earlier attempt, or something that it has started, is still there.
@@ -331,18 +331,7 @@ def test_an_effect_that_nobody_wants_any_more_is_not_cut_short_when_the_run_park
         time.sleep(0.5)
         effect("ended")
     """
-    body = f"""
-    task = asyncio.create_task(runbook.execute_activity(slow))
-    await runbook.execute_activity(echo, 1)
-    task.cancel()
-    try:
-        await task
-    except asyncio.CancelledError:
-        pass
-    {REVIEW}
-    return "done"
-    """
-    run = make(body, "import time\n" + textwrap.dedent(definitions), effects={"slow": "external", "echo": "none"})
+    run = make(abandoned("slow"), "import time\n" + textwrap.dedent(definitions), effects={"slow": "external", "echo": "none"})
     assert run.drive() == "Succeeded"
     counts = run.effect_counts()
     assert (counts["begun"], counts["ended"]) == (1, 1)

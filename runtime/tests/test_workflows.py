@@ -919,14 +919,10 @@ def test_a_signal_handler_that_fails_ends_the_run(make: Make) -> None:
     assert run.state()["error"] == "Stopped"
 
 
-def test_an_abandoned_activity_is_cancelled_in_the_journal(make: Make) -> None:
-    more = """
-    @activity.defn
-    async def forever() -> None:
-        await asyncio.sleep(3600)
-    """
-    body = f"""
-    task = asyncio.create_task(runbook.execute_activity(forever))
+def abandoned(activity: str) -> str:
+    """Workflow code that no longer wants this activity, and then waits for a person."""
+    return f"""
+    task = asyncio.create_task(runbook.execute_activity({activity}))
     await runbook.execute_activity(echo, 1)
     task.cancel()
     try:
@@ -936,7 +932,15 @@ def test_an_abandoned_activity_is_cancelled_in_the_journal(make: Make) -> None:
     {REVIEW}
     return "done"
     """
-    run = make(body, more)
+
+
+def test_an_abandoned_activity_is_cancelled_in_the_journal(make: Make) -> None:
+    more = """
+    @activity.defn
+    async def forever() -> None:
+        await asyncio.sleep(3600)
+    """
+    run = make(abandoned("forever"), more)
     assert run.drive() == "Succeeded"
     assert [e["target"] for e in run.entries("activityCancelRequested")] == [1]
     # A cancelled activity is neither repeated nor asked about, although nothing declares its effect.

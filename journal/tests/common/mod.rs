@@ -4,7 +4,9 @@
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
-use ntro_journal::protocol::{Payload, Pin, RunTenant, RunTrigger, RunWorkflow, RunnerVersions, Sha256Digest, entries};
+use ntro_journal::protocol::{
+    AppendRequest, Payload, Pin, PodEntry, RunTenant, RunTrigger, RunWorkflow, RunnerVersions, Sha256Digest, entries,
+};
 use ntro_journal::{AttachPod, Journal, JournalError, Session};
 use uuid::Uuid;
 
@@ -57,4 +59,11 @@ pub async fn get_blob(journal: &Journal, run: Uuid, digest: Sha256Digest) -> Res
 /// The export of a run, whole.
 pub async fn export(journal: &Journal, run: Uuid) -> String {
     journal.audit_export(run).await.unwrap().try_collect().await.unwrap()
+}
+
+/// Appends as the holder that knows all there is.
+pub async fn append(journal: &Journal, session: &Session, entries: Vec<PodEntry>) -> Result<(), JournalError> {
+    let head = journal.state(session.run_id).await?.length - 1;
+    let request = AppendRequest { epoch: session.epoch, head, head_hash: None, entries };
+    journal.append(session, request).await.map(drop)
 }
