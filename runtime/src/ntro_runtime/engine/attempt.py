@@ -103,7 +103,7 @@ def completed_to_wire(result: str, outputs: list[Output]) -> Json:
 def outcome_of(attempt: Attempt, report: Json) -> AttemptOutcome:
     """What a worker reported at the end of an attempt."""
     if "result" in report:
-        return AttemptOutcome(attempt, report["result"], [output_of(item) for item in report["outputs"]])
+        return AttemptOutcome(attempt, report["result"], [Output.of_wire(item) for item in report["outputs"]])
     error: AttemptError
     if "failure" in report:
         fields = report["failure"]
@@ -115,11 +115,6 @@ def outcome_of(attempt: Attempt, report: Json) -> AttemptOutcome:
     else:
         error = Refused(ProtocolError.from_wire(report["refused"]))
     return AttemptOutcome(attempt, error=error)
-
-
-def output_of(item: Json) -> Output:
-    """From an item of `activityCompleted.outputs`."""
-    return Output(item["name"], item["digest"], int(item["size"]), item["mediaType"])
 
 
 def _site_to_wire(site: SourceLocation | None) -> Json | None:

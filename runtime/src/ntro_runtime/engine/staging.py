@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ..shared.errors import ProtocolError
 from ..workflow.journal import Output
-from .attempt import output_of
 from .journal_client import ConnectionLostError, Json
 from .journal_session import JournalSession
 
@@ -49,7 +48,7 @@ class RemoteFiles:
     @property
     def outputs(self) -> dict[str, Output]:
         """Newest file of each name."""
-        return {item["name"]: output_of(item) for item in self._answer({"op": "outputs"})["outputs"]}
+        return {item["name"]: Output.of_wire(item) for item in self._answer({"op": "outputs"})["outputs"]}
 
     def _answer(self, request: Json) -> Json:
         reply = self._ask(request)

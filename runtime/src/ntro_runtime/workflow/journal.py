@@ -71,6 +71,11 @@ class Output:
         """An item of `activityCompleted.outputs`."""
         return {"name": self.name, "digest": self.digest, "size": self.size, "mediaType": self.media_type}
 
+    @classmethod
+    def of_wire(cls, item: dict[str, Any]) -> Output:
+        """From an item of `activityCompleted.outputs`."""
+        return cls(item["name"], item["digest"], int(item["size"]), item["mediaType"])
+
 
 @dataclass
 class Journal:
@@ -147,7 +152,7 @@ class Journal:
     def _on_activityCompleted(self, entry: Entry) -> None:  # noqa: N802
         self._open.pop(int(entry["target"]), None)
         for item in entry.get("outputs", []):
-            output = Output(item["name"], item["digest"], int(item["size"]), item["mediaType"])
+            output = Output.of_wire(item)
             self.outputs[output.name] = output
 
     def _on_activityFailed(self, entry: Entry) -> None:  # noqa: N802
