@@ -35,10 +35,12 @@ impl Channel {
         descriptors: &mut VecDeque<OwnedFd>,
     ) -> io::Result<Option<()>> {
         let mut chunk = vec![0; CHUNK];
-        let read = self
-            .socket
-            .async_io(Interest::READABLE, || receive_some(self.socket.as_fd(), &mut chunk, descriptors))
-            .await?;
+        let receive = || receive_some(self.socket.as_fd(), &mut chunk, descriptors);
+        let read = match self.socket.async_io(Interest::READABLE, receive).await {
+            // It was closed with replies unread, as by a child that leaves while it polls.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            read => read?,
+        };
         bytes.extend_from_slice(chunk.get(..read).unwrap_or_default());
         Ok((read > 0).then_some(()))
     }
