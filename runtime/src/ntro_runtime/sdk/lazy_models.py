@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.abc import Loader
 from types import ModuleType
 from typing import Any
+
+from .imports import execute_by
 
 PACKAGE = "apideck_unify"
 MODELS = f"{PACKAGE}.models"
@@ -22,36 +23,17 @@ MODELS = f"{PACKAGE}.models"
 
 def install() -> None:
     """Takes effect for the first import of the package."""
-    if PACKAGE not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    if PACKAGE not in sys.modules:
+        execute_by(_execute, PACKAGE, f"{PACKAGE}.")
+    execute_by(_execute, "ntro.types.", "ntro.workspace.")
 
 
-class _Finder(MetaPathFinder):
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if fullname != PACKAGE and not fullname.startswith(f"{PACKAGE}."):
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
-        return spec
-
-
-class _Loader(Loader):
-    def __init__(self, inner: Loader) -> None:
-        self._inner = inner
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._inner.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        with _deferred():
-            if module.__name__ == PACKAGE:
-                _without_star_of_models(module, self._inner)
-            else:
-                self._inner.exec_module(module)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+def _execute(module: ModuleType, loader: Loader) -> None:
+    with _deferred():
+        if module.__name__ == PACKAGE:
+            _without_star_of_models(module, loader)
+        else:
+            loader.exec_module(module)
 
 
 @contextmanager

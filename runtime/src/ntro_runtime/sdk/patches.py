@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+from importlib.abc import Loader
+from types import ModuleType
 from typing import Any
 
 from ..workflow.block import SdkMisuse
 from ..workflow.scope import WorkflowScope
 from ..workflow.source_location import SourceLocation
 from . import lazy_models
+from .imports import after_import, execute_by
 from .instance import SdkInstance
 from .runtime import DurableRuntime
 
@@ -40,6 +44,8 @@ def install(runtime: DurableRuntime) -> None:
     first, _bound = _bound is None, runtime
     if first:
         lazy_models.install()
+        if "ntro" not in sys.modules:
+            execute_by(_without_client, "ntro")
         _exceptions()
     os.environ.pop("TEMPORAL_HOST", None)
     _sdk("ntro.workflow.runtime").set_runtime(runtime)
@@ -55,12 +61,28 @@ def settings(envelope: Any) -> dict[str, str]:
     return {name: envelope[key] for key, name in names.items() if isinstance(envelope.get(key), str)}
 
 
+def _without_client(package: ModuleType, _: Loader) -> None:
+    """All that `ntro/__init__.py` does is to import the client of the platform's API, half of what a start costs."""
+
+    def lookup(name: str) -> Any:
+        if name == "Client":
+            return _sdk("ntro.workspace").Client
+        try:
+            return _sdk(f"ntro.{name}")
+        except ModuleNotFoundError:
+            raise AttributeError(f"module 'ntro' has no attribute {name!r}") from None
+
+    package.__all__ = ["Client"]  # type: ignore[attr-defined]
+    package.__getattr__ = lookup  # type: ignore[method-assign]
+
+
 def _replace() -> None:
+    """What a bundle does not import is not imported for it."""
     _gates()
     _children()
-    _history()
-    _agents()
-    _storage()
+    after_import("ntro.workflow.task", _history)
+    after_import("ntro.workflow.agents._invoke", _agents)
+    after_import("ntro.capabilities.storage", _storage)
 
 
 def _exceptions() -> None:
@@ -114,9 +136,8 @@ def _children() -> None:
     _sdk("ntro.workflow").get_registered = get_registered
 
 
-def _history() -> None:
+def _history(task: Any) -> None:
     """Earlier tasks are not looked up yet, and the SDK's built-in sample figures must never be taken for them."""
-    task = _sdk("ntro.workflow.task")
 
     async def previous(*, workflow_slug: str, entity_id: str, before_period: str | None = None) -> None:
         return None
@@ -135,23 +156,20 @@ def _history() -> None:
     task.find_committed_document = find_committed_document
     task.load_previous_task_activity = defn(name="load_previous_task")(load_previous_task_activity)
     task.find_committed_document_activity = defn(name="find_committed_document")(find_committed_document_activity)
-    _sdk("ntro.workflow").find_committed_document = find_committed_document
 
 
-def _agents() -> None:
+def _agents(module: Any) -> None:
     error = _sdk("ntro.workflow.exceptions").WorkflowError
 
     async def invoke(agent_id: str, **_: Any) -> Any:
         raise error("agents are not available", type="AgentsNotAvailable", non_retryable=True)
 
-    _sdk("ntro.workflow.agents").invoke = invoke
-    _sdk("ntro.workflow.agents._invoke").invoke = invoke
+    module.invoke = invoke
 
 
-def _storage() -> None:
+def _storage(module: Any) -> None:
     from . import storage
 
-    module = _sdk("ntro.capabilities.storage")
     for name, function in storage.REPLACED.items():
         if not hasattr(module, name):
             raise SdkMisuse(f"ntro.capabilities.storage has no {name}")
