@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ntro_bundle::reference::Digest;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::channel::Channel;
 use crate::exit_code::ExitCode;
@@ -27,6 +27,8 @@ use crate::report::Report;
 use crate::turns::Turns;
 use crate::verdict::Verdict;
 
+/// Requests that write: made by a child that is gone, they count as well.
+const WRITES: [&str; 2] = ["append", "putBlob"];
 /// Entries after which the operator may consider the segment over: the log must be complete before.
 const LAST: [&str; 4] = ["released", "runCompleted", "runFailed", "blocked"];
 const FLUSH: Duration = Duration::from_secs(5);
@@ -99,29 +101,34 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Serves until the child closes its end.
+    /// Serves until the child has closed its end, and what it wanted to be written is answered.
     pub(crate) async fn serve(self: Rc<Self>) -> Result<(), ProxyError> {
         let (mut bytes, mut files) = (Vec::new(), VecDeque::new());
-        let mut requests = JoinSet::new();
+        let (mut reads, mut writes) = (JoinSet::new(), JoinSet::new());
         loop {
             let scanned = bytes.len();
-            tokio::select! {
-                more = self.channel.receive(&mut bytes, &mut files), if requests.len() < MAX_REQUESTS => {
-                    if more?.is_none() {
-                        return Ok(());
-                    }
-                }
-                Some(done) = requests.join_next() => done.map_err(|_| ProxyError::Unanswered)?,
+            let more = tokio::select! {
+                more = self.channel.receive(&mut bytes, &mut files), if reads.len() + writes.len() < MAX_REQUESTS => more?,
+                Some(done) = reads.join_next() => Some(answered(done)?),
+                Some(done) = writes.join_next() => Some(answered(done)?),
+            };
+            if more.is_none() {
+                break;
             }
             for line in lines(&mut bytes, scanned) {
                 if let Some(request) = self.take(&line, &mut files)? {
-                    requests.spawn_local(Rc::clone(&self).answer(request));
+                    let set = if WRITES.contains(&request.op.as_str()) { &mut writes } else { &mut reads };
+                    set.spawn_local(Rc::clone(&self).answer(request));
                 }
             }
             if bytes.len() > MAX_LINE || files.len() > MAX_DESCRIPTORS {
                 return Err(ProxyError::TooLong);
             }
         }
+        while let Some(done) = writes.join_next().await {
+            answered(done)?;
+        }
+        Ok(())
     }
 
     /// A request to answer; notes are done with here, in order.
@@ -251,6 +258,10 @@ impl Proxy {
             self.position.learn(seq);
         }
     }
+}
+
+fn answered(done: Result<(), JoinError>) -> Result<(), ProxyError> {
+    done.map_err(|_| ProxyError::Unanswered)
 }
 
 fn refuse(message: &str) -> AskError {

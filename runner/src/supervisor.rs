@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use thiserror::Error;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::attached::{Attached, Settings};
 use crate::bundle::{self, BundleError};
@@ -71,11 +72,38 @@ struct Segment {
     verdict: Rc<Verdict>,
 }
 
+/// Directories of one pod.
+struct Places {
+    work: PathBuf,
+    /// Where the bundle will be. The child may read the directory that it comes into, which holds nothing else.
+    bundle: PathBuf,
+    /// The only place where the child may write.
+    scratch: PathBuf,
+}
+
+impl Places {
+    fn make(work: &Path) -> io::Result<Self> {
+        let (code, scratch) = (work.join("code"), work.join("scratch"));
+        std::fs::create_dir(&code)?;
+        std::fs::create_dir(&scratch)?;
+        Ok(Self { work: work.to_owned(), bundle: code.join("bundle"), scratch })
+    }
+}
+
+/// What the proxy is made from.
+struct Proxied {
+    attached: JsonText,
+    released: Rc<Cell<bool>>,
+    work: PathBuf,
+}
+
 /// What goes on while the child runs.
 struct Running {
     proxy: Rc<Proxy>,
     pump: Rc<LogPump>,
     turns: Rc<Turns>,
+    /// Whether the child's last requests are answered.
+    served: Rc<Notify>,
     tasks: JoinSet<()>,
 }
 
@@ -112,12 +140,29 @@ impl Supervisor {
 
     async fn hold(&self) -> Result<ExitCode, SupervisorError> {
         let versions = versions(&self.config, &self.env)?;
-        let (segment, attached) = self.attach(&versions).await?;
+        let work = tempfile::Builder::new().prefix("ntro-").tempdir_in(&self.config.work_dir)?;
+        let places = Places::make(work.path())?;
+        let mut reaper = Reaper::new()?;
+        // Its imports take longer than all that is done before it may begin; for that it waits.
+        let child = Child::start(&self.config, &self.env, &places.bundle, &places.scratch)?;
+        let pid = child.pid;
+        let code = self.attach_and_run(&versions, child, &places, &mut reaper).await;
+        reaper.rest(pid).await;
+        code
+    }
+
+    async fn attach_and_run(
+        &self,
+        versions: &Value,
+        child: Child,
+        places: &Places,
+        reaper: &mut Reaper,
+    ) -> Result<ExitCode, SupervisorError> {
+        let (segment, attached) = self.attach(versions).await?;
         let mut tasks = JoinSet::new();
         let released = Rc::new(Cell::new(false));
         tasks.spawn_local(keep_lease(&segment, self.report.clone(), Rc::clone(&released)));
-        let work = tempfile::Builder::new().prefix("ntro-").tempdir_in(&self.config.work_dir)?;
-        match self.open_bundle(&segment, attached.layer, work.path()).await {
+        match self.open_bundle(&segment, attached.layer, places).await {
             Ok(()) => {}
             Err(OpenError::Ask(error)) => return Err(error.into()),
             Err(OpenError::Bundle(BundleError::Local(error))) => return Err(error.into()),
@@ -126,7 +171,8 @@ impl Supervisor {
                 return Ok(ExitCode::Config);
             }
         }
-        self.run_child(segment, attached.for_child, released, work.path(), tasks).await
+        let proxied = Proxied { attached: attached.for_child, released, work: places.work.clone() };
+        self.run_child(segment, child, proxied, reaper, tasks).await
     }
 
     async fn attach(&self, versions: &Value) -> Result<(Segment, Attached), SupervisorError> {
@@ -153,11 +199,11 @@ impl Supervisor {
         &self,
         segment: &Segment,
         pinned: Option<ntro_bundle::reference::Digest>,
-        work: &Path,
+        places: &Places,
     ) -> Result<(), OpenError> {
-        let fetch = async || segment.api.bundle(work).await;
+        let fetch = async || segment.api.bundle(&places.work).await;
         let layer = patiently(segment.settings.outage_wait(), Some(&self.stop), fetch).await.map_err(OpenError::Ask)?;
-        let steps = bundle::open(layer, pinned, &work.join("bundle")).await.map_err(OpenError::Bundle)?;
+        let steps = bundle::open(layer, pinned, &places.bundle).await.map_err(OpenError::Bundle)?;
         self.report.declare_steps(steps);
         Ok(())
     }
@@ -173,15 +219,11 @@ impl Supervisor {
     async fn run_child(
         &self,
         segment: Segment,
-        attached: JsonText,
-        released: Rc<Cell<bool>>,
-        work: &Path,
+        child: Child,
+        Proxied { attached, released, work }: Proxied,
+        reaper: &mut Reaper,
         mut tasks: JoinSet<()>,
     ) -> Result<ExitCode, SupervisorError> {
-        let (bundle, scratch) = (work.join("bundle"), work.join("scratch"));
-        std::fs::create_dir(&scratch)?;
-        let mut reaper = Reaper::new()?;
-        let child = Child::start(&self.config, &self.env, &bundle, &scratch)?;
         let pump = Rc::new(LogPump::new(child.pipes)?);
         let turns = Rc::new(Turns::new());
         let proxy = Rc::new(Proxy {
@@ -194,15 +236,18 @@ impl Supervisor {
             verdict: Rc::clone(&segment.verdict),
             report: self.report.clone(),
             outage_wait: segment.settings.outage_wait(),
-            work_dir: work.to_owned(),
+            work_dir: work,
             released,
         });
-        tasks.spawn_local(serve(Rc::clone(&proxy), self.report.clone()));
+        let served = Rc::new(Notify::new());
+        tasks.spawn_local(serve(Rc::clone(&proxy), Rc::clone(&served), self.report.clone()));
         tasks.spawn_local(read_log(Rc::clone(&pump)));
         tasks.spawn_local(write_log(Rc::clone(&pump), &segment));
-        let mut running = Running { proxy, pump, turns, tasks };
-        let (ended, endless) = self.watch(&segment, child.pid, &mut reaper, &mut running).await;
+        let mut running = Running { proxy, pump, turns, served, tasks };
+        let (ended, endless) = self.watch(&segment, child.pid, reaper, &mut running).await;
         reaper.rest(child.pid).await;
+        // A result that is on its way says what happened: without it a person would be asked.
+        let _ = timeout(FLUSH, running.served.notified()).await;
         running.pump.flush(FLUSH).await;
         running.tasks.shutdown().await;
         if endless && !running.proxy.released.get() {
@@ -291,8 +336,10 @@ async fn due(at: Option<Instant>) {
     }
 }
 
-async fn serve(proxy: Rc<Proxy>, report: Report) {
-    let error = match Rc::clone(&proxy).serve().await {
+async fn serve(proxy: Rc<Proxy>, served: Rc<Notify>, report: Report) {
+    let outcome = Rc::clone(&proxy).serve().await;
+    served.notify_one();
+    let error = match outcome {
         Ok(()) => {
             // It has closed its end: nothing that it does counts any more.
             sleep(DEAF).await;

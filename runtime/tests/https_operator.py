@@ -75,7 +75,8 @@ class Refusal(Exception):
 
 
 class HttpsOperator:
-    """`refusals` are error objects served, one each, before anything else is answered. `down` drops every connection.
+    """`refusals` are error objects served, one each, before anything else is answered. `down` drops every connection, and `dropped`
+    are the paths of what was asked meanwhile.
 
     `garbled` are paths, or methods and paths, whose answer is once something else. `slow` are seconds before a request is
     looked at, by how its path begins. `page` is the most entries of a reply.
@@ -90,6 +91,7 @@ class HttpsOperator:
         self.refusals: list[Json] = []
         self.down = threading.Event()
         self.requests: list[str] = []
+        self.dropped: list[str] = []
         self.garbled: list[str] = []
         self.slow: dict[str, float] = {}
         self.page: int | None = None
@@ -124,6 +126,7 @@ class HttpsOperator:
             def _serve(self) -> None:
                 data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 if operator.down.is_set():
+                    operator.dropped.append(self.path)
                     self.close_connection = True
                     return
                 operator.requests.append(f"{self.command} {self.path}")

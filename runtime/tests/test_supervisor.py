@@ -229,6 +229,19 @@ def test_an_outage_in_the_middle_of_an_activity_costs_nothing(pod: Callable[...,
     assert len(it.run.entries("activityStarted")) == 1
 
 
+def test_a_result_on_its_way_outlives_the_child(pod: Callable[..., Pod]) -> None:
+    it = pod("time.sleep(0.5); return 7", effect="external")
+    it.start()
+    wait_for(lambda: it.run.entries("activityStarted"))
+    it.operator.down.set()
+    wait_for(lambda: "/v1/pod/append" in it.operator.dropped)
+    os.kill(it.child(), signal.SIGKILL)
+    it.operator.down.clear()
+    code, _ = it.finish()
+    assert code == 1
+    assert it.run.entries("activityCompleted")
+
+
 def test_a_pod_that_cannot_reach_its_operator_leaves_in_the_middle(pod: Callable[..., Pod]) -> None:
     it = pod("time.sleep(60)", lease_ms=600, outage_wait_ms=1500)
     it.start()

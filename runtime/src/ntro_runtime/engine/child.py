@@ -61,7 +61,7 @@ def set_up_logging(fd: int | None) -> None:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one segment and exit with one of the runner's exit codes."""
     parser = argparse.ArgumentParser(prog="ntro-runtime-child")
-    parser.add_argument("--bundle", type=Path, required=True, help="directory of the unpacked bundle")
+    parser.add_argument("--bundle", type=Path, required=True, help="where the bundle is unpacked, alone in its directory, before the attach is answered")
     parser.add_argument("--journal-fd", type=int, required=True, help="socket to the supervisor")
     parser.add_argument("--log-fd", type=int, help="pipe for log records")
     parser.add_argument("--scratch", type=Path, required=True, help="the only directory that may be written")
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     set_up_logging(options.log_fd)
     try:
         sandbox.die_with_parent()
-        sandbox.restrict(sandbox.policy(options.bundle, options.scratch), required=not options.allow_no_landlock)
+        sandbox.restrict(sandbox.policy(options.bundle.parent, options.scratch), required=not options.allow_no_landlock)
     except sandbox.SandboxError as error:
         logging.getLogger("ntro.runtime").error("%s", error)
         sys.exit(ExitCode.CONFIG)

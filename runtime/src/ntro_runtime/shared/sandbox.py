@@ -52,10 +52,10 @@ class Policy:
     devices: tuple[Path, ...] = ()
 
 
-def policy(bundle: Path, scratch: Path) -> Policy:
-    """The bundle, Python and the system's libraries to read; one private directory to write."""
+def policy(code: Path, scratch: Path) -> Policy:
+    """The directory of the bundle, Python and the system's libraries to read; one private directory to write."""
     python = {Path(p) for p in [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *sys.path] if p and p != "/"}
-    read = [bundle, Path(_SECRETS), *(Path(p) for p in (*_SYSTEM_READ, *_PROC_READ)), *sorted(python)]
+    read = [code, Path(_SECRETS), *(Path(p) for p in (*_SYSTEM_READ, *_PROC_READ)), *sorted(python)]
     return Policy(tuple(read), (scratch,), tuple(Path(p) for p in _DEVICES))
 
 
