@@ -94,10 +94,10 @@ def compare(cluster: Cluster, sides: dict[str, tuple[Make, Callable[[Object], bo
     alone: dict[str, list[float]] = {side: [] for side in sides}
     for n in range(rounds + 1):
         for side, (make, reached) in sides.items():
-            took = measure(cluster, make, reached, [f"alone-{n:02}"])[0]
+            took = measure(cluster, make, reached, [f"noop-alone{n:02}"])[0]
             # The first one finds nothing in any cache.
             alone[side] += [took] if n else []
-    together = {side: max(measure(cluster, make, reached, [f"many-{n:02}" for n in range(TOGETHER)])) for side, (make, reached) in sides.items()}
+    together = {side: max(measure(cluster, make, reached, [f"noop-many{n:02}" for n in range(TOGETHER)])) for side, (make, reached) in sides.items()}
     return {side: (statistics.median(alone[side]), together[side]) for side in sides}
 
 
@@ -109,7 +109,7 @@ def main() -> None:
     prepare(name)
     initiator = kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}").ok().out.strip()
     ours = a_run(name, initiator)
-    measure(cluster, ours, succeeded, ["first"])
+    measure(cluster, ours, succeeded, ["noop-first"])
     job = cluster.expect("GET", f"/apis/batch/v1/namespaces/{name}/jobs?limit=1")["items"][0]
     rival_name = f"bare-{int(time.time())}"
     kubectl("create", "namespace", rival_name).ok()
