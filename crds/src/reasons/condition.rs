@@ -77,6 +77,8 @@ reasons! {
         JournalNearlyFull,
         /// The pin of a run cannot be read.
         PinUnreadable,
+        /// WorkflowRun: its pods leave because they cannot reach the operator.
+        OperatorUnreachable,
         /// A foreign Job has the name of the run's next one.
         JobNameTaken,
         /// The journal is older than, or differs from, what was published.

@@ -98,6 +98,8 @@ impl RunState {
         self.retry_wanted = false;
         if it.cause == SegmentCause::Lost {
             self.attempts += 1;
+        } else if it.cause == SegmentCause::Wake && self.segment_state == SegmentState::Queued {
+            self.unattached += 1;
         }
         let wanted = WantedSegment { segment: it.segment, not_before: it.not_before, cause: it.cause };
         self.segment_state = SegmentState::Wanted(wanted);
@@ -117,6 +119,7 @@ impl RunState {
         self.epoch = it.epoch;
         self.epochs.insert(it.epoch, it.segment);
         self.last_pod.clone_from(&it.pod_uid);
+        self.unattached = 0;
         self.last_release = None;
         self.last_block = None;
         self.started_at = self.started_at.or(Some(at));

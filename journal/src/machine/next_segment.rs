@@ -44,7 +44,9 @@ impl Transition {
         } else if self.state.resting() {
             // Parked and told everything: nothing to do until something comes.
         } else if !lost {
-            self.want(SegmentCause::Wake, self.now);
+            // What keeps a pod from its operator may last: a Job after the other would do nothing but start pods.
+            let wait = self.state.unattached.checked_sub(1).map(backoff).unwrap_or_default();
+            self.want(SegmentCause::Wake, self.now.checked_add(wait).unwrap_or(self.now));
         } else if self.state.attempts >= ATTEMPTS_MAX {
             self.block(BlockCode::AttemptsExhausted, None);
         } else {

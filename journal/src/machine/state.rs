@@ -99,6 +99,8 @@ pub struct RunState {
     pub outputs: OrdMap<String, OutputFile>,
     /// Segments lost since the last command or completion.
     pub attempts: u32,
+    /// Segments in a row whose pod could not even attach, as the operator was out of its reach.
+    pub unattached: u32,
     /// Why it cannot continue.
     pub blocked: Option<BlockedState>,
     /// Who asked for its end, and when.
@@ -185,6 +187,7 @@ impl RunState {
             activities: OrdMap::new(),
             outputs: OrdMap::new(),
             attempts: 0,
+            unattached: 0,
             blocked: None,
             cancel_requested: None,
             terminal: None,

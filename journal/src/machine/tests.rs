@@ -566,12 +566,18 @@ fn an_eviction_and_an_outage_are_no_attempt_and_say_nothing_about_another_segmen
 #[test]
 fn a_pod_that_cannot_even_attach_for_an_outage_is_no_attempt() {
     let mut sim = Sim::running();
+    sim.take(outage(&sim.state, 1, sim.now)).unwrap();
+    let mut waits = Vec::new();
     for _ in 0..=ATTEMPTS_MAX {
-        sim.take(outage(&sim.state, sim.state.segment, sim.now)).unwrap();
         let segment = sim.state.wanted().unwrap().segment;
         sim.take(job_recorded(&sim.state, segment, ("j", "u", "t"), sim.now)).unwrap();
+        sim.take(outage(&sim.state, segment, sim.now)).unwrap();
+        waits.push(sim.state.wanted().unwrap().not_before.duration_since(sim.now).as_secs());
     }
     assert_eq!((sim.state.attempts, sim.blocked()), (0, None));
+    assert_eq!(waits, [0, 5, 10, 20, 40, 80, 160, 300, 300]);
+    sim.attach_next();
+    assert_eq!(sim.state.unattached, 0);
 }
 
 #[test]

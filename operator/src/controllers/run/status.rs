@@ -183,12 +183,18 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Sour
     let why = blocked.map(|b| b.code.as_str()).unwrap_or_default();
     let site = blocked.and_then(|b| b.site.as_ref()).map(|site| format!(" at {site}")).unwrap_or_default();
     let cannot = format!("run is blocked: {why}{site}; see `ntro run logs` for details, `ntro run retry` resumes it");
+    let unreachable = format!(
+        "{} pods in a row left because they could not reach the operator; check the network policies of the namespace and \
+         the pods' logs",
+        source.state.unattached
+    );
     let (readiness, reason, message) = match phase {
         RunPhase::Succeeded => (Readiness::Ready, Reason::Succeeded, "run succeeded"),
         RunPhase::Failed => (Readiness::Ready, Reason::Failed, "run failed: its code raised an error"),
         RunPhase::Cancelled => (Readiness::Ready, Reason::Cancelled, "run was cancelled"),
         RunPhase::Waiting => (Readiness::Ready, Reason::Waiting, "run is waiting; no pod is running"),
         RunPhase::Blocked => (Readiness::Stalled, Reason::Blocked, cannot.as_str()),
+        _ if source.state.unattached > 0 => (Readiness::Reconciling, Reason::OperatorUnreachable, unreachable.as_str()),
         RunPhase::Pending | RunPhase::Queued | RunPhase::Running => {
             (Readiness::Reconciling, Reason::Progressing, "run is in progress")
         }
