@@ -37,6 +37,8 @@ reasons! {
         AlreadyRan,
         /// The store is older than what was published about the run.
         JournalBehind,
+        /// The journal is damaged and cannot be loaded.
+        JournalCorrupt,
         /// The journal is full.
         TooLarge,
     }

@@ -25,6 +25,8 @@ reasons! {
         RunMissing,
         /// The journal is older than, or differs from, what was published about the run.
         JournalBehind,
+        /// The journal of the run is damaged.
+        JournalCorrupt,
         /// The run's name or slot was executed before.
         AlreadyRan,
         /// The run has ended.

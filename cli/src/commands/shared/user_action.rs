@@ -176,6 +176,7 @@ fn advice(reason: UserActionReason) -> &'static str {
         R::JournalBehind => {
             "the operator's journal is older than the run's published status; its latest backup must be restored"
         }
+        R::JournalCorrupt => "the run's journal is damaged; the operator's latest backup must be restored",
         R::AlreadyRan => "a run of this name has already ended, or another run uses its name",
         R::NotOffered => "the gate does not offer this; review it with `ntro gate show`",
         R::NotBlocked => "the run is not blocked, so there is nothing to resume",

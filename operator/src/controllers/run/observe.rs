@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ntro_crds::workflow_run::WorkflowRunStatus;
 use ntro_crds::{UserAction, WorkflowRun};
 use ntro_journal::machine::SegmentState;
+use ntro_journal::store::StoreError;
 use ntro_journal::{JournalError, PublishedHead, RunState};
 use uuid::Uuid;
 
@@ -42,6 +43,8 @@ pub(super) enum JournalSeen {
     Unknown,
     /// The name is claimed, but there is no journal.
     Claimed,
+    /// What is stored is no journal.
+    Corrupt,
     Begun(Arc<RunState>),
 }
 
@@ -90,11 +93,7 @@ impl Runs {
         let Some(id) = self.context.run_by_name(&run.namespace, &run.name).await? else {
             return Ok(JournalSeen::Unknown);
         };
-        match self.context.served_state(id).await {
-            Ok(state) => Ok(JournalSeen::Begun(state)),
-            Err(JournalOrTenant::Journal(JournalError::UnknownRun(_))) => Ok(JournalSeen::Claimed),
-            Err(error) => Err(error.into()),
-        }
+        seen(run, self.context.served_state(id).await)
     }
 
     /// Defers a run whose first Job waits for its pod while other runs of the namespace are being launched: there is nothing to
@@ -122,5 +121,60 @@ impl Runs {
         }
         let fresh = self.context.kube.namespaced::<WorkflowRun>(&run.namespace).get_opt(&run.name).await?;
         Ok(fresh.and_then(|object| object.status?.run_id).is_some())
+    }
+}
+
+/// What there is, by how loading it went.
+fn seen(run: &RunRef, loaded: Result<Arc<RunState>, JournalOrTenant>) -> Result<JournalSeen, Problem> {
+    match loaded {
+        Ok(state) => Ok(JournalSeen::Begun(state)),
+        Err(JournalOrTenant::Journal(JournalError::UnknownRun(_))) => Ok(JournalSeen::Claimed),
+        Err(JournalOrTenant::Journal(
+            error @ (JournalError::Corrupt { .. } | JournalError::Store(StoreError::Unreadable(_))),
+        )) => {
+            tracing::error!(namespace = run.namespace, run = run.name, %error, "cannot load a journal");
+            Ok(JournalSeen::Corrupt)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ntro_journal::machine::Corrupt;
+    use serde_json::json;
+
+    use super::super::validate::{Mismatch, Refusal, Validated, validate};
+    use super::*;
+
+    fn observed(journal: JournalSeen) -> Observed {
+        let object = WorkflowRun::new(
+            "nav-1",
+            serde_json::from_value(json!({"request": {
+                "workflowRef": {"name": "nav"}, "trigger": {"kind": "Manual", "initiator": "ina"},
+            }}))
+            .unwrap(),
+        );
+        Observed {
+            run: RunRef { namespace: "acme".to_owned(), name: "nav-1".to_owned() },
+            object: Some(Arc::new(object)),
+            journal,
+            behind: false,
+            stale: false,
+            user_actions: Vec::new(),
+            _launching: None,
+        }
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_loaded_blocks_its_own_run() {
+        let run = RunRef { namespace: "acme".to_owned(), name: "nav-1".to_owned() };
+        let (run_id, source) = (Uuid::nil(), Corrupt::Gap { expected: 7 });
+        for error in [JournalError::Corrupt { run_id, source }, StoreError::Unreadable("an entry").into()] {
+            let journal = seen(&run, Err(JournalOrTenant::Journal(error))).unwrap_or(JournalSeen::Unknown);
+            let validated = validate(&observed(journal));
+            assert!(matches!(validated, Ok(Validated::Inconsistent(Mismatch::Refuse(Refusal::Corrupt)))));
+        }
+        assert!(seen(&run, Err(JournalOrTenant::Journal(JournalError::Stopped))).is_err(), "asked again later");
     }
 }

@@ -55,6 +55,8 @@ pub(super) enum Refusal {
     OtherRun,
     /// The journal is older than, or differs from, what was published.
     Behind,
+    /// What the store has of the run is no journal.
+    Corrupt,
     /// A run of this name was executed before.
     AlreadyRan,
     /// The name, or the slot asked for, belongs to another run that has not ended.
@@ -66,6 +68,7 @@ impl Refusal {
     pub(super) fn code(self) -> Reason {
         match self {
             Self::Unknown | Self::OtherRun | Self::Behind => Reason::JournalBehind,
+            Self::Corrupt => Reason::JournalCorrupt,
             Self::AlreadyRan | Self::NameTaken => Reason::AlreadyRan,
         }
     }
@@ -74,6 +77,7 @@ impl Refusal {
     pub(super) fn of_user_action(self) -> UserActionReason {
         match self {
             Self::Unknown | Self::OtherRun | Self::Behind => UserActionReason::JournalBehind,
+            Self::Corrupt => UserActionReason::JournalCorrupt,
             Self::AlreadyRan | Self::NameTaken => UserActionReason::AlreadyRan,
         }
     }
@@ -88,6 +92,9 @@ impl Refusal {
             Self::Behind => {
                 "the journal store is older than, or differs from, the published status; restore the latest backup"
             }
+            Self::Corrupt => {
+                "the journal of this run is damaged and cannot be loaded; other runs go on; restore the latest backup"
+            }
             Self::AlreadyRan => {
                 "a run of this name has already ended and is not executed again; start a run with another name"
             }
@@ -100,10 +107,11 @@ impl Refusal {
 pub(super) fn validate(observed: &Observed) -> Result<Validated, Problem> {
     let mismatch = match (&observed.object, &observed.journal) {
         (None, JournalSeen::Unknown) => Mismatch::Missing,
-        (None, JournalSeen::Claimed) => Mismatch::Ignore,
+        (None, JournalSeen::Claimed | JournalSeen::Corrupt) => Mismatch::Ignore,
         (None, JournalSeen::Begun(state)) if state.terminal.is_some() => Mismatch::Ignore,
         (None, JournalSeen::Begun(_)) => Mismatch::Recreate,
         (Some(object), JournalSeen::Unknown | JournalSeen::Claimed) => unbegun(object),
+        (Some(_), JournalSeen::Corrupt) => Mismatch::Refuse(Refusal::Corrupt),
         (Some(object), JournalSeen::Begun(state)) => match begun(observed, object, state) {
             Some(mismatch) => mismatch,
             None => return open(observed, object, state).map(|open| Validated::Consistent(Box::new(open))),
