@@ -242,6 +242,27 @@ def test_a_result_on_its_way_outlives_the_child(pod: Callable[..., Pod]) -> None
     assert it.run.entries("activityCompleted")
 
 
+def test_a_process_that_fails_lets_its_effects_end(pod: Callable[..., Pod]) -> None:
+    it = pod(
+        "time.sleep(1); return 7",
+        effect="external",
+        workflow=WORKFLOW.replace("import asyncio", "import resource, asyncio")
+        .replace("@runbook.defn", '@activity.defn\nasync def large() -> str:\n    return "x" * 10_000\n\n@runbook.defn', 1)
+        .replace(
+            "return await runbook",
+            # The process of the workflow may write no file as large as the blob, neither to the disk nor to memory.
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))\n"
+            "        return await asyncio.gather(runbook.execute_activity(large), runbook",
+        )
+        .replace("start_to_close_timeout=60)", "start_to_close_timeout=60))"),
+    )
+    code, _ = it.finish()
+    assert code == 1, it.log()
+    assert "File too large" in it.log()
+    (completed,) = it.run.entries("activityCompleted")
+    assert it.run.payload(completed["result"]) == 7
+
+
 def test_a_pod_that_cannot_reach_its_operator_leaves_in_the_middle(pod: Callable[..., Pod]) -> None:
     it = pod("time.sleep(60)", lease_ms=600, outage_wait_ms=1500)
     it.start()

@@ -61,7 +61,9 @@ def set_up_logging(fd: int | None) -> None:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one segment and exit with one of the runner's exit codes."""
     parser = argparse.ArgumentParser(prog="ntro-runtime-child")
-    parser.add_argument("--bundle", type=Path, required=True, help="where the bundle is unpacked, alone in its directory, before the attach is answered")
+    parser.add_argument(
+        "--bundle", type=Path, required=True, help="where the bundle is unpacked, alone in its directory, before the attach is answered"
+    )
     parser.add_argument("--journal-fd", type=int, required=True, help="socket to the supervisor")
     parser.add_argument("--log-fd", type=int, help="pipe for log records")
     parser.add_argument("--scratch", type=Path, required=True, help="the only directory that may be written")

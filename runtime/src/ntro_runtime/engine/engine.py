@@ -92,6 +92,8 @@ class Engine:
             self._exit.refused(error)
         except ConnectionLostError:
             self._exit.leave(Leave(ExitCode.OUTAGE))
+        except Exception:
+            self._exit.crash()
 
     def terminate(self) -> None:
         """The pod is asked to go (signal handler)."""
@@ -179,7 +181,7 @@ class Engine:
         waiting_for = self._scope.waiting_for()
         if not waiting_for:
             self._exit.halt(Block(BlockCode.CODE_ERROR, "the workflow waits for something that can never happen"))
-        if not self._unless_unread({"type": "parked", "seenUpto": self._scope.recorder.seen, "waitingFor": waiting_for}):
+        if not self._session.append_unless_unread({"type": "parked", "seenUpto": self._scope.recorder.seen, "waitingFor": waiting_for}):
             return
         linger_until, grace = time.monotonic() + self._session.seconds("lingerMs"), self._session.seconds("cancelGraceMs")
         while not self._journal.undelivered and not self._terminate:
@@ -192,19 +194,8 @@ class Engine:
         if self._journal.undelivered:
             return
         self._exit.flush()
-        if self._unless_unread({"type": "released", "epoch": self._session.client.epoch, "cause": "parked"}):
+        if self._session.append_unless_unread({"type": "released", "epoch": self._session.client.epoch, "cause": "parked"}):
             self._exit.now(ExitCode.OK)
-
-    def _unless_unread(self, entry: Json) -> bool:
-        """Append a record that is refused while there are deliveries to hand over. False if it was."""
-        try:
-            self._session.append(entry)
-        except ProtocolError as error:
-            if error.code != "Unread":
-                raise
-            self._session.take_reply({"entries": [], **error.extra})
-            return False
-        return True
 
     # -- leaving -----------------------------------------------------------------------------------
 
@@ -236,15 +227,16 @@ class Engine:
             left = until - time.monotonic()
             try:
                 self._wait(left if deadline is None else min(left, deadline))
-            except (AlreadyHaltingError, ProtocolError) as error:
+            except Exception as error:
                 _go_on_draining(error)
 
 
 def _go_on_draining(error: Exception) -> None:
     """What goes wrong with one attempt is no reason to cut the others short."""
-    if isinstance(error, ProtocolError) and error.code in ("Fenced", "Sealed"):
+    if isinstance(error, ConnectionLostError) or (isinstance(error, ProtocolError) and error.code in ("Fenced", "Sealed")):
         raise error
-    _log.error("the run is being left already; what else went wrong: %s", error or "it is in the journal")
+    said = "it is in the journal" if isinstance(error, AlreadyHaltingError) else f"{type(error).__name__}: {error}"
+    _log.error("the run is being left already; what else went wrong: %s", said)
 
 
 def _workflow_info(created: Entry, workflow: type) -> WorkflowInfo:

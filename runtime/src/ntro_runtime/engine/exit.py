@@ -79,6 +79,13 @@ class Exit:
             self.now(ExitCode.OUTAGE)
         self.leave(order, *first)
 
+    def crash(self) -> NoReturn:
+        """Leave for what nobody expected, such as a full disk: another pod may have more luck. Effects under way are recorded."""
+        _log.exception("the process of the workflow failed")
+        if self._halting:
+            self.now(ExitCode.CRASH)
+        self._drain_and_leave(Leave(ExitCode.CRASH))
+
     def leave(self, order: Leave, *first: Json) -> NoReturn:
         """Write `first`, then the block and the release of the order, and exit."""
         if self._leaving:

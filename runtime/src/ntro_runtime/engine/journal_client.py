@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..shared.errors import ProtocolError
 
@@ -77,10 +77,15 @@ class JournalClient:
 
     def put_blob(self, digest: str, data: bytes) -> None:
         """Store `data` under its `sha256:<hex>`. Needed before an entry may name it."""
-        with tempfile.TemporaryFile(dir=self._scratch) as file:
-            file.write(data)
-            file.flush()
+        with self._file_of(data) as file:
             self._send("putBlob", {"digest": digest, "size": len(data)}, file.fileno()).result()
+
+    def _file_of(self, data: bytes) -> BinaryIO:
+        """The bundle may have filled the disk: what it has done must be reported all the same."""
+        try:
+            return _write(tempfile.TemporaryFile(dir=self._scratch), data)
+        except OSError:
+            return _write(os.fdopen(os.memfd_create("ntro-blob"), "w+b"), data)
 
     def get_blob(self, digest: str) -> bytes:
         reply = self._call("getBlob", {"digest": digest})
@@ -175,3 +180,14 @@ class JournalClient:
             with_error = self._pending.popitem()[1]
             if not with_error.done():
                 with_error.set_exception(ConnectionLostError("the journal does not answer any more"))
+
+
+def _write(file: Any, data: bytes) -> BinaryIO:
+    try:
+        file.write(data)
+        file.flush()
+    except OSError:
+        file.close()
+        raise
+    opened: BinaryIO = file
+    return opened

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..shared.errors import ProtocolError
 from ..shared.versions import versions
 from ..workflow.codec import encode
 from ..workflow.journal import Entry, Journal, time_of
@@ -50,6 +51,17 @@ class JournalSession:
         reply = self.client.append(self._known(), list(entries))
         self._probe("append:after")
         self.take_reply(reply)
+
+    def append_unless_unread(self, entry: Json) -> bool:
+        """Write a record that is refused while there are deliveries to hand over. False if it was."""
+        try:
+            self.append(entry)
+        except ProtocolError as error:
+            if error.code != "Unread":
+                raise
+            self.take_reply({"entries": [], **error.extra})
+            return False
+        return True
 
     def take_reply(self, reply: Json) -> None:
         """Take in the entries of a reply, and those it says there are more of."""
