@@ -95,7 +95,8 @@ e2e: venv images kueue ## Behaviour on the real cluster.
 	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q -n 2 tests/admission
 
 .PHONY: test-long
-test-long: venv images ## What takes its real time: an outage of five minutes, two idle minutes.
+test-long: venv built images ## What takes its real time: an outage of five minutes, two idle minutes, a thousand random schedules.
+	cd runtime && nice -n 15 $(PY) -m pytest -q -s --long -m long tests
 	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q --long -m long tests/e2e
 
 .PHONY: bench-images

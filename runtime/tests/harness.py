@@ -71,11 +71,15 @@ class Run:
         return self.payload(completed[0]["result"]) if completed else None
 
     def payload(self, wire: Json) -> Any:
+        return json.loads(self.text(wire))
+
+    def text(self, wire: Json) -> str:
+        """The JSON text of a payload, wherever it is kept."""
         if "inline" in wire:
-            return json.loads(wire["inline"])
+            return str(wire["inline"])
         digest = wire["blob"].removeprefix("sha256:")
         blob = next(path for path in (self.server.directory / "journal").rglob(digest) if path.is_file())
-        return json.loads(blob.read_bytes())
+        return blob.read_text()
 
     def blocked(self) -> tuple[str, str]:
         """Code and message of the newest block."""

@@ -43,14 +43,23 @@ class Server:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.socket = directory / "journal.sock"
-        command = [str(server_binary()), str(self.socket), str(directory / "journal"), "--auto-jobs", *options]
-        self.process = subprocess.Popen([*command, "--virtual"] if virtual else command, stdout=subprocess.PIPE)
+        self._command = [str(server_binary()), str(self.socket), str(directory / "journal"), "--auto-jobs", *options]
+        self._command += ["--virtual"] if virtual else []
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
+        self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         assert self.process.stdout.readline().strip() == b"listening"
         self._stream = self.connect()
         self._lines = self._stream.makefile("rb")
-        self._ids = itertools.count(1)
-        self._lock = threading.Lock()
+
+    def restart(self) -> None:
+        """Killed, and started again on what it has stored. Virtual time goes on where the newest journal ends."""
+        self.close()
+        self._start()
 
     def connect(self) -> socket.socket:
         stream = socket.socket(socket.AF_UNIX)
@@ -66,6 +75,7 @@ class Server:
         return reply["ok"]
 
     def close(self) -> None:
+        self._lines.close()
         self._stream.close()
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()

@@ -1,7 +1,7 @@
 """Attempts of segments as processes that can be killed at every point.
 
 segment_process.py SOCKET RUN BUNDLE POINTS     one attempt in a fresh interpreter
-segment_process.py zygote                       forks one attempt for each line it reads
+segment_process.py zygote                       forks one attempt, or one replay, for each line it reads
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -27,8 +28,13 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS, "PYTHONPYCACHEPREFIX": str(Pat
 ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def run_segment(path: Path, run: str, bundle: Path, points: Path, kill_at: int | None) -> None:
-    """Body of an attempt's process. It dies without a word at point number `kill_at`, counted over all attempts of the run."""
+def run_segment(
+    path: Path, run: str, bundle: Path, points: Path, kill_at: int | None, linger_ms: int | None = None, rest: Path | None = None
+) -> None:
+    """Body of an attempt's process. It dies without a word at point number `kill_at`, counted over all attempts of the run.
+
+    Whenever nothing is left to do it writes to `rest` the newest delivery that workflow code was told of, and how often it wrote so.
+    """
     import logging
 
     from ntro_runtime.engine.engine import Engine
@@ -39,7 +45,18 @@ def run_segment(path: Path, run: str, bundle: Path, points: Path, kill_at: int |
         def attach(self, versions: Json) -> Json:
             reply = self._call("attach", {"run": run, "pod": {"uid": str(uuid.uuid4())}, "versions": versions})
             self.epoch = int(reply["epoch"])
+            if linger_ms is not None:
+                reply["settings"]["lingerMs"] = linger_ms
             return reply
+
+    class RestingEngine(Engine):
+        rests = 0
+
+        def _wait(self, seconds: float | None) -> None:
+            self.rests += 1
+            if rest is not None:
+                rest.write_text(f"{self._scope.recorder.seen} {self.rests}\n")
+            super()._wait(seconds)
 
     die_with_parent()
     stream = socket.socket(socket.AF_UNIX)
@@ -58,7 +75,7 @@ def run_segment(path: Path, run: str, bundle: Path, points: Path, kill_at: int |
 
     logging.basicConfig(level=logging.INFO, force=True)
     try:
-        Engine(Client(stream), bundle, probe=probe).run()
+        RestingEngine(Client(stream), bundle, probe=probe).run()
     except BaseException:
         logging.exception("the engine died")
     os._exit(1)
@@ -67,15 +84,19 @@ def run_segment(path: Path, run: str, bundle: Path, points: Path, kill_at: int |
 class Zygote:
     """A process with the SDK loaded that forks one attempt after the other. The SDK never enters the tests' own process."""
 
-    def __init__(self) -> None:
+    def __init__(self, hash_seed: str | None = None) -> None:
         command = [sys.executable, __file__, "zygote"]
-        self._process = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        environment = ENVIRONMENT if hash_seed is None else {**ENVIRONMENT, "PYTHONHASHSEED": hash_seed}
+        self._hash_seed = hash_seed
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._fork = 0
 
     def run(self, job: Json, meanwhile: Callable[[], None]) -> int:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(job).encode() + b"\n")
         self._process.stdin.flush()
+        self._fork = int(self._process.stdout.readline())
         try:
             while not select.select([self._process.stdout], [], [], 0.01)[0]:
                 meanwhile()
@@ -83,25 +104,37 @@ class Zygote:
         except BaseException:
             # An attempt is still under way, and its end must not be taken for that of the next one.
             self._process.kill()
-            del _local.zygote
+            del _zygotes()[self._hash_seed]
             raise
+
+    def kill(self) -> None:
+        """Kill the fork under way; from `meanwhile`."""
+        os.kill(self._fork, signal.SIGKILL)
 
 
 _local = threading.local()
 
 
-def zygote() -> Zygote:
-    """One per thread of the tests."""
-    if not hasattr(_local, "zygote"):
-        _local.zygote = Zygote()
-    it: Zygote = _local.zygote
-    return it
+def _zygotes() -> dict[str | None, Zygote]:
+    if not hasattr(_local, "zygotes"):
+        _local.zygotes = {}
+    its: dict[str | None, Zygote] = _local.zygotes
+    return its
+
+
+def zygote(hash_seed: str | None = None) -> Zygote:
+    """One per thread of the tests and `PYTHONHASHSEED`."""
+    its = _zygotes()
+    if hash_seed not in its:
+        its[hash_seed] = Zygote(hash_seed)
+    return its[hash_seed]
 
 
 def zygote_main() -> None:
     import gc
     import importlib
 
+    import replay_process
     from ntro_runtime.sdk import patches
     from ntro_runtime.sdk.runtime import DurableRuntime
     from ntro_runtime.shared.sandbox import die_with_parent
@@ -118,8 +151,12 @@ def zygote_main() -> None:
         if pid == 0:
             os.environ.update(job["env"])
             gc.set_threshold(job["gc_threshold"])
+            if "replay" in job:
+                replay_process.replay(*(Path(path) for path in job["replay"]))
             socket_path, run, bundle, points = job["arguments"]
-            run_segment(Path(socket_path), run, Path(bundle), Path(points), job["kill_at"])
+            rest = Path(job["rest"]) if "rest" in job else None
+            run_segment(Path(socket_path), run, Path(bundle), Path(points), job["kill_at"], job.get("linger_ms"), rest)
+        os.write(results, f"{pid}\n".encode())
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os.write(results, f"{code}\n".encode())
 
