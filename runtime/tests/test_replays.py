@@ -3,8 +3,8 @@
 For each seed a program is drawn, and its *story* made up while it runs undisturbed: the reference. Then the same story is told in another
 way (`story.Way`). What must hold, for whichever two runs of a program:
 
-- as far as their stories agree, they give the same commands, and one that has ended has ended alike. A way that passes a deadline, say,
-  leaves the story there, and is compared with the reference up to that place;
+- as far as their stories agree, they give the same commands, and end alike. A way that passes a deadline, say, leaves the story there,
+  and is compared with the reference up to that place. Only what is left of the deadline of a gate that is opened again may differ;
 - the journal of each, told again from its first entry under another hash seed, gives each of its commands byte for byte. This holds for
   programs that tell the time as well, which are not compared with each other.
 
@@ -99,7 +99,9 @@ def _allow_repeats(run: StoryRun, blocked: Json) -> Json | None:
 
 
 def _up_to(run: StoryRun, agree: int) -> list[Json]:
-    return [command for command in run.commands() if command["seenUpto"] <= agree]
+    """The commands up to a place of the story, without what a gate that is opened again has left of its deadline."""
+    commands = [command for command in run.commands() if command["seenUpto"] <= agree]
+    return [{name: value for name, value in command.items() if name != "dueMs"} for command in commands]
 
 
 def _must_have_happened(effect: str, run: StoryRun) -> bool:
