@@ -33,7 +33,8 @@ def run_segment(
 ) -> None:
     """Body of an attempt's process. It dies without a word at point number `kill_at`, counted over all attempts of the run.
 
-    Whenever nothing is left to do it writes to `rest` the newest delivery that workflow code was told of, and how often it wrote so.
+    Whenever nothing is left to do it writes to `rest` the newest delivery that workflow code was told of, how often it wrote so, and
+    whether the code has come to its end, so that it is told of nothing more.
     """
     import logging
 
@@ -55,7 +56,7 @@ def run_segment(
         def _wait(self, seconds: float | None) -> None:
             self.rests += 1
             if rest is not None:
-                rest.write_text(f"{self._scope.recorder.seen} {self.rests}\n")
+                rest.write_text(f"{self._scope.recorder.seen} {self.rests} {self._scope.finished}\n")
             super()._wait(seconds)
 
     die_with_parent()
@@ -143,6 +144,8 @@ def zygote_main() -> None:
     patches.install(DurableRuntime())
     for module in ("openpyxl", "pdfplumber", "ntro.accounting", "ntro_runtime.engine.engine"):
         importlib.import_module(module)
+    # Else each fork that collects garbage would copy the pages of all that was loaded.
+    gc.freeze()
     results = os.dup(1)
     os.dup2(2, 1)
     for line in sys.stdin:
