@@ -89,7 +89,8 @@ class Zygote:
         command = [sys.executable, __file__, "zygote"]
         environment = ENVIRONMENT if hash_seed is None else {**ENVIRONMENT, "PYTHONHASHSEED": hash_seed}
         self._hash_seed = hash_seed
-        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # Without a buffer, in which a line could wait while `select` sees none.
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self._fork = 0
 
     def run(self, job: Json, meanwhile: Callable[[], None]) -> int:
