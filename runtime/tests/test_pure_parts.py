@@ -217,8 +217,12 @@ def test_options_of_a_call() -> None:
     )
     assert (call.args, call.timeout_ms, call.limit_ms) == ((None,), 60_000, 2500)
     assert activity_call(print, "p", None, {}).args == ()
-    assert activity_call(print, "p", 0, {"heartbeat_timeout": 1}).args == (0,)
+    assert activity_call(print, "p", 0, {"summary": "s", "priority": 1, "activity_id": None, "cancellation_type": 0}).args == (0,)
+    call = activity_call(print, "p", None, {"task_queue": "q", "result_type": int, "heartbeat_timeout": 1, "activity_id": 7}, queues=["q"])
+    assert (call.result_type, call.silence_ms, call.given_id) == (int, 1000, "7")
+    assert activity_call(print, "p", None, {"task_queue": ""}).args == ()
     wrong: tuple[dict[str, Any], ...] = ({"args": "text"}, {"retry_policy": {}}, {"anything": 1}, {"start_to_close_timeout": True})
+    wrong += ({"heartbeat_timeout": "1 s"},)
     for options in wrong:
         with pytest.raises(SdkMisuse):
             activity_call(print, "p", None, options)

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from ntro.capabilities import storage
 from ntro.workflow import NtroWorkflow, WorkflowError, activity, runbook
 from ntro.workflow.exceptions import ActivityError, ApplicationError
+from temporalio import workflow as temporal
 from temporalio.common import RetryPolicy
 
 def effect(name):
@@ -289,6 +290,12 @@ MISUSES = {
     "await asyncio.get_running_loop().run_in_executor(None, print)": "run_in_executor() is not possible in workflow code",
     "await asyncio.open_connection('localhost', 1)": "not possible in workflow code",
     "await runbook.execute_activity(echo, 1, retries=3)": "unknown option of activity 'echo': retries",
+    "await runbook.execute_activity(echo, 1, schedule_to_start_timeout=1)": "schedule_to_start_timeout of activity 'echo' is not",
+    "await runbook.execute_activity(echo, 1, cancellation_type=1)": "cancellation_type of activity 'echo' can only be TRY_CANCEL: ",
+    "await runbook.execute_activity(echo, 1, versioning_intent=1)": "versioning_intent of activity 'echo' is not supported: ",
+    "await runbook.execute_activity(echo, 1, task_queue='other')": "task_queue of activity 'echo' can only be runbook.info().task_queue",
+    "await temporal.execute_activity(echo, 1, schedule_to_start_timeout=1)": "schedule_to_start_timeout of activity 'echo' is not",
+    "await temporal.start_activity(echo, 1, versioning_intent=1)": "versioning_intent of activity 'echo' is not supported: ",
     "await runbook.execute_activity(echo, 1, args=[2])": "both an argument and args",
     "await runbook.execute_activity(echo, args=[1, 2])": "'echo' takes 1 arguments, not 2",
     "await runbook.execute_activity(echo)": "'echo' needs 1 arguments, not 0",
@@ -306,6 +313,28 @@ MISUSES = {
 def test_misuse_is_named_with_its_line(make: Make, statement: str) -> None:
     run = make(f"pass\nawait runbook.execute_activity(echo, 1)\n{statement}  # here")
     assert_blocked(run, "SdkMisuse", MISUSES[statement], "# here")
+
+
+def test_options_that_mean_something_here_work(make: Make) -> None:
+    body = """
+    queue = runbook.info().task_queue
+    given = await runbook.execute_activity(echo, "2026-10-31", result_type=date, task_queue=queue)
+    more = {"cancellation_type": temporal.ActivityCancellationType.TRY_CANCEL, "summary": "the last day", "priority": 5}
+    given2 = await runbook.execute_activity("echo", "2026-10-31", result_type=str, **more)
+    try:
+        await runbook.execute_activity(named, activity_id="the one", retry_policy=RetryPolicy(maximum_attempts=1))
+    except ActivityError as error:
+        ids = [error.activity_id, str(error.cause)]
+    return [type(given).__name__, type(given2).__name__, *ids]
+    """
+    more = """
+    @activity.defn
+    def named() -> None:
+        raise RuntimeError(activity.info().activity_id)
+    """
+    run = make(body, more)
+    assert run.drive() == "Succeeded"
+    assert run.result() == ["date", "str", "the one", "RuntimeError: the one"]
 
 
 def test_what_is_reproducible_is_allowed(make: Make) -> None:

@@ -127,7 +127,7 @@ class Attempts:
         created, call = self._session.journal.created, pending.call
         info = ActivityInfo(
             workflow_id=created["runId"],
-            activity_id=str(state.command),
+            activity_id=pending.id,
             activity_type=call.name,
             task_queue=created["namespace"],
             attempt=state.attempt,

@@ -106,7 +106,7 @@ class Engine:
         self._loaded = load_bundle(self._root, envelope, self._runtime, self._locator, self._exit)
         self._scope = WorkflowScope(self._locator, self._session.client, self._exit.halt, time_of(created), self._guard)
         self._attempts.wanted = self._scope.activities.pending
-        self._runtime.bind(self._scope, _workflow_info(created, self._loaded.bundle.workflow))
+        self._runtime.bind(self._scope, _workflow_info(created, self._loaded.bundle.workflow), created["tenant"]["slug"])
         self._fork_template()
         self._session.client.read_in_background()
 

@@ -55,11 +55,13 @@ class DurableRuntime:
         self.replaying = False
         self.activity_by_name: Callable[[str], Callable[..., Any] | None] = lambda _name: None
         self.activities = ActivityTable()
+        self._queues: tuple[str, ...] = ()
 
-    def bind(self, scope: WorkflowScope, info: WorkflowInfo) -> None:
-        """From now on calls belong to this run."""
+    def bind(self, scope: WorkflowScope, info: WorkflowInfo, tenant: str) -> None:
+        """From now on calls belong to this run, of the tenant with this slug: published code calls its task queue so."""
         self._scope = scope
         self._info = info
+        self._queues = (info.task_queue, tenant)
 
     @property
     def scope(self) -> WorkflowScope:
@@ -101,7 +103,7 @@ class DurableRuntime:
         if self.activities.reference(function) is None:
             scope.recorder.misuse(f"activity {name!r} was made by workflow code: define it at the top of a file of the bundle", site)
         try:
-            call = activity_call(function, name, arg, kwargs)
+            call = activity_call(function, name, arg, kwargs, queues=self._queues)
         except SdkMisuse as error:
             scope.recorder.misuse(str(error), site)
         return scope.activities.run(call, site)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -27,6 +27,11 @@ class PendingActivity:
     future: asyncio.Future[Any]
     site: SourceLocation | None
 
+    @property
+    def id(self) -> str:
+        """What the activity is called in messages of the SDK."""
+        return self.call.given_id or str(self.command)
+
 
 class ActivityCalls:
     """`pending` is read by the engine, which starts what stands there and nothing else."""
@@ -48,6 +53,8 @@ class ActivityCalls:
 
     def _schedule(self, call: ActivityCall, site: SourceLocation | None) -> PendingActivity:
         signature = signature_of(call.function)
+        if call.result_type is not None:
+            signature = replace(signature, result=call.result_type)
         try:
             text = encode_args(call.args, f"activity {call.name!r}")
             # Live and replayed code must fail alike, so the arguments are read back before anything is journaled.
@@ -94,7 +101,7 @@ def _activity_error(pending: PendingActivity, error: dict[str, Any], text: str) 
     failure = ActivityError(
         f"activity {pending.call.name} failed: {message}",
         activity_type=pending.call.name,
-        activity_id=str(pending.command),
+        activity_id=pending.id,
     )
     failure.__cause__ = cause
     return failure

@@ -10,8 +10,8 @@ from ntro.workflow.runtime import get_runtime
 __all__ = ["defn", "heartbeat", "in_activity", "info", "logger"]
 
 
-def defn(fn: Any = None, *, name: str | None = None, dynamic: bool = False, **_: Any) -> Any:
-    """Mark a function as an activity, with its `__name__` or an explicit name."""
+def defn(fn: Any = None, *, name: str | None = None, dynamic: bool = False, no_thread_cancel_exception: bool = False) -> Any:
+    """Mark a function as an activity, with its `__name__` or an explicit name. No thread is ever cancelled by an exception here."""
     if dynamic:
         raise NotImplementedError("dynamic activities are not supported")
     if fn is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from ntro.workflow.runtime import get_runtime
 
 __all__ = [
+    "ActivityCancellationType",
     "defn",
     "execute_activity",
     "execute_activity_method",
@@ -31,6 +33,14 @@ __all__ = [
 ]
 
 _UNSET: Any = object()
+
+
+class ActivityCancellationType(enum.IntEnum):
+    """What a call does when it is cancelled. Only the default is supported: it asks the attempt to end, and does not wait."""
+
+    TRY_CANCEL = 0
+    WAIT_CANCELLATION_COMPLETED = 1
+    ABANDON = 2
 
 
 def defn(cls: Any = None, *, name: str | None = None, sandboxed: bool = True, **options: Any) -> Any:
