@@ -950,6 +950,41 @@ def test_a_signal_handler_that_fails_ends_the_run(make: Make) -> None:
     assert run.state()["error"] == "Stopped"
 
 
+WAITS = {
+    "event": "await self.event.wait()",
+    "queue": "self.got = await self.queue.get()",
+    "condition": "async with self.condition:\n    await self.condition.wait_for(lambda: self.got is not None)",
+    "future": "self.got = await self.future",
+    "a task beside": "await asyncio.gather(asyncio.create_task(self.event.wait()), self.queue.get())",
+}
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+def test_whatever_is_waited_for_a_signal_may_bring_it(make: Make, wait: str) -> None:
+    methods = """
+    def __init__(self):
+        super().__init__()
+        self.event, self.queue, self.condition = asyncio.Event(), asyncio.Queue(), asyncio.Condition()
+        self.future, self.got = asyncio.get_running_loop().create_future(), None
+
+    @runbook.signal
+    async def put(self, value: int) -> None:
+        async with self.condition:
+            self.got = value
+            self.condition.notify_all()
+        self.queue.put_nowait(value)
+        self.event.set()
+        self.future.set_result(value)
+    """
+    run = make(f"{wait}\nreturn self.got", methods=methods)
+    assert run.fork() == 0
+    assert [e["waitingFor"] for e in run.entries("parked")] == [[{"kind": "signal"}]]
+    assert run.drive() == "Waiting"
+    run.signal("put", 7)
+    assert run.drive() == "Succeeded"
+    assert run.result() == 7
+
+
 def abandoned(activity: str) -> str:
     """Workflow code that no longer wants this activity, and then waits for a person."""
     return f"""

@@ -81,7 +81,9 @@ class WorkflowScope:
 
     def waiting_for(self) -> list[dict[str, Any]]:
         """What the run waits for from outside, for the `parked` entry."""
-        return [*self.gates.waiting_for(), *self._timers.waiting_for(), *self.waits.waiting_for()]
+        named = [*self.gates.waiting_for(), *self._timers.waiting_for(), *self.waits.waiting_for()]
+        # Whatever else it waits for (an Event, a Queue), the handler of a signal may bring about.
+        return named or ([{"kind": "signal"}] if self.signals.expected else [])
 
     # -- deliveries --------------------------------------------------------------------------------
 

@@ -10,6 +10,9 @@ from .codec import CodecError, decode_args, signature_of
 from .instance import Instance
 from .loop import WorkflowLoop
 
+_RESERVED = "user_action"
+"""A plain one could close the wrong gate: answers come as decisions of a gate."""
+
 
 class Signals:
     """`fail` is called with what a handler raises."""
@@ -32,11 +35,15 @@ class Signals:
         """Whether a handler has not returned yet."""
         return self._running > 0
 
+    @property
+    def expected(self) -> bool:
+        """Whether there is a signal that would reach a handler."""
+        return any(name != _RESERVED for name in self._handlers)
+
     def deliver(self, name: str, text: str) -> None:
         """Call the handler of a signal with arguments from a JSON array."""
         handler = self._handlers.get(name)
-        if handler is None or name == "user_action":
-            # A plain `user_action` could close the wrong gate: answers come as decisions of a gate.
+        if handler is None or name == _RESERVED:
             self._ignored.append(name)
             return
         try:
