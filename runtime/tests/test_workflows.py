@@ -739,6 +739,49 @@ def test_large_values_travel_as_blobs(make: Make) -> None:
     assert run.result() == "x" * 100_000 + "!"
 
 
+def test_what_workflow_code_prints_is_not_said_again_by_a_replay(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    more = """
+    import sys
+    kept = sys.stdout
+
+    @activity.defn
+    def loud() -> int:
+        print("said by the activity", activity.info().attempt, flush=True)
+        if effect("loud") == 1:
+            raise RuntimeError
+        return activity.info().attempt
+    """
+    body = """
+    print("said before")
+    print("said to stderr", file=sys.stderr)
+    kept.writelines(["said to what was kept\\n"])
+    logging.getLogger("mine").warning("said to a log of its own")
+    print("said after replay", await runbook.execute_activity(loud, retry_policy=RetryPolicy(**FAST)))
+    await self.wait_for_action(payload={})
+    print("said last")
+    return runbook.info().attempt
+    """
+    run = make(body, FLAKY + textwrap.dedent(more), effects={"loud": "none"})
+    assert run.drive(run.spawn) == "Succeeded"
+    assert run.exits == [0, 0]
+    said = "".join(capfd.readouterr())
+    sayings = ["before", "to stderr", "to what was kept", "to a log of its own", "after replay 2", "last"]
+    sayings += ["by the activity 1", "by the activity 2"]
+    assert {saying: said.count(f"said {saying}\n") for saying in sayings} == dict.fromkeys(sayings, 1)
+    assert run.result() == 1
+
+
+def test_what_goes_wrong_in_a_replay_is_said(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    run = make(f"print('said')\n{REVIEW}")
+    assert run.spawn() == 0
+    rewrite(run, f"print('said')\nawait asyncio.sleep(1)\n{REVIEW}")
+    run.decide(verb="approve")
+    assert run.drive(run.spawn) == "Blocked"
+    said = "".join(capfd.readouterr())
+    assert said.count("said\n") == 1
+    assert "run blocked: Divergence" in said
+
+
 def test_activities_have_a_context_of_their_own(make: Make) -> None:
     more = """
     leak = contextvars.ContextVar("leak", default="clean")

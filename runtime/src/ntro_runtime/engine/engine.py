@@ -33,6 +33,7 @@ from .exit import AlreadyHaltingError, Exit, Leave
 from .journal_client import ConnectionLostError, JournalClient, Json
 from .journal_session import JournalSession
 from .probe import Probe
+from .replay_output import ReplayOutput
 from .start import LoadedBundle, load_bundle
 
 _log = logging.getLogger("ntro.runtime")
@@ -64,6 +65,7 @@ class Engine:
             self._session, self._locator, self._exit.halt, probe, lambda outcome: self._events.put(("ended", outcome))
         )
         self._writer = CommandWriter(self._session, self._attempts, self._exit)
+        self._output = ReplayOutput()
         self._poll: Future[Json] | None = None
         self._terminate = False
         self._scope: WorkflowScope
@@ -101,6 +103,7 @@ class Engine:
         self._events.put(("terminate", None))
 
     def _load(self) -> None:
+        self._output.install()
         created = self._journal.created
         envelope = read_payload(created["input"], self._session.client)
         self._loaded = load_bundle(self._root, envelope, self._runtime, self._locator, self._exit)
@@ -124,7 +127,7 @@ class Engine:
         phase = "replay" if self._runtime.replaying else "turn"
         self._probe(f"{phase}:before")
         hand_over = (lambda: self._loaded.begin(self._scope)) if delivery is None else self._scope.prepare(delivery)
-        with self._session.client.in_turn():
+        with self._session.client.in_turn(), self._output.turn(replayed=self._runtime.replaying):
             commands = self._scope.turn(delivery, hand_over)
         for name in self._scope.signals.take_ignored():
             _log.warning("signal without effect: %s", name)

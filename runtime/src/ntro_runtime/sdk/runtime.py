@@ -21,7 +21,11 @@ from .context import ActivityInfo, current_activity
 
 @dataclass(frozen=True)
 class WorkflowInfo:
-    """`runbook.info()`. `workflow_id` and `run_id` are the UUID of the run."""
+    """`runbook.info()`. `workflow_id` and `run_id` are the UUID of the run.
+
+    `attempt` is always 1: code that is replayed must see what it saw before, and a run is never begun again from nothing. An activity
+    sees the number of its attempt in `activity.info()`.
+    """
 
     workflow_id: str
     run_id: str
