@@ -11,8 +11,9 @@ use jiff::SignedDuration;
 use ntro_journal::machine::{ActivityState, RunState};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    AppendRequest, BlockCode, Effect, Entry, EntryBody, FailureClass, FinalError, GateCloseCause, GateKind, Payload,
-    Pin, PodEntry, RUNNING_MAX, ReleaseCause, RetryCause, RunSecret, RunTrigger, RunnerVersions, Verb,
+    AppendRequest, BlockCode, Effect, Entry, EntryBody, FailureClass, FinalError, GateCloseCause, GateKind,
+    IgnoredReason, Payload, Pin, PodEntry, RUNNING_MAX, ReleaseCause, RetryCause, RunSecret, RunTrigger,
+    RunnerVersions, Verb,
 };
 use ntro_journal::{
     AttachPod, CreateRun, GateDecision, Inserted, Journal, JournalError, JournalSettings, Session, TestClock,
@@ -64,9 +65,9 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => any::<bool>().prop_map(|again| Op::Attach { again }),
-        20 => (0..25_u8, prop::bool::weighted(0.2)).prop_map(|(what, lose_reply)| Op::Work { what, lose_reply }),
+        20 => (0..26_u8, prop::bool::weighted(0.2)).prop_map(|(what, lose_reply)| Op::Work { what, lose_reply }),
         4 => Just(Op::Poll),
-        3 => (any::<u8>(), 0..25_u8).prop_map(|(which, what)| Op::Ghost { which, what }),
+        3 => (any::<u8>(), 0..26_u8).prop_map(|(which, what)| Op::Ghost { which, what }),
         5 => Just(Op::Job),
         2 => Just(Op::JobGone),
         4 => (0..4_u8, prop::bool::weighted(0.2)).prop_map(|(verb, stale)| Op::GateDecision { verb, stale }),
@@ -447,6 +448,10 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
             target: wanted.or(either)?.0.to_owned(),
         })],
         24 => (command..command + BURST).flat_map(|command| [numbered(command, "mail"), first(command)]).collect(),
+        25 => vec![PodEntry::SignalIgnored(entries::SignalIgnored {
+            signal: last_signal(known)?,
+            reason: IgnoredReason::UnknownName,
+        })],
         // Ends are rare, so that histories are long.
         _ if command % 5 == 4 => {
             vec![
@@ -465,6 +470,10 @@ fn request(known: &[Entry], epoch: u64, what: u8) -> Option<AppendRequest> {
         ],
     };
     Some(AppendRequest { epoch, head: known.last()?.seq, head_hash: None, entries })
+}
+
+fn last_signal(known: &[Entry]) -> Option<u64> {
+    known.iter().rfind(|entry| matches!(entry.body, EntryBody::SignalReceived(_))).map(|entry| entry.seq)
 }
 
 /// An activity without an end; `attempt` is the last one begun.

@@ -184,8 +184,13 @@ def test_a_signal_can_satisfy_a_submission_gate(make: Make) -> None:
     assert run.fork() == 0
     run.signal("nobody_listens", 1)
     run.signal("document_submitted", 1, 2, 3)  # does not fit: refused, not fatal
+    assert run.fork() == 0
     run.signal("document_submitted", {"ok": True})
     assert run.drive() == "Succeeded"
+    unknown, unfit, _ = run.entries("signalReceived")
+    # Once each, however often they are replayed.
+    ignored = [(e["signal"], e["reason"]) for e in run.entries("signalIgnored")]
+    assert ignored == [(unknown["seq"], "UnknownName"), (unfit["seq"], "ArgumentsDoNotFit")]
     assert [e["cause"] for e in run.entries("gateClosed")] == ["satisfied"]
 
 

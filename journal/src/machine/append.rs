@@ -184,6 +184,10 @@ impl Transition {
                     activity.attempt == it.attempt && it.attempt > 0 && activity.attempt_epoch == self.state.epoch
                 })
             }
+            // They are recorded in the order of the deliveries, so that there is at most one of each.
+            PodEntry::SignalIgnored(it) => {
+                self.state.ignored_signals.last().is_some_and(|known| known.signal >= it.signal)
+            }
             PodEntry::Parked(it) => {
                 let parked = self.state.parked.as_ref();
                 parked.is_some_and(|parked| parked.seen_upto == it.seen_upto && parked.waiting_for == it.waiting_for)

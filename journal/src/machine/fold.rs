@@ -7,7 +7,7 @@ use super::parts::{
     Activity, ActivityState, BlockedState, Gate, GateProgress, GateVerdict, Holder, ParkedState, SegmentJob,
     SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
-use super::state::{ENTRY_COST, RunState};
+use super::state::{ENTRY_COST, IGNORED_MAX, RunState};
 use crate::protocol::entries::{self, EntryClass};
 use crate::protocol::{Entry, EntryBody, Phase, SegmentCause, said_digest, value_of};
 
@@ -70,6 +70,12 @@ impl RunState {
                 if let Some(user_action) = &it.user_action {
                     self.applied(user_action, entry.seq);
                 }
+            }
+            EntryBody::SignalIgnored(it) => {
+                if self.ignored_signals.len() == IGNORED_MAX {
+                    self.ignored_signals.pop_front();
+                }
+                self.ignored_signals.push_back(*it);
             }
             EntryBody::CancelRequested(it) => self.cancel_requested(it, entry),
             EntryBody::RetryRequested(it) => self.retry_requested(it, entry.seq),

@@ -23,6 +23,7 @@ impl Transition {
             PodEntry::TimerCancelled(it) => check_target(self.state.timers.contains_key(&it.target)),
             PodEntry::GateRevised(it) => check_target(self.state.gates.contains_key(&it.target)),
             PodEntry::GateClosed(it) => check_target(self.state.gates.contains_key(&it.target)),
+            PodEntry::SignalIgnored(it) => check_target(self.state.deliveries.binary_search(&it.signal).is_ok()),
             PodEntry::TimerStarted(_)
             | PodEntry::GateOpened(_)
             | PodEntry::StepsChanged(_)

@@ -41,6 +41,7 @@ impl Transition {
             PodEntry::ActivityCancelRequested(it) => EntryBody::ActivityCancelRequested(it),
             PodEntry::TimerCancelled(it) => EntryBody::TimerCancelled(it),
             PodEntry::GateClosed(it) => EntryBody::GateClosed(it),
+            PodEntry::SignalIgnored(it) => EntryBody::SignalIgnored(it),
             PodEntry::StepsChanged(it) => EntryBody::StepsChanged(it),
             PodEntry::ActivityStarted(it) => EntryBody::ActivityStarted(it),
             PodEntry::ActivityAttemptFailed(it) => EntryBody::ActivityAttemptFailed(it),

@@ -11,6 +11,7 @@ use super::parts::{
     Activity, BlockedState, Gate, Holder, ParkedState, SegmentJob, SegmentState, Terminal, Timer, TimerState,
     UserActionOutcome, WantedSegment,
 };
+use crate::protocol::entries::SignalIgnored;
 use crate::protocol::{
     BlockCode, ChainHash, Entry, EntryBody, OutputFile, Payload, Phase, Pin, ReleaseCause, RunSecret, RunTenant,
     RunTrigger, RunWorkflow, Sha256Digest, Site, StepProgress, WaitTarget,
@@ -21,6 +22,9 @@ const LATE_MAX: SignedDuration = SignedDuration::from_mins(2);
 
 /// What an entry takes in the store beside its text, in bytes.
 pub const ENTRY_COST: u64 = 64;
+
+/// How many ignored signals the state remembers: the newest ones.
+pub(super) const IGNORED_MAX: usize = 64;
 
 /// The state of a run: a fold over its entries. Everything a projection needs is here; of payload only the input.
 ///
@@ -83,6 +87,8 @@ pub struct RunState {
     pub next_command: u64,
     /// `seq` of every delivery, in order.
     pub deliveries: Vector<u64>,
+    /// The newest signals that reached no handler.
+    pub ignored_signals: Vector<SignalIgnored>,
     /// The last delivery a command says was handed over.
     pub seen_upto: u64,
     /// The rest the run is at, until a command or a new holder.
@@ -179,6 +185,7 @@ impl RunState {
             last_block: None,
             next_command: 0,
             deliveries: Vector::new(),
+            ignored_signals: Vector::new(),
             seen_upto: 0,
             parked: None,
             steps: Vec::new(),

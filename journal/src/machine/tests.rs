@@ -4,12 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::state::IGNORED_MAX;
 use super::*;
 use crate::protocol::entries;
 use crate::protocol::{
-    AppendRequest, BlockCode, FailureClass, FinalError, GateCloseCause, GateKind, OutputFile, Payload, Phase, Pin,
-    PodEntry, RUNNING_MAX, RefusalReason, ReleaseCause, RetryCause, RunSecret, RunTenant, RunTrigger, RunWorkflow,
-    RunnerVersions, SegmentCause, Sha256Digest, Verb, WaitKind, WaitTarget,
+    AppendRequest, BlockCode, FailureClass, FinalError, GateCloseCause, GateKind, IgnoredReason, OutputFile, Payload,
+    Phase, Pin, PodEntry, RUNNING_MAX, RefusalReason, ReleaseCause, RetryCause, RunSecret, RunTenant, RunTrigger,
+    RunWorkflow, RunnerVersions, SegmentCause, Sha256Digest, Verb, WaitKind, WaitTarget,
 };
 
 const LIMITS: AppendLimits = AppendLimits { inline_max: 1000, entry_max: 4000, entries_max: 100, bytes_max: 1 << 20 };
@@ -482,6 +483,31 @@ fn parking_needs_everything_read_and_nothing_under_way() {
     sim.ok(vec![release(ReleaseCause::Parked)]);
     assert_eq!(sim.state.segment_state, SegmentState::Over);
     assert_eq!(sim.state.phase(), Phase::Waiting);
+}
+
+#[test]
+fn an_ignored_signal_is_written_once() {
+    let mut sim = Sim::running();
+    let ignored = |signal, reason| PodEntry::SignalIgnored(entries::SignalIgnored { signal, reason });
+    let first = sim.signal("nobody").unwrap();
+    assert_eq!(
+        sim.append(vec![ignored(first + 1, IgnoredReason::UnknownName)]),
+        Err(ErrorCode::Invalid),
+        "no delivery"
+    );
+    sim.ok(vec![ignored(first, IgnoredReason::UnknownName)]);
+    let length = sim.state.length;
+    sim.ok(vec![ignored(first, IgnoredReason::UnknownName), ignored(first, IgnoredReason::ArgumentsDoNotFit)]);
+    assert_eq!(sim.state.length, length, "said twice, written twice");
+    for _ in 0..IGNORED_MAX {
+        let signal = sim.signal("hello").unwrap();
+        sim.ok(vec![ignored(signal, IgnoredReason::ArgumentsDoNotFit)]);
+    }
+    assert_eq!(sim.state.ignored_signals.len(), IGNORED_MAX, "the newest");
+    let length = sim.state.length;
+    sim.ok(vec![ignored(first, IgnoredReason::UnknownName)]);
+    assert_eq!(sim.state.length, length, "nor once the state has forgotten it");
+    assert!(sim.state.ignored_signals.iter().all(|it| it.reason == IgnoredReason::ArgumentsDoNotFit));
 }
 
 #[test]

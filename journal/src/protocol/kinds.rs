@@ -163,6 +163,16 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// Why a signal reached no handler.
+    IgnoredReason, "PascalCase" {
+        /// The workflow has no handler of this name.
+        UnknownName = "UnknownName",
+        /// Its arguments are not those of the handler.
+        ArgumentsDoNotFit = "ArgumentsDoNotFit",
+    }
+}
+
+vocabulary! {
     /// Why a run cannot continue before a person repairs something.
     BlockCode, "PascalCase" {
         /// Replay gave another command than the journal has.

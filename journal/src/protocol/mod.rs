@@ -18,8 +18,8 @@ pub use entries::{EntryBody, PodEntry};
 pub use entry::Entry;
 pub(crate) use entry::{said_digest, unsealed_text, value_of};
 pub use kinds::{
-    BlockCode, Effect, GateCloseCause, GateKind, Phase, RefusalReason, ReleaseCause, RetryCause, SegmentCause,
-    StepStatus, Verb, WaitKind,
+    BlockCode, Effect, GateCloseCause, GateKind, IgnoredReason, Phase, RefusalReason, ReleaseCause, RetryCause,
+    SegmentCause, StepStatus, Verb, WaitKind,
 };
 pub use parts::{
     FailureClass, FinalError, OutputFile, Pin, PinnedPolicy, RunTenant, RunTrigger, RunWorkflow, Site, StepProgress,

@@ -116,7 +116,11 @@ pub(super) async fn output(
 
 pub(super) async fn steps(reader: Reader) -> Result<Json<Value>, Response> {
     reader.reads("steps").await?;
-    Ok(Json(text::steps(&reader.state)))
+    let mut carriers = Vec::new();
+    for ignored in &reader.state.ignored_signals {
+        carriers.extend(reader.journal.entry(reader.state.run_id, ignored.signal).await.map_err(refused)?);
+    }
+    Ok(Json(text::steps(&reader.state, &carriers)))
 }
 
 pub(super) async fn result(reader: Reader) -> Result<Json<Value>, Response> {

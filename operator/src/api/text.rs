@@ -64,8 +64,9 @@ pub(super) fn outputs(state: &RunState) -> Value {
     json!({"outputs": state.outputs.iter().map(output).collect::<Vec<_>>()})
 }
 
-/// The steps of a run and its activities: names, effects, attempts and states, no payload.
-pub(super) fn steps(state: &RunState) -> Value {
+/// The steps of a run and its activities: names, effects, attempts and states, no payload. `carriers` are the entries of
+/// the signals that the state knows as ignored.
+pub(super) fn steps(state: &RunState, carriers: &[Entry]) -> Value {
     let activity = |(command, activity): (&u64, &ntro_journal::machine::Activity)| {
         json!({
             "command": command,
@@ -81,7 +82,18 @@ pub(super) fn steps(state: &RunState) -> Value {
         "steps": state.steps,
         "waitingFor": state.waiting_for(),
         "activities": state.activities.iter().map(activity).collect::<Vec<_>>(),
+        "ignoredSignals": state.ignored_signals.iter().map(|it| ignored_signal(*it, carriers)).collect::<Vec<_>>(),
     })
+}
+
+/// A signal that reached no handler: `{seq, reason, name?}`. What was handed in at a gate has no name here.
+fn ignored_signal(ignored: entries::SignalIgnored, carriers: &[Entry]) -> Value {
+    let mut view = json!({"seq": ignored.signal, "reason": ignored.reason});
+    let carrier = carriers.iter().find(|entry| entry.seq == ignored.signal);
+    if let Some(EntryBody::SignalReceived(signal)) = carrier.map(|entry| &entry.body) {
+        view["name"] = json!(signal.name);
+    }
+    view
 }
 
 /// The payload a run ended with: its result, or what went wrong.

@@ -27,7 +27,9 @@ pub use pod::{PodEntry, Said};
 pub use run::{Blocked, Parked, RunCancelled, RunCompleted, RunCreated, RunFailed, StepsChanged};
 pub use segment::{Attached, JobRecorded, PodReleased, Released, SegmentWanted};
 pub use timer::{TimerCancelled, TimerFired, TimerStamp, TimerStarted};
-pub use user_action::{CancelRequested, PayloadRead, RetryRequested, SignalReceived, UserActionRefused, ViewOpened};
+pub use user_action::{
+    CancelRequested, PayloadRead, RetryRequested, SignalIgnored, SignalReceived, UserActionRefused, ViewOpened,
+};
 
 /// What a pod said, and what the operator added to it when it sealed the entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +82,7 @@ pub enum EntryBody {
     GateClosed(GateClosed),
     GateDecided(GateDecided),
     SignalReceived(SignalReceived),
+    SignalIgnored(SignalIgnored),
     CancelRequested(CancelRequested),
     RetryRequested(RetryRequested),
     StepsChanged(StepsChanged),
@@ -122,6 +125,7 @@ impl EntryBody {
             | Self::Released(_)
             | Self::ActivityStarted(_)
             | Self::ActivityAttemptFailed(_)
+            | Self::SignalIgnored(_)
             | Self::RetryRequested(_)
             | Self::Parked(_)
             | Self::Blocked(_)

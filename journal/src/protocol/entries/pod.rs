@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ActivityAttemptFailed, ActivityCancelRequested, ActivityCompleted, ActivityFailed, ActivityScheduled,
     ActivityStarted, Blocked, CommandNumber, GateClosed, GateOpened, GateRevised, Parked, PodReleased, RunCompleted,
-    RunFailed, StepsChanged, TimerCancelled, TimerStarted,
+    RunFailed, SignalIgnored, StepsChanged, TimerCancelled, TimerStarted,
 };
 use crate::protocol::digest::Sha256Digest;
 use crate::protocol::parts::OutputFile;
@@ -28,6 +28,7 @@ pub enum PodEntry {
     GateOpened(GateOpened),
     GateRevised(GateRevised),
     GateClosed(GateClosed),
+    SignalIgnored(SignalIgnored),
     StepsChanged(StepsChanged),
     Parked(Parked),
     Blocked(Blocked),
@@ -100,7 +101,7 @@ impl PodEntry {
             Self::ActivityAttemptFailed(it) => Said::completion(it.target, it.attempt, &it.detail),
             Self::Blocked(it) => Said { payload: it.detail.as_ref(), ..Said::default() },
             Self::Parked(it) => Said { seen_upto: Some(it.seen_upto), ..Said::default() },
-            Self::ActivityStarted(_) | Self::Released(_) => Said::default(),
+            Self::ActivityStarted(_) | Self::SignalIgnored(_) | Self::Released(_) => Said::default(),
         }
     }
 

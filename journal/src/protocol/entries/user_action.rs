@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::kinds::IgnoredReason;
 use crate::protocol::payload::Payload;
 use crate::protocol::time;
 
@@ -19,6 +20,15 @@ pub struct SignalReceived {
     /// UID of the `UserAction`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_action: Option<String>,
+}
+
+/// A signal, or what was handed in at a gate, reached no handler of workflow code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignalIgnored {
+    /// `seq` of the delivery that carried it.
+    pub signal: u64,
+    pub reason: IgnoredReason,
 }
 
 /// A person wants the run to end.

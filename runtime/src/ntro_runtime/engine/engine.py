@@ -30,6 +30,7 @@ from ..workflow.source_location import SourceLocator
 from .attempts import Attempts
 from .command_writer import CommandWriter
 from .exit import AlreadyHaltingError, Exit, Leave
+from .ignored_signals import record_ignored
 from .journal_client import ConnectionLostError, JournalClient, Json
 from .journal_session import JournalSession
 from .probe import Probe
@@ -129,13 +130,12 @@ class Engine:
         hand_over = (lambda: self._loaded.begin(self._scope)) if delivery is None else self._scope.prepare(delivery)
         with self._session.client.in_turn(), self._output.turn(replayed=self._runtime.replaying):
             commands = self._scope.turn(delivery, hand_over)
-        for name in self._scope.signals.take_ignored():
-            _log.warning("signal without effect: %s", name)
         self._probe(f"{phase}:after")
         try:
             live = unrecorded(commands, self._journal.commands, self._scope.recorder.next_number, seq)
         except DivergenceError as error:
             self._diverged(error)
+        record_ignored(self._session, seq, self._scope.signals.take_ignored())
         if live:
             self._write(live)
 

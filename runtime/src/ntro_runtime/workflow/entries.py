@@ -11,6 +11,7 @@ RECORDS = frozenset(
         "released",
         "activityStarted",
         "activityAttemptFailed",
+        "signalIgnored",
         "retryRequested",
         "parked",
         "blocked",

@@ -88,6 +88,8 @@ class Journal:
     activities: dict[int, ActivityState] = field(default_factory=dict)
     _open: dict[int, ActivityState] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
+    ignored_signals: set[int] = field(default_factory=set)
+    """`seq` of the deliveries of signals that reached no handler."""
     undelivered: deque[Entry] = field(default_factory=deque)
     cancel_requested: bool = False
     terminal: Entry | None = None
@@ -160,6 +162,9 @@ class Journal:
 
     def _on_activityCancelRequested(self, entry: Entry) -> None:  # noqa: N802
         self._open.pop(int(entry["target"]), None)
+
+    def _on_signalIgnored(self, entry: Entry) -> None:  # noqa: N802
+        self.ignored_signals.add(int(entry["signal"]))
 
     def _on_cancelRequested(self, _: Entry) -> None:  # noqa: N802
         self.cancel_requested = True

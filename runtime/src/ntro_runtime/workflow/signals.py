@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from .codec import CodecError, decode_args, signature_of
@@ -12,6 +13,14 @@ from .loop import WorkflowLoop
 
 _RESERVED = "user_action"
 """A plain one could close the wrong gate: answers come as decisions of a gate."""
+
+
+@dataclass(frozen=True)
+class IgnoredSignal:
+    """A signal that reached no handler; `reason` as in `signalIgnored`, `text` for the log."""
+
+    reason: str
+    text: str
 
 
 class Signals:
@@ -23,7 +32,7 @@ class Signals:
         self._workflow: Any = None
         self._handlers: dict[str, Callable[..., Any]] = {}
         self._running = 0
-        self._ignored: list[str] = []
+        self._ignored: list[IgnoredSignal] = []
 
     def bind(self, instance: Instance) -> None:
         """From now on signals go to the handlers of `instance`."""
@@ -44,12 +53,12 @@ class Signals:
         """Call the handler of a signal with arguments from a JSON array."""
         handler = self._handlers.get(name)
         if handler is None or name == _RESERVED:
-            self._ignored.append(name)
+            self._ignored.append(IgnoredSignal("UnknownName", name))
             return
         try:
             args = decode_args(text, signature_of(handler, skip_self=True), f"signal {name!r}")
         except CodecError as error:
-            self._ignored.append(f"{name} ({error})")
+            self._ignored.append(IgnoredSignal("ArgumentsDoNotFit", f"{name} ({error})"))
             return
         try:
             result = handler(self._workflow, *args)
@@ -66,7 +75,7 @@ class Signals:
         if error is not None:
             self._fail(error)
 
-    def take_ignored(self) -> list[str]:
-        """Signals of the last turns that reached no handler, for the log."""
+    def take_ignored(self) -> list[IgnoredSignal]:
+        """Signals of the last turn that reached no handler."""
         ignored, self._ignored = self._ignored, []
         return ignored
