@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from harness import Run
 from journal_server import Server
+from ntro_runtime.engine import left_behind
 from test_workflows import HEAD, REVIEW, Make, abandoned, assert_blocked, make, source  # noqa: F401 - the fixture
 
 QUICK = "start_to_close_timeout=timedelta(seconds=0.3), retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=1))"
@@ -191,6 +193,113 @@ def ended() -> bool:
     run = make(body, more, effects={"hang": "none", "begun": "none", "ended": "none"})
     assert run.drive() == "Succeeded"
     assert run.result() is True
+
+
+LEAVES = """
+@activity.defn
+def leave(fails: bool) -> bool:
+    if not alone():
+        return False
+    if effect("leave") == 1:
+        threading.Thread(target=time.sleep, args=[60]).start()
+        if fails:
+            raise RuntimeError
+    return True
+
+@activity.defn
+def look() -> bool:
+    return alone()
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_thread_does_not_outlive_the_attempt_that_has_left_it(make: Make, fails: bool) -> None:  # noqa: F811
+    policy = "retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=1))"
+    body = f"""
+    left = await runbook.execute_activity(leave, {fails}, {policy})
+    return [left, await runbook.execute_activity(look)]
+    """
+    # A second attempt keeps the lock itself.
+    run = make(body, "import threading\n" + ALONE + LEAVES, effects={"leave": "idempotent", "look": "none"})
+    assert run.drive() == "Succeeded"
+    assert run.result() == [True, not fails]
+    assert run.effect_counts() == {"leave": 2 if fails else 1}
+
+
+def test_tasks_and_what_they_gave_to_threads_end_with_their_attempt(make: Make) -> None:  # noqa: F811
+    more = (
+        ALONE
+        + """
+def work() -> None:
+    time.sleep(0.3)
+    effect("worked")
+
+async def hold() -> None:
+    try:
+        alone()
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.01)
+        locks.pop().close()
+        effect("cleaned")
+
+async def generate():
+    try:
+        yield 1
+    finally:
+        effect("closed")
+
+@activity.defn
+async def leave() -> int:
+    held = asyncio.create_task(hold()), asyncio.create_task(asyncio.to_thread(work))
+    async for _ in generate():
+        break
+    await asyncio.sleep(0.05)
+    return os.getpid()
+
+@activity.defn
+async def look() -> list[int]:
+    seen = open(os.environ["STUB_EFFECTS"]).read().split()
+    return [os.getpid(), alone(), len(asyncio.all_tasks()), *map(seen.count, ["worked", "cleaned", "closed"])]
+
+@activity.defn
+def plain() -> str:
+    asyncio.get_event_loop_policy().get_event_loop().close()
+    return "has a loop"
+"""
+    )
+    run = make(
+        "return [await runbook.execute_activity(each) for each in (leave, look, plain)]",
+        more,
+        effects={"leave": "external", "look": "none", "plain": "none"},
+    )
+    assert run.drive() == "Succeeded"
+    left, found, _ = run.result()
+    # Nothing is left that would be a reason to end the worker.
+    assert found == [left, True, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("yields", [False, True])
+def test_a_task_that_does_not_end_wears_its_worker_out(monkeypatch: pytest.MonkeyPatch, yields: bool) -> None:
+    monkeypatch.setattr(left_behind, "_GRACE_S", 0.1)
+    stuck: list[bool] = []
+    kept: list[asyncio.Task[None]] = []
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if yields:
+                    raise
+
+    async def leave() -> None:
+        kept.append(asyncio.create_task(stubborn()))
+        await asyncio.sleep(0)
+
+    with left_behind.attempt_loop(lambda: stuck.append(True)) as loop:
+        loop.run_until_complete(leave())
+    assert stuck == ([] if yields else [True])
 
 
 @pytest.mark.parametrize("how", DEATHS)

@@ -24,7 +24,7 @@ OnEnd = Callable[[AttemptOutcome], None]
 class ActivityRunner:
     """Starts attempts; `on_end` is called on some thread when one has ended, and its process does nothing for it any more.
 
-    A worker is forked when an attempt finds none idle, and used again by later ones.
+    A worker is forked when an attempt finds none idle, and used again by later ones, unless threads have stayed behind in it.
     """
 
     def __init__(self, on_end: OnEnd, desk: FileDesk) -> None:
@@ -97,8 +97,13 @@ class ActivityRunner:
                 if message["of"] != [attempt.command, attempt.number]:
                     raise ValueError("the end of another attempt than the worker has")
                 del self._busy[worker]
+                worker.doomed = worker.doomed or message["spent"]
                 if not worker.doomed:
                     self._idle.append(worker)
+            if worker.doomed:
+                # What runs on in it must not do so beside the next attempt, nor beside code that thinks it has ended.
+                self._template.kill(worker)
+                worker.died.result()
             self._on_end(outcome_of(attempt, message["end"]))
 
     def _died(self, worker: WorkerProcess) -> None:

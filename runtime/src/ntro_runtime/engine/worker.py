@@ -22,6 +22,7 @@ from ..workflow.source_location import SourceLocator
 from .attempt import Refused, Reported, Unwritable, completed_to_wire
 from .journal_client import ConnectionLostError, Json
 from .json_lines import JsonLines
+from .left_behind import attempt_loop, threads_remain
 from .output import flush_output
 from .staging import RemoteFiles
 
@@ -39,7 +40,8 @@ class Worker:
         self._table = table
         self._locator = locator
         self._asking = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stuck = False
+        """A task of an attempt that has ended may go on when it is collected."""
         self._pid = os.getpid()
         # What an activity forks is not the worker, and hears and says nothing.
         os.register_at_fork(after_in_child=self._disown)
@@ -57,7 +59,8 @@ class Worker:
                     # A fork that the activity has made came back: it reports for nobody.
                     os._exit(1)
                 flush_output()
-                self._orders.send({"end": report, "of": [order["command"], order["number"]]})
+                spent = self._stuck or threads_remain()
+                self._orders.send({"end": report, "of": [order["command"], order["number"]], "spent": spent})
         os._exit(0)
 
     def _ask(self, request: Json) -> Json:
@@ -94,18 +97,18 @@ class Worker:
         async def run() -> Any:
             return await function(*enter())
 
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self._loop)
-        loop = self._loop
-        task = loop.create_task(run(), context=contextvars.Context())
-        loop.add_reader(self._orders.stream, self._ordered_meanwhile, order, task)
-        if self._orders.buffered:
-            loop.call_soon(self._ordered_meanwhile, order, task)
-        try:
-            return loop.run_until_complete(task)
-        finally:
-            loop.remove_reader(self._orders.stream)
+        with attempt_loop(self._is_stuck) as loop:
+            task = loop.create_task(run(), context=contextvars.Context())
+            loop.add_reader(self._orders.stream, self._ordered_meanwhile, order, task)
+            if self._orders.buffered:
+                loop.call_soon(self._ordered_meanwhile, order, task)
+            try:
+                return loop.run_until_complete(task)
+            finally:
+                loop.remove_reader(self._orders.stream)
+
+    def _is_stuck(self) -> None:
+        self._stuck = True
 
     def _ordered_meanwhile(self, order: Json, task: asyncio.Task[Any]) -> None:
         meanwhile = self._orders.receive()
