@@ -764,7 +764,6 @@ def test_what_workflow_code_prints_is_not_said_again_by_a_replay(make: Make, cap
     print("said after replay", await runbook.execute_activity(loud, retry_policy=RetryPolicy(**FAST)))
     await self.wait_for_action(payload={})
     print("said last")
-    return runbook.info().attempt
     """
     run = make(body, FLAKY + textwrap.dedent(more), effects={"loud": "none"})
     assert run.drive(run.spawn) == "Succeeded"
@@ -773,7 +772,29 @@ def test_what_workflow_code_prints_is_not_said_again_by_a_replay(make: Make, cap
     sayings = ["before", "to stderr", "to what was kept", "to a log of its own", "after replay 2", "last"]
     sayings += ["by the activity 1", "by the activity 2"]
     assert {saying: said.count(f"said {saying}\n") for saying in sayings} == dict.fromkeys(sayings, 1)
-    assert run.result() == 1
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_the_attempt_that_code_is_told_is_its_own(make: Make, dies: bool) -> None:
+    more = f"""
+    @activity.defn
+    def third() -> list[int]:
+        seen = [activity.info().attempt, runbook.info().attempt, temporal.info().attempt]
+        if effect("third") < 3:
+            {"os.kill(os.getppid(), 9)" if dies else "pass"}
+            raise RuntimeError
+        return seen
+    """
+    body = f"""
+    before = runbook.info().attempt
+    told = await runbook.execute_activity(third, retry_policy=RetryPolicy(**FAST))
+    {REVIEW}
+    return [before, *told, runbook.info().attempt, temporal.info().attempt]
+    """
+    run = make(body, FLAKY + textwrap.dedent(more), effects={"third": "none"})
+    assert run.drive() == "Succeeded"
+    assert len(run.exits) == (4 if dies else 2)
+    assert run.result() == [1, 3, 3, 3, 1, 1]
 
 
 def test_what_goes_wrong_in_a_replay_is_said(make: Make, capfd: pytest.CaptureFixture[str]) -> None:

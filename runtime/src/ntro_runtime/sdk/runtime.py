@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,8 +23,8 @@ from .context import ActivityInfo, current_activity
 class WorkflowInfo:
     """`runbook.info()`. `workflow_id` and `run_id` are the UUID of the run.
 
-    `attempt` is always 1: code that is replayed must see what it saw before, and a run is never begun again from nothing. An activity
-    sees the number of its attempt in `activity.info()`.
+    `attempt` is 1 for workflow code, as a run is never begun again from nothing: what is replayed sees what it saw before. An activity
+    sees the number of its own attempt, as in `activity.info()`.
     """
 
     workflow_id: str
@@ -133,7 +133,9 @@ class DurableRuntime:
         return scope.waits.wait(predicate, timeout_ms)
 
     def workflow_info(self) -> WorkflowInfo:
-        return self._info or WorkflowInfo("<no-active-workflow>", "", "", "", datetime.fromtimestamp(0, UTC))
+        info = self._info or WorkflowInfo("<no-active-workflow>", "", "", "", datetime.fromtimestamp(0, UTC))
+        context = current_activity.get()
+        return info if context is None else replace(info, attempt=context.info.attempt)
 
     def workflow_now(self) -> datetime:
         if self._scope is None or current_activity.get() is not None:
