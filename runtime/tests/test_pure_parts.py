@@ -18,7 +18,9 @@ from pydantic import BaseModel
 
 from ntro_runtime.engine.attempts import MAX_RUNNING, Attempts
 from ntro_runtime.engine.bundle import class_name
-from ntro_runtime.engine.time_limits import TimeLimit, limit_of_attempt, out_of_time
+from ntro_runtime.engine.pulse import Pulse
+from ntro_runtime.engine.running import Running
+from ntro_runtime.engine.time_limits import SILENCE, TimeLimit, limit_of_attempt, out_of_time
 from ntro_runtime.sdk.context import file_name
 from ntro_runtime.shared.manifest import BundleError, read_slug
 from ntro_runtime.workflow import entries, gates
@@ -246,6 +248,16 @@ def test_the_nearer_limit_of_an_attempt() -> None:
     assert not out_of_time(state, activity_call(print, "p", None, {"schedule_to_close_timeout": 2.1}), later)
 
 
+def test_an_attempt_that_waits_for_us_is_not_silent() -> None:
+    pulse = Pulse()
+    running = Running(cast(Any, SimpleNamespace(pulse=pulse)), cast(Any, None), pulse.at + 9, "start_to_close_timeout", silence_s=2)
+    assert [running.passed(pulse.at + seconds) for seconds in (1, 2, 9)] == [None, SILENCE, "start_to_close_timeout"]
+    begun = pulse.at
+    with pulse.answering():
+        assert [running.passed(begun + seconds) for seconds in (8, 9)] == [None, "start_to_close_timeout"]
+    assert begun <= pulse.at < begun + 60
+
+
 def test_names_of_files() -> None:
     assert file_name("a/./b.json") == "a/b.json"
     for wrong in ("", "/etc/passwd", "../x", "a/../../x", "x" * 256, "a\0b"):
@@ -323,7 +335,7 @@ def test_what_waits_for_a_place_is_not_asked_about_again_and_again(running: int)
     attempts = Attempts(cast(Any, session), nothing, nothing, nothing, nothing)
     attempts.wanted = {state.command: nothing for state in states}
     for n in range(running):
-        attempts.running.add(cast(Any, SimpleNamespace(attempt=SimpleNamespace(command=n), deadline=None)))
+        attempts.running.add(Running(cast(Any, SimpleNamespace(command=n)), cast(Any, None), None))
     assert attempts.next_deadline() == (None if running == MAX_RUNNING else 0)
 
 

@@ -195,6 +195,53 @@ def ended() -> bool:
     assert run.result() is True
 
 
+BEATS = """
+from temporalio.activity import heartbeat
+
+@activity.defn
+{define} post(beats: int) -> int:
+    n = effect("post")
+    if n > 1:
+        return n
+    for _ in range(beats):
+        {pause}(0.1)
+        heartbeat("detail", 1)
+    if beats == 1:
+        {pause}(60)
+    return n
+"""
+PAUSES = {"def": "time.sleep", "async def": "await asyncio.sleep"}
+SILENCE = "took longer than heartbeat_timeout without a heartbeat"
+
+
+@pytest.mark.parametrize("define", PAUSES)
+@pytest.mark.parametrize("effect", ["idempotent", "external"])
+def test_an_attempt_may_take_as_long_as_it_says_that_it_goes_on(make: Make, define: str, effect: str) -> None:  # noqa: F811
+    body = "return await runbook.execute_activity(post, 20, heartbeat_timeout=timedelta(seconds=1))"
+    run = make(body, BEATS.format(define=define, pause=PAUSES[define]), effects={"post": effect})
+    assert run.drive() == "Succeeded"
+    assert run.result() == 1
+
+
+@pytest.mark.parametrize("define", PAUSES)
+def test_an_attempt_that_falls_silent_has_taken_too_long(make: Make, define: str) -> None:  # noqa: F811
+    policy = "retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=1))"
+    body = f"return await runbook.execute_activity(post, 1, heartbeat_timeout=timedelta(seconds=0.3), {policy})"
+    run = make(body, BEATS.format(define=define, pause=PAUSES[define]), effects={"post": "idempotent"})
+    assert run.drive() == "Succeeded"
+    assert run.result() == 2
+    (failed,) = run.entries("activityAttemptFailed")
+    assert run.payload(failed["detail"])["message"] == f"the attempt {SILENCE}"
+
+
+def test_an_effect_that_falls_silent_and_must_not_be_repeated_is_unknown(make: Make) -> None:  # noqa: F811
+    body = "return await runbook.execute_activity(post, 1, heartbeat_timeout=timedelta(seconds=0.3))"
+    run = make(body, BEATS.format(define="def", pause="time.sleep"), effects={"post": "external"})
+    assert_blocked(
+        run, "EffectUnknown", f"attempt 1 of activity 'post' (command 0) {SILENCE} and may have its effect yet", "runbook.execute"
+    )
+
+
 LEAVES = """
 @activity.defn
 def leave(fails: bool) -> bool:

@@ -89,8 +89,7 @@ class ActivityRunner:
     def _hear(self, worker: WorkerProcess) -> None:
         while (message := worker.orders.receive()) is not None:
             if "end" not in message:
-                with contextlib.suppress(OSError):
-                    worker.replies.send(self._desk.answer(message))
+                self._serve(worker, message)
                 continue
             with self._lock:
                 attempt = self._busy[worker]
@@ -105,6 +104,16 @@ class ActivityRunner:
                 self._template.kill(worker)
                 worker.died.result()
             self._on_end(outcome_of(attempt, message["end"]))
+
+    def _serve(self, worker: WorkerProcess, request: Json) -> None:
+        attempt = self._busy.get(worker)
+        if attempt is None:
+            return  # said by what an attempt has left behind, on its way out
+        if "beat" in request:
+            attempt.pulse.felt()
+            return
+        with attempt.pulse.answering(), contextlib.suppress(OSError):
+            worker.replies.send(self._desk.answer(request))
 
     def _died(self, worker: WorkerProcess) -> None:
         status = worker.died.result()

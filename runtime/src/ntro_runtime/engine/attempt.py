@@ -14,6 +14,7 @@ from ..workflow.failures import Failure
 from ..workflow.journal import Output
 from ..workflow.source_location import SourceLocation
 from .journal_client import Json
+from .pulse import Pulse
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Attempt:
     info: ActivityInfo
     repeatable: bool
     """Its effect may happen more than once."""
+    pulse: Pulse = field(default_factory=Pulse, compare=False)
 
     def to_wire(self, reference: Json) -> Json:
         """The order to run it; `reference` stands for the function."""

@@ -21,6 +21,7 @@ from .attempt import Attempt, AttemptError, AttemptOutcome, Died, Refused, Unwri
 from .journal_client import Json
 from .journal_session import JournalSession
 from .probe import Probe
+from .pulse import BEAT_EVERY_S
 from .running import Running, RunningAttempts
 from .staging import FileDesk
 from .time_limits import SCHEDULE_TO_CLOSE, elapsed_ms, limit_of_attempt, out_of_time
@@ -136,7 +137,8 @@ class Attempts:
         attempt = Attempt(state.command, state.attempt, call.name, call.function, pending.args_text, info, state.effect in REPEATABLE)
         limit = limit_of_attempt(state, call, self._session.now())
         deadline = None if limit is None else time.monotonic() + limit.seconds
-        self.running.add(Running(attempt, pending, deadline, "" if limit is None else limit.option))
+        silence_s = None if call.silence_ms is None else call.silence_ms / 1000 + BEAT_EVERY_S
+        self.running.add(Running(attempt, pending, deadline, "" if limit is None else limit.option, silence_s))
         self._probe("activity:start")
         self._runner.start(attempt)
 
@@ -170,6 +172,7 @@ class Attempts:
 
     def _stop(self, running: Running) -> None:
         """End an attempt: a coroutine is cancelled first; a plain function, or one that does not end, is killed."""
+        running.silence_s = None
         if not running.asked_to_end and self._runner.cancel(running.attempt):
             running.asked_to_end = True
             running.deadline = time.monotonic() + min(_STOP_GRACE_S, self._session.seconds("cancelGraceMs"))

@@ -10,6 +10,7 @@ from ..shared.errors import BlockCode
 from ..workflow.activity_calls import PendingActivity
 from ..workflow.block import Block
 from .attempt import Attempt
+from .time_limits import SILENCE
 
 
 @dataclass
@@ -22,6 +23,8 @@ class Running:
     """Of `time.monotonic()`: when it has taken too long, or did not end although it was asked to."""
     limit: str = ""
     """The option that says when it has taken too long."""
+    silence_s: float | None = None
+    """How long it may be silent."""
     cancelled: bool = False
     """Workflow code no longer wants it: how it ends is recorded if it had its effect, and of no consequence."""
     given_up: bool = False
@@ -29,6 +32,17 @@ class Running:
     asked_to_end: bool = False
     overdue: bool = False
     """It took too long, and must not be repeated: nobody knows whether it has, or will have, its effect."""
+
+    def silent_at(self) -> float | None:
+        """When it has been silent for too long, if it is not heard of before."""
+        return None if self.silence_s is None else self.attempt.pulse.at + self.silence_s
+
+    def passed(self, now: float) -> str | None:
+        """The limit that it has reached."""
+        if self.deadline is not None and self.deadline <= now:
+            return self.limit
+        silent_at = self.silent_at()
+        return SILENCE if silent_at is not None and silent_at <= now else None
 
 
 class RunningAttempts:
@@ -59,15 +73,17 @@ class RunningAttempts:
         return running if running.attempt.repeatable else None
 
     def deadlines(self) -> Iterator[float]:
-        return (running.deadline for running in self._by_command.values() if running.deadline is not None)
+        for running in self._by_command.values():
+            yield from (at for at in (running.deadline, running.silent_at()) if at is not None)
 
     def expire(self) -> list[Running]:
         """Those that are to be ended by now. One whose effect must not be repeated is not, but overdue."""
         now, expired = time.monotonic(), []
         for running in self._by_command.values():
-            if running.deadline is None or running.deadline > now:
+            limit = running.passed(now)
+            if limit is None:
                 continue
-            running.deadline = None
+            running.limit, running.deadline, running.silence_s = limit, None, None
             if running.attempt.repeatable:
                 running.given_up = True
                 expired.append(running)

@@ -10,6 +10,7 @@ from ..workflow.options import ActivityCall
 
 START_TO_CLOSE = "start_to_close_timeout"
 SCHEDULE_TO_CLOSE = "schedule_to_close_timeout"
+SILENCE = "heartbeat_timeout without a heartbeat"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from .journal_client import ConnectionLostError, Json
 from .json_lines import JsonLines
 from .left_behind import attempt_loop, threads_remain
 from .output import flush_output
+from .pulse import Heart
 from .staging import RemoteFiles
 
 
@@ -76,7 +77,8 @@ class Worker:
         function = self._table.resolve(order["function"])
         info = ActivityInfo(**order["info"])
         remote = RemoteFiles(self._ask)
-        context = ActivityContext(info, RunFiles(remote, remote))
+        heart = Heart(lambda: self._orders.send({"beat": True}))
+        context = ActivityContext(info, RunFiles(remote, remote), heart.beat)
         signature = signature_of(function)
 
         def enter() -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -69,6 +70,8 @@ class ActivityContext:
 
     info: ActivityInfo
     files: RunFiles
+    heartbeat: Callable[[], None]
+    """Says that the attempt goes on."""
 
 
 current_activity: contextvars.ContextVar[ActivityContext | None] = contextvars.ContextVar("ntro_current_activity", default=None)

@@ -153,5 +153,11 @@ class DurableRuntime:
             return ActivityInfo("<no-active-workflow>", "<no-active-activity>", "", "")
         return context.info
 
+    def activity_heartbeat(self) -> None:
+        context = current_activity.get()
+        if context is None:
+            raise RuntimeError("not in an activity")
+        context.heartbeat()
+
     def activity_logger(self) -> logging.Logger:
         return logging.getLogger("ntro.activity")
