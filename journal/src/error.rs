@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::blobs::BlobError;
 use crate::machine::{Corrupt, Refusal};
 use crate::protocol::{Entry, ErrorCode, WireError};
+use crate::retention::PurgeRecord;
 use crate::store::StoreError;
 
 /// What the caller can do about an error.
@@ -34,6 +35,14 @@ pub enum JournalError {
     /// There is no such run.
     #[error("there is no run {0}")]
     UnknownRun(Uuid),
+    /// What was asked for was purged, as its tenant's retention wants it.
+    #[error("run {run_id}: {record}")]
+    Purged {
+        /// The run.
+        run_id: Uuid,
+        /// What was purged, when, and by which setting.
+        record: Box<PurgeRecord>,
+    },
     /// What is stored about a run is no journal.
     #[error("the journal of run {run_id} is corrupt: {source}")]
     Corrupt {
@@ -70,6 +79,7 @@ impl JournalError {
             Self::Refused { refusal, .. } if refusal.code == ErrorCode::NotYet => ErrorClass::Waiting,
             Self::Refused { .. }
             | Self::UnknownRun(_)
+            | Self::Purged { .. }
             | Self::Blob(BlobError::Mismatch(_) | BlobError::Missing(_) | BlobError::TooLarge(_))
             | Self::Store(
                 StoreError::NetworkFileSystem { .. }
@@ -87,6 +97,7 @@ impl JournalError {
         match self {
             Self::Refused { refusal, .. } => refusal.code.as_str(),
             Self::UnknownRun(_) => "UnknownRun",
+            Self::Purged { .. } => ErrorCode::Purged.as_str(),
             Self::Corrupt { .. } => "JournalCorrupt",
             Self::Store(StoreError::InUse(_)) => "StoreInUse",
             Self::Store(StoreError::Raced(_)) => "StoreRaced",
@@ -107,6 +118,7 @@ impl JournalError {
         let (code, retry_after_ms, entries) = match self {
             Self::Refused { refusal, entries } => (refusal.code, refusal.retry_after_ms, entries.clone()),
             Self::UnknownRun(_) => (ErrorCode::Forbidden, None, Vec::new()),
+            Self::Purged { .. } => (ErrorCode::Purged, None, Vec::new()),
             Self::Blob(BlobError::Missing(_)) => (ErrorCode::BlobMissing, None, Vec::new()),
             Self::Blob(BlobError::Mismatch(_)) => (ErrorCode::Invalid, None, Vec::new()),
             Self::Blob(BlobError::TooLarge(_)) => (ErrorCode::TooLarge, None, Vec::new()),

@@ -16,6 +16,10 @@ pub const BEFORE_COMMIT: &str = "before-commit";
 pub const AFTER_COMMIT: &str = "after-commit";
 /// After a blob is durable, before an entry names it.
 pub const AFTER_BLOB: &str = "after-blob";
+/// Before a step of a purge.
+pub const BEFORE_PURGE_STEP: &str = "before-purge-step";
+/// After a step of a purge.
+pub const AFTER_PURGE_STEP: &str = "after-purge-step";
 
 static ARMED: AtomicBool = AtomicBool::new(false);
 static PLAN: Mutex<Option<(String, u64)>> = Mutex::new(None);

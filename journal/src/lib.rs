@@ -12,6 +12,7 @@ pub mod failpoint;
 mod journal;
 pub mod machine;
 pub mod protocol;
+mod retention;
 pub mod store;
 
 pub use clock::{Clock, SystemClock, TestClock};
@@ -22,4 +23,5 @@ pub use journal::{
 };
 pub use machine::{GateDecision, RunState, UserActionOutcome};
 pub use protocol::Session;
-pub use store::{Inserted, ViewKey};
+pub use retention::{DAYS_MAX, Hold, PurgeRecord, PurgedRun, Retention, RunPart, Skeleton, due_for_purge};
+pub use store::{EndedRun, Inserted, ViewKey};

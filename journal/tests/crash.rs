@@ -13,15 +13,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use ntro_journal::machine::{ActivityState, RunState, SegmentState};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     AppendRequest, BlockCode, Entry, EntryBody, GateKind, LogLine, LogRequest, LogStream, OutputFile, Payload, Phase,
     Pin, PodEntry, ReleaseCause, RetryCause, RunTrigger, RunnerVersions, Sha256Digest, Verb,
 };
+use ntro_journal::store::SKELETON_COST;
 use ntro_journal::{
-    AttachPod, CreateRun, DraftRef, GateDecision, Inserted, Journal, JournalSettings, Session, SystemClock, failpoint,
-    verify,
+    AttachPod, CreateRun, DraftRef, GateDecision, Inserted, Journal, JournalSettings, Retention, RunPart, Session,
+    SystemClock, TestClock, failpoint, verify,
 };
 use uuid::Uuid;
 
@@ -231,9 +233,33 @@ async fn child() {
     Driver::open(&dir).await.drive().await;
 }
 
+/// Not a test: what the other parent starts. Purges the run that the first child left, or goes on with that.
+#[tokio::test]
+#[ignore = "started by the other test"]
+async fn purging_child() {
+    failpoint::arm_from_env();
+    let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
+    let journal = in_two_years(&dir).await;
+    while journal.continue_purges().await.unwrap() > 0 {}
+    journal.collect_blobs(None).await.unwrap();
+    for run in journal.expired("acme", RunPart::Journal, &Retention::default(), None).await.unwrap() {
+        journal.purge(run.run_id, &Retention::default()).await.unwrap();
+    }
+}
+
+/// The journal that a child left, when everything in it is due to be purged.
+async fn in_two_years(dir: &Path) -> Journal {
+    let later = Timestamp::now() + SignedDuration::from_hours(24 * 730);
+    Journal::open(JournalSettings::new(dir.join("journal")), Arc::new(TestClock::at(later))).await.unwrap()
+}
+
 fn run_child(dir: &Path, failpoint: Option<(&str, u32)>) -> ExitStatus {
+    start_child("child", dir, failpoint)
+}
+
+fn start_child(name: &str, dir: &Path, failpoint: Option<(&str, u32)>) -> ExitStatus {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "child", "--quiet"]).env(DIR, dir);
+    command.args(["--ignored", "--exact", name, "--quiet"]).env(DIR, dir);
     if let Some((name, n)) = failpoint {
         command.env("NTRO_FAILPOINT", format!("{name}:{n}"));
     }
@@ -303,5 +329,45 @@ async fn whatever_was_acknowledged_survives_a_crash_at_every_place() {
             assert_eq!(state.next_command, expected.next_command, "{what}");
         }
         assert!(crashes > 2, "{name} was reached {crashes} times");
+    }
+}
+
+#[tokio::test]
+async fn a_purge_that_was_cut_off_leaves_a_run_whole_or_purged_and_goes_on() {
+    for name in [failpoint::BEFORE_PURGE_STEP, failpoint::AFTER_PURGE_STEP] {
+        let mut crashes = 0;
+        for n in 1.. {
+            let dir = tempfile::tempdir().unwrap();
+            assert!(run_child(dir.path(), None).success());
+            let state = compare(dir.path(), "before").await;
+            if start_child("purging_child", dir.path(), Some((name, n))).success() {
+                break;
+            }
+            crashes += 1;
+            let what = format!("{name}:{n}");
+            {
+                let journal = in_two_years(dir.path()).await;
+                match journal.state(state.run_id).await {
+                    Ok(whole) => assert_eq!(*whole, state, "{what}"),
+                    Err(error) => assert_eq!(error.reason(), "Purged", "{what}"),
+                }
+            }
+            assert!(start_child("purging_child", dir.path(), None).success(), "{what}: does not go on");
+            let journal = in_two_years(dir.path()).await;
+            let left = journal.purged(state.run_id).await.unwrap().unwrap();
+            assert_eq!(
+                (left.length, left.hash, left.record.head),
+                (state.length, state.head, state.head_digest()),
+                "{what}"
+            );
+            assert_eq!(journal.skeletons(state.run_id, 0).await.unwrap().len() as u64, state.length, "{what}");
+            assert_eq!(journal.kept("acme"), state.length * SKELETON_COST, "{what}");
+            assert!(!dir.path().join(format!("journal/blobs/acme/{}", state.run_id)).exists(), "{what}");
+            assert_eq!(
+                journal.create_run(wanted_run(Uuid::new_v4())).await.unwrap(),
+                Inserted::AlreadyRan(state.run_id)
+            );
+        }
+        assert!(crashes >= 2, "{name} was reached {crashes} times");
     }
 }

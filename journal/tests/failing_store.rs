@@ -9,11 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use ntro_journal::protocol::{AppendRequest, Entry, EntryBody, LogLine, PodEntry, ReleaseCause, Sha256Digest, entries};
-use ntro_journal::store::{
-    ClaimKey, Commit, Draft, Inserted, OpenRun, RunInsert, RunRow, SqliteStore, Store, StoreError, StoredLine, ViewKey,
+use ntro_journal::protocol::{
+    AppendRequest, Entry, EntryBody, LogLine, LogRequest, LogStream, PodEntry, ReleaseCause, Sha256Digest, entries,
 };
-use ntro_journal::{CreateRun, Journal, JournalError, JournalSettings, Session, TestClock};
+use ntro_journal::store::{
+    BegunPurge, ClaimKey, Commit, Draft, EndedRun, Inserted, OpenRun, PurgeStep, RunInsert, RunRow, SKELETON_COST,
+    SqliteStore, Store, StoreError, StoredLine, ViewKey,
+};
+use ntro_journal::{
+    CreateRun, Hold, Journal, JournalError, JournalSettings, PurgeRecord, PurgedRun, Retention, RunPart, Session,
+    Skeleton, TestClock,
+};
 use uuid::Uuid;
 
 use common::{pod, run_created};
@@ -30,6 +36,9 @@ enum Failure {
 struct Failing {
     store: SqliteStore,
     commits: AtomicU64,
+    /// The same for the writes of purges.
+    purges: AtomicU64,
+    first_purge: AtomicU64,
     first: AtomicU64,
     times: AtomicU64,
     failure: Failure,
@@ -39,12 +48,32 @@ impl Failing {
     async fn over(dir: &std::path::Path, failure: Failure) -> Arc<Self> {
         let store = SqliteStore::open(dir).await.unwrap();
         let never = || AtomicU64::new(u64::MAX);
-        Arc::new(Self { store, commits: AtomicU64::new(0), first: never(), times: AtomicU64::new(0), failure })
+        let zero = || AtomicU64::new(0);
+        Arc::new(Self {
+            store,
+            commits: zero(),
+            purges: zero(),
+            first_purge: never(),
+            first: never(),
+            times: zero(),
+            failure,
+        })
     }
 
     fn fail(&self, first: u64, times: u64) {
         self.times.store(times, Ordering::SeqCst);
         self.first.store(first, Ordering::SeqCst);
+    }
+
+    /// A write of a purge, which fails if it is its turn.
+    async fn purging<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        if self.purges.fetch_add(1, Ordering::SeqCst) != self.first_purge.load(Ordering::SeqCst) {
+            return write.await;
+        }
+        if self.failure == Failure::Committed {
+            write.await?;
+        }
+        Err(failed())
     }
 
     fn committed(&self) -> u64 {
@@ -97,7 +126,7 @@ impl Store for Failing {
         self.store.blobs(run_id).await
     }
     async fn forget_blobs(&self, run_id: Uuid, blobs: &[Sha256Digest]) -> Result<(), StoreError> {
-        self.store.forget_blobs(run_id, blobs).await
+        self.purging(self.store.forget_blobs(run_id, blobs)).await
     }
     async fn uncollected(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
         self.store.uncollected(after, limit).await
@@ -119,6 +148,37 @@ impl Store for Failing {
     }
     async fn log_bytes(&self, run_id: Uuid) -> Result<u64, StoreError> {
         self.store.log_bytes(run_id).await
+    }
+    async fn expired(
+        &self,
+        namespace: &str,
+        part: RunPart,
+        until: Timestamp,
+        after: Option<(Timestamp, Uuid)>,
+        limit: u32,
+    ) -> Result<Vec<EndedRun>, StoreError> {
+        self.store.expired(namespace, part, until, after, limit).await
+    }
+    async fn set_hold(&self, run_id: Uuid, hold: Option<&Hold>) -> Result<(), StoreError> {
+        self.store.set_hold(run_id, hold).await
+    }
+    async fn begin_purge(&self, run_id: Uuid, record: &PurgeRecord) -> Result<bool, StoreError> {
+        self.purging(self.store.begin_purge(run_id, record)).await
+    }
+    async fn begun_purges(&self, limit: u32) -> Result<Vec<BegunPurge>, StoreError> {
+        self.store.begun_purges(limit).await
+    }
+    async fn purge_rows(&self, run_id: Uuid, rows: u32) -> Result<PurgeStep, StoreError> {
+        self.purging(self.store.purge_rows(run_id, rows)).await
+    }
+    async fn end_purge(&self, run_id: Uuid) -> Result<(), StoreError> {
+        self.purging(self.store.end_purge(run_id)).await
+    }
+    async fn purged(&self, run_id: Uuid) -> Result<Option<PurgedRun>, StoreError> {
+        self.store.purged(run_id).await
+    }
+    async fn skeletons(&self, run_id: Uuid, from: u64, limit: u32) -> Result<Vec<Skeleton>, StoreError> {
+        self.store.skeletons(run_id, from, limit).await
     }
     async fn put_draft(&self, draft: &Draft) -> Result<(), StoreError> {
         self.store.put_draft(draft).await
@@ -276,4 +336,73 @@ async fn a_run_that_cannot_be_written_keeps_no_other_ones_timer_waiting() {
     assert!(due > now && due <= now + SignedDuration::from_secs(2), "the failed one is tried again, not at once");
     world.pass(3).await;
     assert_eq!((world.fired(run).await, world.fired(other).await), (1, 1));
+}
+
+/// Log lines of a run: more than are deleted in one step.
+const LINES: u64 = 600;
+
+/// A run that was cancelled long ago, with a log and blobs, all collected.
+async fn ended_long_ago(world: &World) -> Uuid {
+    let run = world.create("nav").await;
+    world.journal.job_recorded(run, 1, "job", "job", "t").await.unwrap();
+    let reply = world.journal.attach(run, pod("job")).await.unwrap();
+    let session = world.journal.session(&reply.session).unwrap();
+    let line = |n| LogLine { n, stream: LogStream::Stdout, time: "t".to_owned(), text: "private".to_owned() };
+    let lines = (0..LINES).map(line).collect();
+    world.journal.log(&session, LogRequest { epoch: session.epoch, lines }).await.unwrap();
+    for bytes in [b"one", b"two"] {
+        common::put_blob(&world.journal, &session, bytes).await.unwrap();
+    }
+    world.journal.cancel(run, "act", "bob").await.unwrap();
+    world.journal.job_gone(run, 1).await.unwrap();
+    // As if an entry named the blobs, so that they are there to be purged.
+    world.store.set_collected(run).await.unwrap();
+    world.clock.advance(SignedDuration::from_hours(24 * 400));
+    run
+}
+
+/// What is kept of the tenant, by the account in memory and by the store.
+async fn kept(world: &World) -> (u64, u64) {
+    let usage = world.store.usage().await.unwrap();
+    (world.journal.kept("acme"), usage.iter().map(|(_, bytes)| bytes).sum())
+}
+
+#[tokio::test]
+async fn whichever_write_of_a_purge_fails_it_is_carried_out_and_counted_once() {
+    let retention = Retention::default();
+    for failure in [Failure::NotCommitted, Failure::Committed] {
+        let all = {
+            let world = World::new(failure).await;
+            let run = ended_long_ago(&world).await;
+            assert_eq!(world.journal.purge(run, &retention).await.unwrap(), Some(RunPart::Journal));
+            world.store.purges.load(Ordering::SeqCst)
+        };
+        assert!(all >= 6, "{all} writes");
+        for first in 0..all {
+            let world = World::new(failure).await;
+            let run = ended_long_ago(&world).await;
+            let length = world.journal.state(run).await.unwrap().length;
+            world.store.first_purge.store(first, Ordering::SeqCst);
+            let what = format!("{failure:?} at write {first}");
+            world.journal.purge(run, &retention).await.unwrap_err();
+            match world.journal.state(run).await {
+                Ok(_) => assert!(first == 0 && failure == Failure::NotCommitted, "{what}: it can be read"),
+                Err(error) => assert_eq!(error.reason(), "Purged", "{what}"),
+            }
+            // As the operator does: what was begun goes on, then what is due begins.
+            while world.journal.continue_purges().await.unwrap() > 0 {}
+            for due in world.journal.expired("acme", RunPart::Journal, &retention, None).await.unwrap() {
+                world.journal.purge(due.run_id, &retention).await.unwrap();
+            }
+            assert_eq!(world.journal.state(run).await.unwrap_err().reason(), "Purged", "{what}");
+            assert_eq!(world.journal.skeletons(run, 0).await.unwrap().len() as u64, length, "{what}");
+            assert!(world.store.blobs(run).await.unwrap().is_empty(), "{what}");
+            assert!(world.store.read_log(run, None, 9).await.unwrap().is_empty(), "{what}");
+            // An answer that was lost leaves the account in memory too high until a restart, never too low.
+            let (account, stored) = kept(&world).await;
+            assert_eq!(stored, length * SKELETON_COST, "{what}");
+            assert!(account >= stored, "{what}: {account} < {stored}");
+            assert!(account == stored || failure == Failure::Committed, "{what}: {account} > {stored}");
+        }
+    }
 }

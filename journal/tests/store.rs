@@ -8,10 +8,14 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use ntro_journal::machine::{self, Consequence, ENTRY_COST, RunState};
 use ntro_journal::protocol::entries;
-use ntro_journal::protocol::{Entry, LOG_LINE_COST, LogLine, LogStream, Payload, RunSecret, RunTenant, Sha256Digest};
-use ntro_journal::store::{
-    BLOB_BLOCK, ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SqliteStore, Store, StoreError, ViewKey,
+use ntro_journal::protocol::{
+    Entry, LOG_LINE_COST, LogLine, LogStream, Payload, Phase, RunSecret, RunTenant, Sha256Digest,
 };
+use ntro_journal::store::{
+    BLOB_BLOCK, ClaimKey, Commit, Draft, Inserted, RunInsert, RunRow, SKELETON_COST, SqliteStore, Store, StoreError,
+    ViewKey,
+};
+use ntro_journal::{Hold, PurgeRecord, RunPart};
 use uuid::Uuid;
 
 use common::run_created;
@@ -36,12 +40,14 @@ async fn create(
     let (secret, made) = made(run_id, name);
     let row = RunRow {
         run_id,
-        secret,
+        secret: Some(secret),
         request_hash: request.to_owned(),
         length: made.state.length,
         head: made.state.head,
-        terminal: false,
+        ended_at: None,
         entry_bytes: made.state.bytes,
+        hold: None,
+        purged: Vec::new(),
     };
     let tenant = RunTenant { slug: "acme".to_owned(), namespace_uid: "acme".to_owned() };
     let insert = RunInsert { namespace: "acme", tenant: &tenant, name, slot, row, entries: &made.entries };
@@ -49,8 +55,8 @@ async fn create(
 }
 
 async fn commit(store: &dyn Store, state: &RunState, entries: &[Entry], expected: u64) -> Result<(), StoreError> {
-    let terminal = entries.iter().any(|entry| entry.body.is_terminal());
-    store.commit(Commit { run_id: state.run_id, expected, entries, terminal, ..Commit::default() }).await
+    let ended_at = entries.iter().find(|entry| entry.body.is_terminal()).map(|entry| entry.time);
+    store.commit(Commit { run_id: state.run_id, expected, entries, ended_at, ..Commit::default() }).await
 }
 
 /// Everything a store promises, on an empty one.
@@ -61,6 +67,7 @@ async fn conform(store: &dyn Store) {
     logs_ignore_repeats(store).await;
     blobs_are_counted_once(store).await;
     drafts_and_views_end(store).await;
+    what_is_purged_leaves_its_ledger_row_and_its_hashes(store).await;
     facts_and_settings_stay(store).await;
 }
 
@@ -102,8 +109,8 @@ async fn appends_compare_the_length(store: &dyn Store) {
     assert!(matches!(raced, Err(StoreError::Raced(_))));
     let row = store.run(run).await.unwrap().unwrap();
     let entries = store.entries(run, 0, u64::MAX).await.unwrap();
-    assert_eq!((row.length, row.head, row.terminal), (3, entries[2].hash, false));
-    assert_eq!(RunState::replay(row.secret, &entries).unwrap(), next.state);
+    assert_eq!((row.length, row.head, row.ended_at), (3, entries[2].hash, None));
+    assert_eq!(RunState::replay(row.secret.unwrap(), &entries).unwrap(), next.state);
     assert_eq!(store.entries(run, 2, u64::MAX).await.unwrap(), entries[2..]);
     assert!(store.entries(run, 3, u64::MAX).await.unwrap().is_empty());
     let unknown = Commit { run_id: Uuid::nil(), entries: &next.entries, ..Commit::default() };
@@ -198,7 +205,7 @@ async fn drafts_and_views_end(store: &dyn Store) {
         expected,
         entries: &opened.entries,
         entry_bytes: opened.state.bytes,
-        terminal: false,
+        ended_at: None,
         view: Some(&view),
         drafts: &[],
     };
@@ -221,6 +228,96 @@ async fn drafts_and_views_end(store: &dyn Store) {
     assert!(store.draft(run, "k", "e").await.unwrap().is_none(), "used up with the entry");
     store.expire(in_an_hour).await.unwrap();
     assert_eq!(store.view_key("acme", "k").await.unwrap(), None);
+}
+
+/// Takes the purge of a run to its end, `rows` rows at a time. Gives what it freed.
+async fn purge(store: &dyn Store, run: Uuid, rows: u32) -> u64 {
+    let mut freed = 0;
+    loop {
+        let step = store.purge_rows(run, rows).await.unwrap();
+        freed += step.freed;
+        if !step.more {
+            store.end_purge(run).await.unwrap();
+            return freed;
+        }
+    }
+}
+
+async fn what_is_purged_leaves_its_ledger_row_and_its_hashes(store: &dyn Store) {
+    let (run, slot) = (Uuid::from_u128(35), Some(("w35", "2026-10")));
+    let (_, state) = create(store, run, "purge", slot, "h").await;
+    let line = |n| LogLine { n, stream: LogStream::Stdout, time: "t".to_owned(), text: "private".to_owned() };
+    store.append_log(run, 1, &[line(0), line(1), line(2)]).await.unwrap();
+    let record = |part| PurgeRecord {
+        part,
+        at: now(),
+        days: 30,
+        phase: Phase::Cancelled,
+        head: "hmac".to_owned(),
+        entry_bytes: state.bytes,
+    };
+    let (log, journal) = (record(RunPart::Log), record(RunPart::Journal));
+    assert!(!store.begin_purge(run, &journal).await.unwrap(), "it has not ended");
+    let ended = machine::cancel(&state, "act", "ann", now());
+    let (entries, entry_bytes) = (&ended.entries, ended.state.bytes);
+    let end = Commit { run_id: run, expected: 2, entries, entry_bytes, ended_at: Some(now()), ..Commit::default() };
+    store.commit(end).await.unwrap();
+    let all = store.entries(run, 0, u64::MAX).await.unwrap();
+    let expired = async |part| store.expired("acme", part, now(), None, 9).await.unwrap();
+    assert!(expired(RunPart::Log).await.is_empty(), "its blobs were not collected");
+    store.set_collected(run).await.unwrap();
+    let found = expired(RunPart::Journal).await.remove(0);
+    assert_eq!((found.run_id, found.name.as_str(), found.ended_at, found.held), (run, "purge", now(), false));
+    let after = Some((found.ended_at, run));
+    assert!(store.expired("acme", RunPart::Journal, now(), after, 9).await.unwrap().is_empty(), "none after it");
+    let earlier = now() - SignedDuration::from_micros(1);
+    assert!(store.expired("acme", RunPart::Journal, earlier, None, 9).await.unwrap().is_empty(), "it ended later");
+    assert!(store.expired("beta", RunPart::Journal, now(), None, 9).await.unwrap().is_empty());
+
+    let hold = Hold { reason: "audit".to_owned(), object_uid: "uid".to_owned() };
+    store.set_hold(run, Some(&hold)).await.unwrap();
+    assert_eq!(store.run(run).await.unwrap().unwrap().hold, Some(hold));
+    assert!(expired(RunPart::Log).await[0].held);
+    for record in [&log, &journal] {
+        assert!(!store.begin_purge(run, record).await.unwrap(), "it is held");
+    }
+    store.set_hold(run, None).await.unwrap();
+
+    let usage = async || store.usage().await.unwrap().into_iter().find(|it| it.0 == "acme").unwrap().1;
+    let before = usage().await;
+    assert!(store.begin_purge(run, &log).await.unwrap());
+    assert!(!store.begin_purge(run, &log).await.unwrap(), "once");
+    assert_eq!(store.begun_purges(9).await.unwrap().len(), 1);
+    assert_eq!(purge(store, run, 1).await, 3 * (7 + LOG_LINE_COST));
+    assert_eq!(usage().await, before - 3 * (7 + LOG_LINE_COST));
+    assert!(store.read_log(run, None, 9).await.unwrap().is_empty());
+    assert_eq!(store.entries(run, 0, u64::MAX).await.unwrap(), all, "the journal stays");
+    assert!(expired(RunPart::Log).await.is_empty() && expired(RunPart::Journal).await.len() == 1);
+    assert_eq!(store.purged(run).await.unwrap(), None);
+
+    let before = usage().await;
+    assert!(store.begin_purge(run, &journal).await.unwrap());
+    let late = machine::read(&ended.state, "ann", "log", now());
+    let append =
+        Commit { run_id: run, expected: 4, entries: &late.entries, ended_at: Some(now()), ..Commit::default() };
+    assert!(matches!(store.commit(append).await, Err(StoreError::Raced(_))), "nothing is written any more");
+    assert_eq!(purge(store, run, 2).await, before - usage().await);
+    let row = store.run(run).await.unwrap().unwrap();
+    assert_eq!((row.secret, row.length, row.head), (None, 4, all[3].hash));
+    assert_eq!(row.entry_bytes, 4 * SKELETON_COST);
+    assert_eq!(row.purged, [log, journal.clone()]);
+    assert!(store.entries(run, 0, u64::MAX).await.unwrap().is_empty());
+    let left = store.skeletons(run, 0, 9).await.unwrap();
+    let hashes: Vec<_> = left.iter().map(|it| (it.seq, it.hash)).collect();
+    assert_eq!(hashes, all.iter().map(|it| (it.seq, it.hash)).collect::<Vec<_>>());
+    assert_eq!(left[0].kind, "runCreated");
+    assert_eq!(store.skeletons(run, 1, 1).await.unwrap(), left[1..2]);
+    let left = store.purged(run).await.unwrap().unwrap();
+    assert_eq!((left.name.as_str(), left.length, left.hash, left.record), ("purge", 4, all[3].hash, journal));
+    assert!(store.begun_purges(9).await.unwrap().is_empty() && expired(RunPart::Journal).await.is_empty());
+    assert_eq!(create(store, Uuid::from_u128(36), "other", slot, "h").await.0, Inserted::AlreadyRan(run));
+    let conflict = Inserted::Conflict { run_id: run, terminal: true };
+    assert_eq!(create(store, Uuid::from_u128(36), "purge", None, "changed").await.0, conflict);
 }
 
 async fn facts_and_settings_stay(store: &dyn Store) {
@@ -255,7 +352,8 @@ async fn many_at_once(store: &dyn Store) {
         } else {
             result.unwrap();
             assert_eq!(
-                RunState::replay(kept.secret, &store.entries(before.run_id, 0, u64::MAX).await.unwrap()).unwrap(),
+                RunState::replay(kept.secret.unwrap(), &store.entries(before.run_id, 0, u64::MAX).await.unwrap())
+                    .unwrap(),
                 *after
             );
         }
@@ -283,8 +381,38 @@ async fn sqlite_keeps_everything_when_opened_again() {
     let store = open(dir.path()).await;
     let row = store.run(run).await.unwrap().unwrap();
     let entries = store.entries(run, 0, u64::MAX).await.unwrap();
-    assert_eq!(RunState::replay(row.secret, &entries).unwrap(), state);
+    assert_eq!(RunState::replay(row.secret.unwrap(), &entries).unwrap(), state);
     assert_eq!(store.fact("acme", "policy").await.unwrap().as_deref(), Some("1"));
+}
+
+/// Whether the text is found in one of the store's files.
+fn is_in_files(dir: &Path, text: &str) -> bool {
+    let files = std::fs::read_dir(dir).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    files.into_iter().any(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+}
+
+#[tokio::test]
+async fn sqlite_leaves_nothing_of_what_was_purged_in_its_files() {
+    use sqlx::{Connection, SqliteConnection};
+    let (dir, run) = (tempfile::tempdir().unwrap(), Uuid::from_u128(1));
+    let store = open(dir.path()).await;
+    let (_, state) = create(&store, run, "nav", None, "h").await;
+    let text = "what nobody may find";
+    let line = LogLine { n: 0, stream: LogStream::Stdout, time: "t".to_owned(), text: text.to_owned() };
+    store.append_log(run, 1, &[line]).await.unwrap();
+    let ended = machine::cancel(&state, "act", text, now());
+    commit(&store, &state, &ended.entries, 2).await.unwrap();
+    store.set_collected(run).await.unwrap();
+    assert!(is_in_files(dir.path(), text));
+    let (at, phase) = (now(), Phase::Cancelled);
+    let record = PurgeRecord { part: RunPart::Journal, at, days: 1, phase, head: String::new(), entry_bytes: 0 };
+    assert!(store.begin_purge(run, &record).await.unwrap());
+    purge(&store, run, 9).await;
+    // What the log of writes still has is written over in time; here it is done at once.
+    let url = format!("sqlite://{}", dir.path().join("journal.sqlite").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.unwrap();
+    assert!(!is_in_files(dir.path(), text));
 }
 
 #[tokio::test]

@@ -195,6 +195,8 @@ reasons! {
         Fenced,
         /// The journal refused an entry: the run has ended.
         Sealed,
+        /// WorkflowRun: its journal, or what was asked for of it, was purged.
+        Purged,
         /// The journal refused an entry: replay gave something else.
         Diverged,
         /// The journal refused an entry: deliveries are unread.

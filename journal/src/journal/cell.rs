@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::{PAGE_BYTES, Shared};
 use crate::error::JournalError;
 use crate::machine::{Corrupt, RunState};
-use crate::protocol::Sha256Digest;
-use crate::store::{RunRow, Store};
+use crate::protocol::{RunSecret, Sha256Digest};
+use crate::retention::RunPart;
+use crate::store::{Store, StoreError};
 
 /// How long a run is left alone by time after it could not be read or changed, at first and at most.
 const HOLD_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
@@ -50,16 +51,16 @@ pub(super) struct Cell {
 }
 
 /// The fold of a run's entries, read page by page: never are all of them in memory.
-async fn read(store: &dyn Store, row: &RunRow) -> Result<RunState, JournalError> {
-    let (run_id, corrupt) = (row.run_id, |source| JournalError::Corrupt { run_id: row.run_id, source });
+async fn read(store: &dyn Store, (run_id, length): (Uuid, u64), secret: RunSecret) -> Result<RunState, JournalError> {
+    let corrupt = |source| JournalError::Corrupt { run_id, source };
     let page = store.entries(run_id, 0, PAGE_BYTES).await?;
     let (first, mut rest) = page.split_first().ok_or(Corrupt::NoBeginning).map_err(corrupt)?;
-    let mut state = RunState::first(row.secret, first).map_err(corrupt)?;
+    let mut state = RunState::first(secret, first).map_err(corrupt)?;
     let mut page;
     loop {
         rest.iter().try_for_each(|entry| state.next(entry)).map_err(corrupt)?;
         // Most journals are one page: that there is no other one need not be asked.
-        if state.length >= row.length {
+        if state.length >= length {
             return Ok(state);
         }
         page = store.entries(run_id, state.length, PAGE_BYTES).await?;
@@ -122,7 +123,14 @@ impl Cell {
             inner.cells.lock().unwrap_or_else(PoisonError::into_inner).remove(&run_id);
             return Err(JournalError::UnknownRun(run_id));
         };
-        let state = read(inner.store.as_ref(), &row).await?;
+        let Some(secret) = row.secret else {
+            // Nothing happens to it any more: it needs no cell, however many ask.
+            inner.cells.lock().unwrap_or_else(PoisonError::into_inner).remove(&run_id);
+            let record = row.purged.into_iter().find(|record| record.part == RunPart::Journal);
+            let record = Box::new(record.ok_or(StoreError::Unreadable("a run without a key"))?);
+            return Err(JournalError::Purged { run_id, record });
+        };
+        let state = read(inner.store.as_ref(), (run_id, row.length), secret).await?;
         if state.length != row.length || state.head != row.head {
             let source = crate::machine::Corrupt::Gap { expected: row.length };
             return Err(JournalError::Corrupt { run_id, source });
@@ -143,6 +151,11 @@ impl Cell {
     /// Forgets a state of which it is not known whether it is still the last.
     pub(super) fn lose(&self) {
         *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Known::Lost;
+    }
+
+    /// Forgets a state that is to be read again by who asks for it.
+    pub(super) fn forget(&self) {
+        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Known::Unread;
     }
 
     /// Until when time leaves the run alone, after it failed to do its part. A clock that was set back does not make that

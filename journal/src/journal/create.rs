@@ -53,12 +53,14 @@ impl Journal {
                 slot: slot.as_deref().map(|slot| (state.workflow.uid.as_str(), slot)),
                 row: RunRow {
                     run_id,
-                    secret,
+                    secret: Some(secret),
                     request_hash,
                     length: state.length,
                     head: state.head,
-                    terminal: false,
+                    ended_at: None,
                     entry_bytes: state.bytes,
+                    hold: None,
+                    purged: Vec::new(),
                 },
                 entries: &outcome.entries,
             })

@@ -7,6 +7,7 @@ mod collect;
 mod create;
 mod payloads;
 mod pods;
+mod purge;
 mod settings;
 mod user_actions;
 mod watch;
@@ -30,6 +31,7 @@ use crate::error::{ErrorClass, JournalError};
 use crate::failpoint;
 use crate::machine::{Consequence, Refusal, RunState};
 use crate::protocol::{Entry, RunSecret, RunTenant, Session, SessionKey};
+use crate::retention::RunPart;
 use crate::store::{self, ClaimKey, Commit, Store, StoreError, ViewKey};
 use accounts::Accounts;
 use cell::Cell;
@@ -169,7 +171,12 @@ impl Journal {
 
     /// A page of a run's entries from `from` on: one if there is one, and more up to [`PAGE_BYTES`].
     pub async fn entries(&self, run_id: Uuid, from: u64) -> Result<Vec<Entry>, JournalError> {
-        Ok(self.inner.store.entries(run_id, from, PAGE_BYTES).await?)
+        let page = self.inner.store.entries(run_id, from, PAGE_BYTES).await?;
+        if page.first().is_none_or(|first| first.seq != from) {
+            // Nothing is after the last entry; what is missing before it was purged since it was looked for.
+            self.check_kept(run_id, RunPart::Journal).await?;
+        }
+        Ok(page)
     }
 
     /// One entry of a run.
@@ -218,7 +225,7 @@ impl Journal {
                 expected: state.length,
                 entries: &outcome.entries,
                 entry_bytes: outcome.state.bytes,
-                terminal: outcome.state.terminal.is_some(),
+                ended_at: outcome.state.completed_at(),
                 view: beside.view.as_ref(),
                 drafts: &beside.drafts,
             };

@@ -13,6 +13,7 @@ use crate::protocol::{
     AppendRequest, AttachReply, BlockCode, ChainHash, EntriesReply, ErrorCode, LogLine, LogRequest, PollRequest,
     RunnerVersions, Session, Sha256Digest,
 };
+use crate::retention::RunPart;
 use crate::store::StoredLine;
 
 /// The longest a poll waits.
@@ -271,6 +272,8 @@ impl Journal {
         loop {
             growth.borrow_and_update();
             let lines = self.inner.store.read_log(run_id, after, limit).await?;
+            // Asked after the lines were read: some of them may have been purged meanwhile.
+            self.check_kept(run_id, RunPart::Log).await?;
             if !lines.is_empty() || tokio::time::timeout_at(deadline, growth.changed()).await.is_err() {
                 return Ok(lines);
             }

@@ -186,6 +186,8 @@ vocabulary! {
         Fenced = "Fenced",
         /// The run has ended.
         Sealed = "Sealed",
+        /// What was asked for was purged: its tenant keeps it no longer.
+        Purged = "Purged",
         /// The same thing was said before with other content.
         Diverged = "Diverged",
         /// Deliveries must be handed over first; they are in the error's `entries`.
@@ -213,7 +215,7 @@ impl ErrorCode {
         match self {
             Self::NotYet => 503,
             Self::Fenced => 412,
-            Self::Sealed => 410,
+            Self::Sealed | Self::Purged => 410,
             Self::Diverged | Self::Unread | Self::RequirementNotMet | Self::NotAllowedToRepeat | Self::BlobMissing => {
                 409
             }

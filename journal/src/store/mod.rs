@@ -13,13 +13,19 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub use error::{DatabaseError, StoreError};
-pub use records::{ClaimKey, Commit, Draft, Inserted, OpenRun, RunInsert, RunRow, StoredLine, ViewKey};
+pub use records::{
+    BegunPurge, ClaimKey, Commit, Draft, EndedRun, Inserted, OpenRun, PurgeStep, RunInsert, RunRow, StoredLine, ViewKey,
+};
 pub use sqlite::SqliteStore;
 
 use crate::protocol::{Entry, LogLine, Sha256Digest};
+use crate::retention::{Hold, PurgeRecord, PurgedRun, RunPart, Skeleton};
 
 /// What a blob takes at least, and its size is rounded up to: a block of the file system.
 pub const BLOB_BLOCK: u64 = 4096;
+
+/// What is left of an entry that was purged takes, in bytes.
+pub const SKELETON_COST: u64 = 128;
 
 /// Opens the store of this directory. Here it is chosen which database that is: there is one.
 pub async fn open(dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
@@ -76,6 +82,32 @@ pub trait Store: Send + Sync + 'static {
     async fn set_collected(&self, run_id: Uuid) -> Result<(), StoreError>;
     /// Bytes of entries, logs, blobs and drafts by UID of the tenants' namespaces.
     async fn usage(&self) -> Result<Vec<(String, u64)>, StoreError>;
+    /// Runs of a tenant that ended at `until` or before and of which this part is kept, in order of their end, after this one, at
+    /// most `limit`. Those that are held are among them, and those whose blobs were not collected are not.
+    async fn expired(
+        &self,
+        namespace_uid: &str,
+        part: RunPart,
+        until: Timestamp,
+        after: Option<(Timestamp, Uuid)>,
+        limit: u32,
+    ) -> Result<Vec<EndedRun>, StoreError>;
+    /// Keeps a run from being purged, or no longer. A purge that was begun goes on.
+    async fn set_hold(&self, run_id: Uuid, hold: Option<&Hold>) -> Result<(), StoreError>;
+    /// Begins to purge a part of a run that has ended and is not held: with the journal its key is gone, and its entries count
+    /// as gone. False if there was nothing to begin.
+    async fn begin_purge(&self, run_id: Uuid, record: &PurgeRecord) -> Result<bool, StoreError>;
+    /// Purges that were begun and not ended, at most `limit`.
+    async fn begun_purges(&self, limit: u32) -> Result<Vec<BegunPurge>, StoreError>;
+    /// Takes a purge that was begun further by at most `rows` rows: log lines, and with the journal drafts and entries, the first
+    /// ones first. Of an entry its skeleton stays.
+    async fn purge_rows(&self, run_id: Uuid, rows: u32) -> Result<PurgeStep, StoreError>;
+    /// A purge that was begun has ended.
+    async fn end_purge(&self, run_id: Uuid) -> Result<(), StoreError>;
+    /// What is left of a run whose journal was purged.
+    async fn purged(&self, run_id: Uuid) -> Result<Option<PurgedRun>, StoreError>;
+    /// What is left of a run's purged entries from `from` on, in order, at most `limit`.
+    async fn skeletons(&self, run_id: Uuid, from: u64, limit: u32) -> Result<Vec<Skeleton>, StoreError>;
     /// Keeps a draft; the same draft again keeps its new expiry.
     async fn put_draft(&self, draft: &Draft) -> Result<(), StoreError>;
     /// A draft of a run, sent under a key with this hash.

@@ -4,24 +4,66 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::protocol::{ChainHash, Entry, LogLine, RunSecret, RunTenant};
+use crate::retention::{Hold, PurgeRecord, RunPart};
 
 /// A run as stored beside its entries.
 #[derive(Debug, Clone)]
 pub struct RunRow {
     /// The run.
     pub run_id: Uuid,
-    /// The key of its published digests.
-    pub secret: RunSecret,
+    /// The key of its published digests, until it is purged.
+    pub secret: Option<RunSecret>,
     /// Hash of the request it was created for.
     pub request_hash: String,
     /// Number of entries.
     pub length: u64,
     /// Hash of the last one.
     pub head: ChainHash,
-    /// True if it has ended.
-    pub terminal: bool,
+    /// When it ended, if it has.
+    pub ended_at: Option<Timestamp>,
     /// What its entries take, in bytes.
     pub entry_bytes: u64,
+    /// What keeps it from being purged.
+    pub hold: Option<Hold>,
+    /// What was purged of it: its log, its journal.
+    pub purged: Vec<PurgeRecord>,
+}
+
+/// A run that has ended and of which something is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedRun {
+    /// The run.
+    pub run_id: Uuid,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// True if a hold keeps it from being purged.
+    pub held: bool,
+}
+
+/// A purge that was begun and has to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BegunPurge {
+    /// The run.
+    pub run_id: Uuid,
+    /// Its namespace.
+    pub namespace: String,
+    /// UID of its tenant's namespace.
+    pub namespace_uid: String,
+    /// What is purged.
+    pub part: RunPart,
+}
+
+/// What a step of a purge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PurgeStep {
+    /// Bytes by which the accounts of the run and its tenant fell.
+    pub freed: u64,
+    /// True if rows are left for a further step.
+    pub more: bool,
 }
 
 /// A run that has not ended.
@@ -127,8 +169,8 @@ pub struct Commit<'a> {
     pub entries: &'a [Entry],
     /// What all entries take with them, in bytes.
     pub entry_bytes: u64,
-    /// True if the run has ended with them.
-    pub terminal: bool,
+    /// When the run ended, if it has with them.
+    pub ended_at: Option<Timestamp>,
     /// A view that is opened.
     pub view: Option<&'a ViewKey>,
     /// Keyed digests of the drafts that are used up.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use uuid::Uuid;
@@ -33,7 +34,7 @@ pub(super) enum Write {
         expected: u64,
         entries: Vec<Entry>,
         entry_bytes: u64,
-        terminal: bool,
+        ended_at: Option<Timestamp>,
         view: Option<ViewKey>,
         drafts: Vec<String>,
     },
@@ -84,7 +85,7 @@ impl Write {
             expected: commit.expected,
             entries: commit.entries.to_vec(),
             entry_bytes: commit.entry_bytes,
-            terminal: commit.terminal,
+            ended_at: commit.ended_at,
             view: commit.view.cloned(),
             drafts: commit.drafts.to_vec(),
         })
@@ -188,8 +189,8 @@ async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<Wrote, 
             let slot = slot.as_ref().map(|(uid, slot)| (uid.as_str(), slot.as_str()));
             create(connection, (namespace, tenant, name), slot, row, entries).await.map(Wrote::Inserted)
         }
-        Write::Commit { run_id, expected, entries, entry_bytes, terminal, view, drafts } => {
-            append(connection, *run_id, *expected, entries, (*entry_bytes, *terminal)).await?;
+        Write::Commit { run_id, expected, entries, entry_bytes, ended_at, view, drafts } => {
+            append(connection, *run_id, *expected, entries, (*entry_bytes, *ended_at)).await?;
             write_beside(connection, *run_id, view.as_ref(), drafts).await?;
             Ok(Wrote::Appended)
         }
@@ -210,17 +211,17 @@ async fn create(
     if let Some(owner) = owner(connection, &tenant.namespace_uid, name, slot).await? {
         return Ok(match run_row(connection, owner).await? {
             Some(row) if row.request_hash != run.request_hash => {
-                Inserted::Conflict { run_id: owner, terminal: row.terminal }
+                Inserted::Conflict { run_id: owner, terminal: row.ended_at.is_some() }
             }
-            Some(row) if !row.terminal => Inserted::Existing(owner),
+            Some(row) if row.ended_at.is_none() => Inserted::Existing(owner),
             // What the claims remember and nobody else was executed once.
             Some(_) | None => Inserted::AlreadyRan(owner),
         });
     }
     insert_claims(connection, &tenant.namespace_uid, name, slot, run.run_id).await?;
     sqlx::query(
-        "INSERT INTO runs (run_id, namespace, namespace_uid, tenant, name, request_hash, key, length, head, terminal, \
-         entry_bytes, log_bytes, collected) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+        "INSERT INTO runs (run_id, namespace, namespace_uid, tenant, name, request_hash, key, length, head, ended_at, \
+         entry_bytes, log_bytes, collected, purge) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0)",
     )
     .bind(run.run_id.to_string())
     .bind(namespace)
@@ -228,10 +229,10 @@ async fn create(
     .bind(&tenant.slug)
     .bind(name)
     .bind(&run.request_hash)
-    .bind(run.secret.to_bytes().as_slice())
+    .bind(run.secret.map(|secret| secret.to_bytes().to_vec()))
     .bind(signed(run.length))
     .bind(run.head.0.as_slice())
-    .bind(run.terminal)
+    .bind(run.ended_at.map(Timestamp::as_microsecond))
     .bind(signed(run.entry_bytes))
     .execute(&mut *connection)
     .await?;
@@ -244,15 +245,16 @@ async fn append(
     run_id: Uuid,
     expected: u64,
     entries: &[Entry],
-    (entry_bytes, terminal): (u64, bool),
+    (entry_bytes, ended_at): (u64, Option<Timestamp>),
 ) -> Result<(), StoreError> {
     let Some(last) = entries.last() else { return Ok(()) };
     let changed = sqlx::query(
-        "UPDATE runs SET length = ?, head = ?, terminal = ?, entry_bytes = ? WHERE run_id = ? AND length = ?",
+        "UPDATE runs SET length = ?, head = ?, ended_at = ?, entry_bytes = ? \
+         WHERE run_id = ? AND length = ? AND purge < 3",
     )
     .bind(signed(last.seq + 1))
     .bind(last.hash.0.as_slice())
-    .bind(terminal)
+    .bind(ended_at.map(Timestamp::as_microsecond))
     .bind(signed(entry_bytes))
     .bind(run_id.to_string())
     .bind(signed(expected))

@@ -2,6 +2,7 @@
 //! connections of their own and see every commit that was made before they began, so none waits for the other.
 
 mod batch;
+mod purge;
 mod rows;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -21,13 +22,15 @@ use batch::{Batches, Write, Wrote};
 use rows::{claim_row, instant, run_id, run_row, signed, unsigned};
 
 use super::{
-    BLOB_BLOCK, ClaimKey, Commit, Draft, Inserted, OpenRun, RunInsert, RunRow, Store, StoreError, StoredLine, ViewKey,
+    BLOB_BLOCK, BegunPurge, ClaimKey, Commit, Draft, EndedRun, Inserted, OpenRun, PurgeStep, RunInsert, RunRow, Store,
+    StoreError, StoredLine, ViewKey,
 };
 use crate::protocol::{Entry, LogLine, LogStream, RunTenant, Sha256Digest};
+use crate::retention::{Hold, PurgeRecord, PurgedRun, RunPart, Skeleton};
 
 /// What `user_version` says of a store of this release. Another one is refused, never misread: nothing made before it
 /// need be read, and a release that is to read it brings a migration.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// What the database says stays in this module: callers see that it failed.
@@ -75,7 +78,9 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             // Run ids are random: with the 2 MiB of the default every append reads pages that were just thrown out.
-            .pragma("cache_size", format!("-{CACHE_KIB}"));
+            .pragma("cache_size", format!("-{CACHE_KIB}"))
+            // What was purged must not be found in the file's free pages.
+            .pragma("secure_delete", "ON");
         let mut connection = SqliteConnection::connect_with(&options).await?;
         prepare(&mut connection).await?;
         let connection = Arc::new(Mutex::new(connection));
@@ -160,7 +165,7 @@ impl Store for SqliteStore {
     }
 
     async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
-        let sql = "SELECT run_id, namespace, namespace_uid, tenant FROM runs WHERE terminal = 0 ORDER BY run_id";
+        let sql = "SELECT run_id, namespace, namespace_uid, tenant FROM runs WHERE ended_at IS NULL ORDER BY run_id";
         let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
         let parse = |row: &SqliteRow| {
             let tenant = RunTenant { namespace_uid: row.try_get(2)?, slug: row.try_get(3)? };
@@ -276,7 +281,8 @@ impl Store for SqliteStore {
     }
 
     async fn uncollected(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        let sql = "SELECT run_id FROM runs WHERE terminal = 1 AND collected = 0 AND run_id > ? ORDER BY run_id LIMIT ?";
+        let sql = "SELECT run_id FROM runs WHERE ended_at IS NOT NULL AND collected = 0 AND run_id > ? \
+                   ORDER BY run_id LIMIT ?";
         let after = after.map(|run| run.to_string()).unwrap_or_default();
         let rows = sqlx::query(sql).bind(after).bind(i64::from(limit)).fetch_all(&self.readers).await?;
         rows.iter().map(|row| run_id(row, 0)).collect()
@@ -293,6 +299,49 @@ impl Store for SqliteStore {
     async fn usage(&self) -> Result<Vec<(String, u64)>, StoreError> {
         let rows = sqlx::query(USAGE).bind(signed(BLOB_BLOCK)).fetch_all(&self.readers).await?;
         rows.iter().map(|row| Ok((row.try_get(0)?, unsigned(row, 1)?))).collect()
+    }
+
+    async fn expired(
+        &self,
+        namespace_uid: &str,
+        part: RunPart,
+        until: Timestamp,
+        after: Option<(Timestamp, Uuid)>,
+        limit: u32,
+    ) -> Result<Vec<EndedRun>, StoreError> {
+        purge::expired(&self.readers, namespace_uid, (part, until), after, limit).await
+    }
+
+    async fn set_hold(&self, run_id: Uuid, hold: Option<&Hold>) -> Result<(), StoreError> {
+        purge::set_hold(&mut *self.connection.lock().await, run_id, hold).await
+    }
+
+    async fn begin_purge(&self, run_id: Uuid, record: &PurgeRecord) -> Result<bool, StoreError> {
+        purge::begin(&mut *self.connection.lock().await, run_id, record).await
+    }
+
+    async fn begun_purges(&self, limit: u32) -> Result<Vec<BegunPurge>, StoreError> {
+        purge::begun(&self.readers, limit).await
+    }
+
+    async fn purge_rows(&self, run_id: Uuid, rows: u32) -> Result<PurgeStep, StoreError> {
+        let mut connection = self.connection.lock().await;
+        let mut transaction = connection.begin().await?;
+        let step = purge::step(&mut transaction, run_id, rows).await?;
+        transaction.commit().await?;
+        Ok(step)
+    }
+
+    async fn end_purge(&self, run_id: Uuid) -> Result<(), StoreError> {
+        purge::end(&mut *self.connection.lock().await, run_id).await
+    }
+
+    async fn purged(&self, run_id: Uuid) -> Result<Option<PurgedRun>, StoreError> {
+        purge::purged(&self.readers, run_id).await
+    }
+
+    async fn skeletons(&self, run_id: Uuid, from: u64, limit: u32) -> Result<Vec<Skeleton>, StoreError> {
+        purge::skeletons(&self.readers, run_id, from, limit).await
     }
 
     async fn put_draft(&self, draft: &Draft) -> Result<(), StoreError> {

@@ -1,11 +1,13 @@
 //! Rows and what they say.
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 use uuid::Uuid;
 
 use crate::protocol::{ChainHash, Entry, LogLine, RunSecret, Sha256Digest};
+use crate::retention::PurgeRecord;
 use crate::store::{ClaimKey, RunRow, StoreError};
 
 /// Well below what a statement may bind.
@@ -30,6 +32,17 @@ pub(super) fn bytes32(row: &SqliteRow, column: usize) -> Result<[u8; 32], StoreE
 
 pub(super) fn instant(row: &SqliteRow, column: usize) -> Result<Timestamp, StoreError> {
     Timestamp::from_microsecond(row.try_get(column)?).map_err(|_| StoreError::Unreadable("a time"))
+}
+
+pub(super) fn ended_at(row: &SqliteRow, column: usize) -> Result<Option<Timestamp>, StoreError> {
+    let ended = row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_microsecond).transpose();
+    ended.map_err(|_| StoreError::Unreadable("a time"))
+}
+
+/// What stands as a JSON text in a column that may be empty.
+pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<Option<T>, StoreError> {
+    let text = row.try_get::<Option<&str>, _>(column)?;
+    text.map(serde_json::from_str).transpose().map_err(|_| StoreError::Unreadable("a record of a purge or a hold"))
 }
 
 pub(super) fn slot_key(workflow_uid: &str, slot: &str) -> String {
@@ -91,19 +104,26 @@ pub(super) async fn insert_claims(
 }
 
 pub(super) async fn run_row(connection: &mut SqliteConnection, run: Uuid) -> Result<Option<RunRow>, StoreError> {
-    let row = sqlx::query("SELECT request_hash, key, length, head, terminal, entry_bytes FROM runs WHERE run_id = ?")
+    let row = sqlx::query(
+        "SELECT request_hash, key, length, head, ended_at, entry_bytes, hold, log_purged, purged FROM runs WHERE run_id = ?",
+    )
         .bind(run.to_string())
         .fetch_optional(connection)
         .await?;
     let Some(row) = row else { return Ok(None) };
+    let secret = row.try_get::<Option<Vec<u8>>, _>(1)?.map(TryInto::try_into).transpose();
+    let secret = secret.map_err(|_| StoreError::Unreadable("a key"))?;
+    let purged: [Option<PurgeRecord>; 2] = [json(&row, 7)?, json(&row, 8)?];
     Ok(Some(RunRow {
         run_id: run,
         request_hash: row.try_get(0)?,
-        secret: RunSecret::from_bytes(bytes32(&row, 1)?),
+        secret: secret.map(RunSecret::from_bytes),
         length: unsigned(&row, 2)?,
         head: ChainHash(bytes32(&row, 3)?),
-        terminal: row.try_get::<i64, _>(4)? != 0,
+        ended_at: ended_at(&row, 4)?,
         entry_bytes: unsigned(&row, 5)?,
+        hold: json(&row, 6)?,
+        purged: purged.into_iter().flatten().collect(),
     }))
 }
 

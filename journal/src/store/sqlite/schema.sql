@@ -5,20 +5,36 @@ CREATE TABLE runs (
     tenant TEXT NOT NULL,
     name TEXT NOT NULL,
     request_hash TEXT NOT NULL,
-    key BLOB NOT NULL,
+    key BLOB,
     length INTEGER NOT NULL,
     head BLOB NOT NULL,
-    terminal INTEGER NOT NULL,
+    ended_at INTEGER,
     entry_bytes INTEGER NOT NULL,
     log_bytes INTEGER NOT NULL,
-    collected INTEGER NOT NULL
+    collected INTEGER NOT NULL,
+    hold TEXT,
+    -- 0: all is kept; 1: the log is being purged; 2: it is; 3: the journal is being purged; 4: it is.
+    purge INTEGER NOT NULL,
+    log_purged TEXT,
+    purged TEXT
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX open_runs ON runs (run_id) WHERE terminal = 0;
-CREATE INDEX uncollected ON runs (run_id) WHERE terminal = 1 AND collected = 0;
+CREATE INDEX open_runs ON runs (run_id) WHERE ended_at IS NULL;
+CREATE INDEX uncollected ON runs (run_id) WHERE ended_at IS NOT NULL AND collected = 0;
+CREATE INDEX kept_journals ON runs (namespace_uid, ended_at, run_id) WHERE ended_at IS NOT NULL AND purge < 3;
+CREATE INDEX kept_logs ON runs (namespace_uid, ended_at, run_id) WHERE ended_at IS NOT NULL AND purge = 0;
+CREATE INDEX being_purged ON runs (run_id) WHERE purge IN (1, 3);
 CREATE TABLE entries (
     run_id TEXT NOT NULL,
     seq INTEGER NOT NULL,
     entry TEXT NOT NULL,
+    PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE skeletons (
+    run_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    time TEXT NOT NULL,
+    type TEXT NOT NULL,
+    hash BLOB NOT NULL,
     PRIMARY KEY (run_id, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE claims (
