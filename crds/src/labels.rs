@@ -4,6 +4,12 @@
 pub const TENANT: &str = "ntro.dev/tenant";
 /// Namespace annotation: where `ntro` pushes the tenant's runbooks, as `<host>/<path>`.
 pub const REGISTRY: &str = "ntro.dev/registry";
+/// Namespace annotation: how long a run's journal, and all else of it, is kept after its end, in days, as `365d`.
+pub const RETENTION_JOURNAL: &str = "ntro.dev/retention-journal";
+/// Namespace annotation: how long a run's log is kept after its end, in days, as `30d`.
+pub const RETENTION_LOGS: &str = "ntro.dev/retention-logs";
+/// Annotation of runs, and of a tenant's namespace for all of its runs: nothing of them is purged while it is there. It says why.
+pub const HOLD: &str = "ntro.dev/hold";
 
 /// Label of runs, Jobs, pods and gates: name of the Workflow.
 pub const WORKFLOW: &str = "ntro.dev/workflow";

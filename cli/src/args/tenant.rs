@@ -20,6 +20,12 @@ pub(crate) struct TenantCreateArgs {
     /// Namespace of the operator.
     #[arg(long, default_value = "ntro-system", value_name = "NAME")]
     pub(crate) operator_namespace: String,
+    /// How long the journal of a run is kept after its end, in days.
+    #[arg(long, default_value = "365d", value_name = "DAYS", value_parser = days)]
+    pub(crate) retention_journal: String,
+    /// How long the log of a run is kept after its end, in days.
+    #[arg(long, default_value = "30d", value_name = "DAYS", value_parser = days)]
+    pub(crate) retention_logs: String,
     /// User allowed to read gates, outputs and logs; can be repeated.
     #[arg(long = "viewer", value_name = "USER")]
     pub(crate) viewers: Vec<String>,
@@ -41,4 +47,13 @@ pub(crate) struct TenantCreateArgs {
     /// Print what would be applied without changing anything; with `-o yaml`, ready for `kubectl apply -f -`.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Whole days as the operator reads them.
+fn days(text: &str) -> Result<String, String> {
+    let days = text.strip_suffix('d').filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
+    match days.and_then(|days| days.parse::<u32>().ok()) {
+        Some(1..=36_500) => Ok(text.to_owned()),
+        _ => Err("must be a number of days from 1d to 36500d".to_owned()),
+    }
 }

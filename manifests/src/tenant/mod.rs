@@ -8,7 +8,7 @@ mod roles;
 
 use std::collections::BTreeMap;
 
-use ntro_crds::labels::{REGISTRY, RUNNER_SERVICE_ACCOUNT, TENANT};
+use ntro_crds::labels::{REGISTRY, RETENTION_JOURNAL, RETENTION_LOGS, RUNNER_SERVICE_ACCOUNT, TENANT};
 use ntro_crds::schema::SLUG;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ pub struct TenantSpec {
     /// Secrets with credentials for registries that the operator may read; named by Runbooks in `spec.source.secretRef`.
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)))]
     pub registry_secrets: Vec<String>,
+    /// How long runs are kept after their end. What ended before that is purged: only the ledger stays.
+    pub retention: RetentionSpec,
     /// Who may see runs and gates and read their payload (role `ntro-viewer`).
     pub viewers: People,
     /// Who may decide every gate of the tenant (role `ntro-approver`), as far as the gate policies let them.
@@ -50,6 +52,28 @@ pub struct TenantSpec {
     /// Namespace of the cluster's DNS. Runs can reach it and the operator, and nothing else.
     #[schemars(length(min = 1, max = 63), regex(pattern = SLUG))]
     pub dns_namespace: String,
+}
+
+/// How long what is kept of a run is kept after its end, in days, such as `365d`. Nothing of a run that has the annotation
+/// `ntro.dev/hold`, or whose namespace has it, is purged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RetentionSpec {
+    /// The journal: entries, results, files and comments.
+    #[schemars(regex(pattern = DAYS))]
+    pub journal: String,
+    /// The log.
+    #[schemars(regex(pattern = DAYS))]
+    pub logs: String,
+}
+
+/// From `1d` to `36500d`, as the operator reads it.
+const DAYS: &str = "^([1-9][0-9]{0,3}|[12][0-9]{4}|3[0-5][0-9]{3}|36[0-4][0-9]{2}|36500)d$";
+
+impl Default for RetentionSpec {
+    fn default() -> Self {
+        Self { journal: "365d".to_owned(), logs: "30d".to_owned() }
+    }
 }
 
 /// Users and groups as the API server knows them.
@@ -98,6 +122,7 @@ impl Default for TenantSpec {
             operator_namespace: "ntro-system".to_owned(),
             registry: String::new(),
             registry_secrets: vec!["ntro-registry".to_owned()],
+            retention: RetentionSpec::default(),
             viewers: People::default(),
             approvers: People::default(),
             runners: People::default(),
@@ -131,6 +156,8 @@ pub fn manifests(spec: &TenantSpec) -> Vec<Value> {
         namespace: namespace.to_owned(),
         operator_namespace: spec.operator_namespace.clone(),
         registry: spec.registry.clone(),
+        retention_journal: spec.retention.journal.clone(),
+        retention_logs: spec.retention.logs.clone(),
         dns_namespace: spec.dns_namespace.clone(),
         registry_secrets: json!(spec.registry_secrets),
         viewers: subjects(&[&spec.viewers]),
@@ -171,6 +198,10 @@ pub struct TenantValues {
     pub operator_namespace: String,
     /// Where runbooks are pushed.
     pub registry: String,
+    /// How long journals are kept.
+    pub retention_journal: String,
+    /// How long logs are kept.
+    pub retention_logs: String,
     /// Namespace of the cluster's DNS.
     pub dns_namespace: String,
     /// Names of Secrets: an array.
@@ -233,7 +264,12 @@ fn namespace(values: &TenantValues) -> Value {
     for mode in ["enforce", "audit", "warn"] {
         labels[format!("pod-security.kubernetes.io/{mode}")] = json!("restricted");
     }
-    namespace["metadata"]["annotations"] = json!({ REGISTRY: values.registry, "helm.sh/resource-policy": "keep" });
+    namespace["metadata"]["annotations"] = json!({
+        REGISTRY: values.registry,
+        RETENTION_JOURNAL: values.retention_journal,
+        RETENTION_LOGS: values.retention_logs,
+        "helm.sh/resource-policy": "keep",
+    });
     namespace
 }
 
