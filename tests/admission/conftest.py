@@ -67,6 +67,7 @@ def ns(policies: list[Object]) -> Iterator[str]:
         "runs": lambda: create(run_of(name), ADMIN),
         "gate-policies": lambda: create(edit(workflow(name), {"spec/gatePolicy": {"author": "x"}}), ADMIN),
         "writes": lambda: create(gate(name), ADMIN),
+        "holds": lambda: create(edit(run_of(name), {"metadata/annotations": {"ntro.dev/hold": "x"}}), RUNNER),
         "jobs": lambda: create(job(name), ADMIN),
         "pods": lambda: create(pod(name), ADMIN),
         "tenants": lambda: kubectl("label", "ns", name, "ntro.dev/tenant=Not-A-Slug", "--dry-run=server"),

@@ -150,7 +150,7 @@ def test_instances_of_one_namespace_each_share_nothing() -> None:
     for documents, namespace in zip(rendered, ("acme", "beta"), strict=True):
         assert {d["metadata"]["namespace"] for d in documents if "namespace" in d["metadata"]} == {namespace}
         policies = [d for d in documents if d["kind"] == "ValidatingAdmissionPolicy"]
-        assert len(policies) == 7
+        assert len(policies) == 8
         for policy in policies:
             assert f"== '{namespace}'" in policy["spec"]["matchConditions"][0]["expression"]
             assert f"system:serviceaccount:{namespace}:ntro" in json.dumps(policy) or policy["metadata"]["name"].endswith(

@@ -3,6 +3,7 @@
 //! One source for two users: the chart `ntro` installs what [`policies`] says, and the operator compares what it finds in
 //! the cluster with the same, every field spelled as the API server stores it.
 
+mod holds;
 mod pods;
 mod policy_builder;
 mod runs;
@@ -84,6 +85,7 @@ pub fn build(values: &PolicyValues) -> Vec<Policy> {
         runs::runs(values),
         runs::gate_policies(values),
         writes::writes(values),
+        holds::holds(values),
         pods::jobs(values),
         pods::pods(values),
         tenants::tenants(values),

@@ -7,7 +7,7 @@ use super::PolicyValues;
 use super::policy_builder::{PolicyBuilder, Rule, resources};
 
 /// Accounts of Kubernetes itself that clean up.
-const CLEANERS: &str = "['system:serviceaccount:kube-system:namespace-controller', 'system:serviceaccount:kube-system:generic-garbage-collector']";
+pub(super) const CLEANERS: &str = "['system:serviceaccount:kube-system:namespace-controller', 'system:serviceaccount:kube-system:generic-garbage-collector']";
 
 pub(super) fn writes(values: &PolicyValues) -> PolicyBuilder {
     let operator = values.operator();
