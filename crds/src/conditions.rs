@@ -17,6 +17,8 @@ pub const CONFIG_VALID: &str = "ConfigValid";
 pub const SCHEDULE_VALID: &str = "ScheduleValid";
 /// Type, WorkflowRun: its journal has three quarters of what it may hold; a full one blocks the run. Present only while true.
 pub const JOURNAL_NEARLY_FULL: &str = "JournalNearlyFull";
+/// Type, WorkflowRun: its journal was purged, and the message says when and by which setting. Present only while true.
+pub const JOURNAL_PURGED: &str = "JournalPurged";
 /// Type, Workflow: the latest finished run succeeded.
 pub const LAST_RUN_SUCCEEDED: &str = "LastRunSucceeded";
 

@@ -141,6 +141,8 @@ fn start_controllers(tasks: &mut Tasks, context: &Context, certificate: &ServerC
     let (context, stop) = start();
     tasks.spawn("blob collection", controllers::run::collect::run(context, stop));
     let (context, stop) = start();
+    tasks.spawn("retention", controllers::run::retention::run(context, stop));
+    let (context, stop) = start();
     tasks.spawn("controllers", controllers::start::run(context, stop));
 }
 

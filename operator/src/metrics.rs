@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use jiff::SignedDuration;
 use ntro_crds::SlotReason;
 use ntro_crds::user_action::{Outcome as Answered, Verb};
-use ntro_journal::Journal;
 use ntro_journal::machine::{GateProgress, RunState};
 use ntro_journal::protocol::Phase;
+use ntro_journal::{Journal, RunPart};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -124,6 +124,12 @@ pub(crate) struct ReasonLabels {
     reason: &'static str,
 }
 
+/// Labels with only a part of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PurgedLabels {
+    part: &'static str,
+}
+
 /// Labels with only a version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct VersionLabels {
@@ -154,6 +160,7 @@ pub(crate) struct Metrics {
     time_zone_database: Family<VersionLabels, Gauge>,
     schedules_armed: Gauge<i64, AtomicI64>,
     tenants: Gauge<i64, AtomicI64>,
+    purged: Family<PurgedLabels, Counter>,
     storage_free: Gauge<i64, AtomicI64>,
     storage_reserve: Gauge<i64, AtomicI64>,
     crds_missing: Gauge<i64, AtomicI64>,
@@ -191,6 +198,7 @@ impl Metrics {
             time_zone_database: Family::default(),
             schedules_armed: Gauge::default(),
             tenants: Gauge::default(),
+            purged: Family::default(),
             storage_free: Gauge::default(),
             storage_reserve: Gauge::default(),
             crds_missing: Gauge::default(),
@@ -206,25 +214,19 @@ impl Metrics {
         this.time_zone_database.get_or_create(&VersionLabels { version }).set(1);
         let r = &mut this.registry;
         r.register("reconciles", "Reconciles, by result", this.reconciles.clone());
-        let seconds = Unit::Seconds;
         r.register_with_unit(
             "reconcile_duration",
             "Time of a reconcile",
-            seconds.clone(),
+            Unit::Seconds,
             this.reconcile_duration.clone(),
         );
         r.register("runs", "Unfinished runs, by phase", this.runs.clone());
         r.register("gates_open", "Gates that wait for a person", this.gates_open.clone());
         r.register("user_actions", "User actions, by outcome", this.user_actions.clone());
         r.register("api_requests", "Requests of pods and readers, by answer", this.requests.clone());
-        r.register_with_unit(
-            "api_request_duration",
-            "Time of a request",
-            seconds.clone(),
-            this.request_duration.clone(),
-        );
+        r.register_with_unit("api_request_duration", "Time of a request", Unit::Seconds, this.request_duration.clone());
         let help = "How much later than its slot, jitter included, a scheduled run was started";
-        r.register_with_unit("schedule_skew", help, seconds, this.schedule_skew.clone());
+        r.register_with_unit("schedule_skew", help, Unit::Seconds, this.schedule_skew.clone());
         r.register("schedule_slots_skipped", "Slots that gave no run, by reason", this.slots_skipped.clone());
         r.register("schedules_armed", "Workflows whose next slot is waited for", this.schedules_armed.clone());
         let help = "The time zone database that schedules are read with, by version";
@@ -238,6 +240,10 @@ impl Metrics {
 
     fn register_storage(&mut self) {
         let r = &mut self.registry;
+        for part in [RunPart::Log, RunPart::Journal] {
+            let _ = self.purged.get_or_create(&PurgedLabels { part: part.label() });
+        }
+        r.register("purged_runs", "Ended runs of which a part was purged", self.purged.clone());
         let help = "Free space of the volume of journals and blobs";
         r.register_with_unit("storage_free", help, Unit::Bytes, self.storage_free.clone());
         let help = "Free space below which no run begins";
@@ -272,6 +278,11 @@ impl Metrics {
             self.runs.get_or_create(&PhaseLabels { phase: phase.as_str() }).set(count);
         }
         self.gates_open.set(i64::try_from(gates).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a run of which this part was purged.
+    pub(crate) fn purged(&self, part: RunPart) {
+        self.purged.get_or_create(&PurgedLabels { part: part.label() }).inc();
     }
 
     /// Sets below which free space no run begins.
@@ -369,6 +380,7 @@ mod tests {
         for line in [
             r#"ntro_reconciles_total{controller="Runbook",result="Transient",reason="RegistryUnavailable"} 1"#,
             r#"ntro_runs{phase="Waiting"} 0"#,
+            r#"ntro_purged_runs_total{part="journal"} 0"#,
             r#"ntro_api_requests_total{op="append",code="ok"} 1"#,
             r#"ntro_reconcile_duration_seconds_count{controller="Runbook"} 1"#,
             r#"ntro_schedule_slots_skipped_total{reason="RunWaiting"} 0"#,

@@ -29,6 +29,8 @@ reasons! {
         JournalCorrupt,
         /// The run's name or slot was executed before.
         AlreadyRan,
+        /// The run's journal was purged.
+        Purged,
         /// The run has ended.
         RunEnded,
         /// The run is being cancelled.

@@ -149,7 +149,11 @@ impl Journal {
     fn forget(&self, which: impl Fn(&RunState) -> bool) {
         let mut cells = self.inner.cells.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         cells.retain(|_, cell| {
-            let forgotten = cell.cached().is_some_and(|state| state.holder().is_none() && which(&state));
+            let forgotten = match cell.known() {
+                Known::Unread => true,
+                Known::Lost => false,
+                Known::State(state) => state.holder().is_none() && which(&state),
+            };
             // A cell somebody works with stays: there must never be two for one run.
             !forgotten || std::sync::Arc::strong_count(cell) > 1
         });

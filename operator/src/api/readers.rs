@@ -161,6 +161,8 @@ pub(super) async fn logs(
     reader: Reader,
     Query(query): Query<LogQuery>,
 ) -> Result<Response, Response> {
+    // A log that was purged is said to be, instead of ending early.
+    reader.journal.read_log(reader.state.run_id, None, 1, Duration::ZERO).await.map_err(refused)?;
     reader.reads("logs").await?;
     let start = (reader, api, query, None::<(u64, u64)>);
     let stream = futures::stream::try_unfold(start, |(reader, api, query, after)| async move {

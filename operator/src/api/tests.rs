@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use ntro_bundle::reference::Digest;
 use ntro_crds::names;
-use ntro_journal::{CreateRun, TestClock};
+use ntro_journal::{CreateRun, Retention, RunPart, TestClock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
@@ -354,4 +354,42 @@ async fn a_key_opens_one_run_for_its_time_and_nothing_else() {
     for answer in answers {
         assert_eq!(answer, (StatusCode::FORBIDDEN, refusal.clone()));
     }
+}
+
+#[tokio::test]
+async fn a_reader_of_what_was_purged_is_told_when_and_by_which_setting() {
+    let server = Server::start().await;
+    let journal = &server.context.journal;
+    let run_id = server.unrecorded_run("acme", "nav-a").await;
+    journal.cancel(run_id, "act-cancel", "bob").await.unwrap();
+    server.clock.advance(SignedDuration::from_mins(3));
+    journal.collect_blobs(None).await.unwrap();
+    let read = async |what: &str| {
+        let (status, body) = server.read(&format!("/v1/runs/acme/nav-a/{what}"), KEY).await;
+        (status, serde_json::from_slice::<Value>(&body).unwrap_or_default())
+    };
+    let purge = async |days: i64| {
+        server.clock.advance(SignedDuration::from_hours(24 * days));
+        let (hash, act) = (Digest::of(KEY.as_bytes()).to_string(), format!("act-view-{days}"));
+        let until = journal.now() + SignedDuration::from_mins(10);
+        journal.view(run_id, &act, "anna", &hash, until).await.unwrap();
+        journal.purge(run_id, &Retention::default()).await.unwrap().unwrap()
+    };
+    assert_eq!(purge(30).await, RunPart::Log);
+    let (status, reply) = read("logs").await;
+    let log = format!("run {run_id}: its log was purged at 2026-11-30T08:03:00Z: retention.logs of the tenant was 30d");
+    assert_eq!((status, reply), (StatusCode::GONE, json!({"code": "Purged", "message": log})));
+    assert_eq!(read("outputs").await.0, StatusCode::OK);
+    assert_eq!(purge(335).await, RunPart::Journal);
+    for what in ["logs", "outputs", "steps", "result", "audit", "gates/nav-a-review-00000000", "outputs/nav.xlsx"] {
+        let (status, reply) = read(what).await;
+        assert_eq!((status, &reply["code"]), (StatusCode::GONE, &json!("Purged")), "{what}");
+        let message = reply["message"].as_str().unwrap();
+        assert!(
+            message
+                .ends_with("its journal was purged at 2027-10-31T08:03:00Z: retention.journal of the tenant was 365d")
+        );
+    }
+    let (status, reply) = server.post("attach", &token("acme", "pod-nav-a"), &versions()).await;
+    assert_eq!((status, &reply["code"]), (StatusCode::GONE, &json!("Purged")));
 }

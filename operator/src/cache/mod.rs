@@ -1,6 +1,7 @@
 //! What is known of the cluster, kept by watches and read by every controller. Nothing here writes to the API server.
 
 mod index;
+mod keeping;
 mod run_ref;
 mod run_store;
 mod run_summary;
@@ -15,6 +16,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use ntro_crds::{Gate, Runbook, UserAction, Workflow};
 
 pub(crate) use index::Index;
+pub(crate) use keeping::Keeping;
 pub(crate) use run_ref::RunRef;
 pub(crate) use run_store::{Lookup, RunStore};
 pub(crate) use run_summary::{Ending, RunSummary, Standing, is_precreated};

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
-use ntro_crds::WorkflowRun;
 use ntro_crds::workflow_run::RunPhase;
+use ntro_crds::{WorkflowRun, labels};
 use tokio::sync::watch;
 
 use super::watch::Sink;
@@ -185,7 +185,9 @@ fn is_newer(object: &ObjectMeta, known: &ObjectMeta) -> bool {
 impl Sink<WorkflowRun> for RunStore {
     fn put(&self, run: RunRef, object: WorkflowRun, listed: bool) -> bool {
         // A restart does not reconcile every run that ever was: what ended had its last reconcile, or its Jobs bring it back.
-        let over = listed && is_over(&object) && !object.owner_references().is_empty();
+        // A hold may have been set while nobody watched.
+        let held = object.annotations().contains_key(labels::HOLD);
+        let over = listed && is_over(&object) && !object.owner_references().is_empty() && !held;
         self.take(run, object);
         !over
     }

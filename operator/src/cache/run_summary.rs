@@ -50,6 +50,8 @@ pub(crate) struct RunSummary {
     pub precreated: bool,
     /// It is known to have begun: by its status or, while that is in coming, by the ledger.
     pub begun: bool,
+    /// A person holds it: it is not deleted.
+    pub held: bool,
     /// When the object was made.
     pub created: Option<Timestamp>,
     /// Where it stands, unless it has ended.
@@ -99,6 +101,7 @@ impl RunSummary {
                 Some(RunPhase::Blocked) => Standing::Blocked,
                 _ => Standing::UnderWay,
             },
+            held: run.annotations().contains_key(labels::HOLD),
             created: run.metadata.creation_timestamp.as_ref().map(|time| time.0),
             ending,
             completed: status.and_then(|s| s.completion_time.as_ref()).map(|time| time.0),

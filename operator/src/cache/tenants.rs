@@ -13,6 +13,7 @@ use ntro_journal::protocol::RunTenant;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::Keeping;
 use crate::k8s::Access;
 
 /// A tenant as its namespace describes it.
@@ -26,6 +27,8 @@ pub(crate) struct Tenant {
     pub slug: String,
     /// The namespace is being deleted: nothing may be created in it.
     pub terminating: bool,
+    /// How long its runs are kept after their end.
+    pub keeping: Keeping,
 }
 
 impl Tenant {
@@ -137,6 +140,7 @@ pub(crate) fn tenant_of(namespace: &Namespace) -> Option<Tenant> {
         uid: namespace.uid().unwrap_or_default(),
         slug: slug.clone(),
         terminating: namespace.metadata.deletion_timestamp.is_some(),
+        keeping: Keeping::of(namespace.annotations()),
     })
 }
 

@@ -8,12 +8,13 @@ use axum::http::{Request, Response};
 use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
-use ntro_journal::{Journal, TestClock};
+use ntro_journal::{Journal, Retention, TestClock};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::args::Settings;
 use crate::bundles::Bundles;
+use crate::cache::Keeping;
 use crate::cache::tenants::{Tenant, Tenants};
 use crate::clock::Clock;
 use crate::context::Context;
@@ -34,10 +35,18 @@ pub(crate) struct Asked {
 pub(crate) fn api_server(
     answer: impl Fn(&Asked) -> Option<Value> + Send + Sync + 'static,
 ) -> (Client, mpsc::UnboundedReceiver<Asked>) {
+    api_server_at(|| None, answer)
+}
+
+/// The same, with the time that it says it is.
+pub(crate) fn api_server_at(
+    date: impl Fn() -> Option<Timestamp> + Send + Sync + 'static,
+    answer: impl Fn(&Asked) -> Option<Value> + Send + Sync + 'static,
+) -> (Client, mpsc::UnboundedReceiver<Asked>) {
     let (told, asked) = mpsc::unbounded_channel();
-    let answer = Arc::new(answer);
+    let (answer, date) = (Arc::new(answer), Arc::new(date));
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (answer, told) = (Arc::clone(&answer), told.clone());
+        let (answer, told, date) = (Arc::clone(&answer), told.clone(), Arc::clone(&date));
         async move {
             let (method, path) = (request.method().to_string(), request.uri().to_string());
             let body = axum::body::Body::new(request.into_body());
@@ -46,7 +55,11 @@ pub(crate) fn api_server(
             let asked = Asked { method, path, body };
             let (code, reply) = answer(&asked).map_or_else(|| (404, not_found()), |reply| (200, reply));
             let _ = told.send(asked);
-            let response = Response::builder().status(code).body(Body::from(reply.to_string().into_bytes()));
+            let mut response = Response::builder().status(code);
+            if let Some(date) = date() {
+                response = response.header("date", date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+            }
+            let response = response.body(Body::from(reply.to_string().into_bytes()));
             Ok::<_, std::convert::Infallible>(response.unwrap())
         }
     });
@@ -72,6 +85,7 @@ pub(crate) async fn context(dir: &std::path::Path, client: Client) -> (Context, 
             uid: format!("uid-{name}"),
             slug: name.to_owned(),
             terminating: false,
+            keeping: Keeping::For(Retention::default()),
         };
         tenants.set(name, Some(tenant));
     }

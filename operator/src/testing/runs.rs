@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use ntro_crds::workflow_run::RunPin;
-use ntro_journal::RunState;
 use ntro_journal::machine::{self, Append, AppendLimits, Attach};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
     self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, RunSecret, RunTenant, RunTrigger,
     RunWorkflow, RunnerVersions,
 };
+use ntro_journal::{PurgeRecord, PurgedRun, RunPart, RunState};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -115,4 +115,26 @@ pub(crate) fn asking(state: &RunState, step: &str) -> RunState {
         content: Payload::inline(format!("{{\"of\":\"{step}\"}}")),
     });
     said(state, vec![gate])
+}
+
+/// What is left of such a run, cancelled at second 5 and purged since.
+pub(crate) fn purged() -> PurgedRun {
+    let state = machine::cancel(&created(), "act", "bob", at(5)).state;
+    PurgedRun {
+        run_id: state.run_id,
+        namespace: state.namespace.clone(),
+        tenant: state.tenant.clone(),
+        name: state.name.clone(),
+        ended_at: at(5),
+        length: state.length,
+        hash: state.head,
+        record: PurgeRecord {
+            part: RunPart::Journal,
+            at: at(6),
+            days: 365,
+            phase: state.phase(),
+            head: state.head_digest(),
+            entry_bytes: state.bytes,
+        },
+    }
 }

@@ -35,6 +35,9 @@ pub(super) async fn run(name: &str, cluster: &Cluster, printer: Printer) -> Resu
         field("blocked", format!("{}{site}{activity}", blocked.code));
         printer.line(format!("           see `ntro run logs {name}` for details; `ntro run retry {name}` resumes it"));
     }
+    if let Some(purged) = columns::condition(status.conditions.as_ref(), conditions::JOURNAL_PURGED) {
+        field("purged", purged.message.clone());
+    }
     if let Some(ready) =
         columns::condition(status.conditions.as_ref(), conditions::READY).filter(|c| c.status != "True")
     {

@@ -165,6 +165,7 @@ fn advice(reason: UserActionReason) -> &'static str {
              try again, and if it is refused again, ask an administrator to restore the chart `ntro`"
         }
         R::DraftMissing => "its uploaded content is no longer available; try again",
+        R::Purged => "the run's journal was purged, as the tenant's retention wants it; see when with `ntro run get`",
         R::RunEnded => "the run has ended",
         R::RunCancelled => "the run is being cancelled",
         R::RunMismatch => "it names a run that was replaced by another of the same name; look at the run again",

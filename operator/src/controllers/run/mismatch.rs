@@ -7,6 +7,7 @@ use kube::api::{Preconditions, PropagationPolicy};
 use ntro_crds::WorkflowRun;
 use ntro_crds::workflow_run::WorkflowRunStatus;
 use ntro_crds::{Reason, UserActionReason};
+use ntro_journal::PurgedRun;
 use ntro_journal::protocol::BlockCode;
 use uuid::Uuid;
 
@@ -27,8 +28,12 @@ impl Runs {
     pub(super) async fn resolve_mismatch(&self, observed: &Observed, mismatch: Mismatch) -> Result<Requeue, Problem> {
         match (mismatch, &observed.object, &observed.journal) {
             (Mismatch::Missing, ..) => {
-                user_actions::refuse_all(&self.context, &observed.user_actions, UserActionReason::RunMissing).await?;
+                let (actions, reason) = (&observed.user_actions, UserActionReason::RunMissing);
+                user_actions::refuse_all(&self.context, actions, reason, user_actions::ANSWERED).await?;
                 Ok(Requeue::OnChange)
+            }
+            (Mismatch::Purged, object, JournalSeen::Purged(purged)) => {
+                self.show_purged(observed, object.as_deref(), purged).await
             }
             (Mismatch::Recreate, _, JournalSeen::Begun(state)) => {
                 let Some(request) = run_object::request_of(state) else { return Ok(Requeue::OnChange) };
@@ -50,7 +55,7 @@ impl Runs {
                 }
                 self.refuse(object, refusal).await
             }
-            (Mismatch::Ignore | Mismatch::Recreate, ..) | (_, None, _) => Ok(Requeue::OnChange),
+            (Mismatch::Ignore | Mismatch::Recreate | Mismatch::Purged, ..) | (_, None, _) => Ok(Requeue::OnChange),
         }
     }
 
@@ -106,8 +111,26 @@ impl Runs {
             &self.context,
             &self.cache.user_actions.of(&RunRef::of(object)),
             refusal.of_user_action(),
+            user_actions::ANSWERED,
         )
         .await?;
+        Ok(Requeue::OnChange)
+    }
+
+    /// Says of a run that its journal was purged, when and by which setting.
+    async fn show_purged(
+        &self,
+        observed: &Observed,
+        object: Option<&WorkflowRun>,
+        purged: &PurgedRun,
+    ) -> Result<Requeue, Problem> {
+        if let Some(object) = object {
+            let now = self.context.clock.now();
+            let next = status::purged(object.status.as_ref(), object.metadata.generation, purged, now);
+            self.write_status(object, &next).await?;
+        }
+        let (actions, message) = (&observed.user_actions, purged.record.to_string());
+        user_actions::refuse_all(&self.context, actions, UserActionReason::Purged, &message).await?;
         Ok(Requeue::OnChange)
     }
 

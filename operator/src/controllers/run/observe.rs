@@ -6,7 +6,7 @@ use ntro_crds::workflow_run::WorkflowRunStatus;
 use ntro_crds::{UserAction, WorkflowRun};
 use ntro_journal::machine::SegmentState;
 use ntro_journal::store::StoreError;
-use ntro_journal::{JournalError, PublishedHead, RunState};
+use ntro_journal::{JournalError, PublishedHead, PurgedRun, RunState};
 use uuid::Uuid;
 
 use super::Runs;
@@ -46,6 +46,8 @@ pub(super) enum JournalSeen {
     /// What is stored is no journal.
     Corrupt,
     Begun(Arc<RunState>),
+    /// It has ended, and its journal was purged.
+    Purged(Box<PurgedRun>),
 }
 
 impl Runs {
@@ -93,7 +95,13 @@ impl Runs {
         let Some(id) = self.context.run_by_name(&run.namespace, &run.name).await? else {
             return Ok(JournalSeen::Unknown);
         };
-        seen(run, self.context.served_state(id).await)
+        match self.context.served_state(id).await {
+            Err(JournalOrTenant::Journal(error @ JournalError::Purged { .. })) => {
+                let purged = self.context.journal.purged(id).await?;
+                purged.map_or(Err(error.into()), |purged| Ok(JournalSeen::Purged(Box::new(purged))))
+            }
+            loaded => seen(run, loaded),
+        }
     }
 
     /// Defers a run whose first Job waits for its pod while other runs of the namespace are being launched: there is nothing to

@@ -1,8 +1,8 @@
 //! One reconcile of a run.
 
-use super::observe::Seen;
+use super::observe::{JournalSeen, Seen};
 use super::validate::{Validated, validate};
-use super::{Runs, decide};
+use super::{Runs, decide, holds};
 use crate::cache::RunRef;
 use crate::error::{Problem, Requeue};
 
@@ -12,6 +12,12 @@ impl Runs {
             Seen::Present(observed) => observed,
             Seen::NothingToDo(requeue) => return Ok(requeue),
         };
+        if let (Some(object), JournalSeen::Begun(state)) = (&observed.object, &observed.journal)
+            && holds::is_held(object)
+        {
+            // Now, while it is there: that it is lifted is found when something is to be purged.
+            holds::note(&self.context.journal, state.run_id, Some(object)).await?;
+        }
         let open = match validate(&observed)? {
             Validated::Consistent(open) => open,
             Validated::Inconsistent(mismatch) => return self.resolve_mismatch(&observed, mismatch).await,

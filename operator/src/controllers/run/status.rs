@@ -8,7 +8,7 @@ use ntro_crds::workflow_run::{
     WorkflowRunStatus,
 };
 use ntro_journal::protocol as journal;
-use ntro_journal::{JournalLimits, RunState};
+use ntro_journal::{JournalLimits, PurgedRun, RunState};
 
 use crate::clock::whole_seconds;
 use crate::error::{Class, Problem};
@@ -80,6 +80,40 @@ pub(super) fn refused(
     conditions::set_readiness(&mut list, &Readiness::Stalled, code, message, generation, now);
     status.conditions = Some(list);
     status
+}
+
+/// A run that ended and whose journal was purged: the status it had, with a condition that says so.
+pub(super) fn purged(
+    before: Option<&WorkflowRunStatus>,
+    generation: Option<i64>,
+    purged: &PurgedRun,
+    now: Timestamp,
+) -> WorkflowRunStatus {
+    let mut status = before.cloned().unwrap_or_default();
+    status.observed_generation = generation;
+    let mut list = status.conditions.take().unwrap_or_default();
+    if !status.phase.is_some_and(RunPhase::is_terminal) {
+        // Its end was never published: only how and when it ended is known of it.
+        let (phase, reason) = ended(purged.record.phase);
+        (status.phase, status.blocked, status.waiting_for) = (Some(phase), None, None);
+        status.completion_time = Some(whole_seconds(purged.ended_at));
+        conditions::set_readiness(&mut list, &Readiness::Ready, reason, "run has ended", generation, now);
+        conditions::remove(&mut list, conditions::JOURNAL_NEARLY_FULL);
+    }
+    status.journal = Some(JournalHead { length: signed(purged.length), head: purged.record.head.clone() });
+    let (kind, message) = (conditions::JOURNAL_PURGED, purged.record.to_string());
+    conditions::upsert(&mut list, conditions::condition(kind, true, Reason::Purged, &message, generation, now));
+    status.conditions = Some(list);
+    status
+}
+
+/// How a run ended that has.
+fn ended(phase: journal::Phase) -> (RunPhase, Reason) {
+    match phase {
+        journal::Phase::Succeeded => (RunPhase::Succeeded, Reason::Succeeded),
+        journal::Phase::Cancelled => (RunPhase::Cancelled, Reason::Cancelled),
+        _ => (RunPhase::Failed, Reason::Failed),
+    }
 }
 
 /// A run that cannot start yet, or never can.
@@ -243,9 +277,12 @@ fn signed(n: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use kube::CustomResourceExt as _;
+    use ntro_crds::workflow_run::{RunPhase, WorkflowRunStatus};
     use ntro_crds::{BlockReason, Reason, UserActionReason};
     use ntro_crds::{UserAction, WorkflowRun};
     use ntro_journal::protocol::{BlockCode, ErrorCode, RUNNING_MAX, RefusalReason};
+
+    use super::{purged, whole_seconds};
 
     #[test]
     fn the_api_knows_every_word_of_the_journal() {
@@ -258,6 +295,36 @@ mod tests {
         for code in ErrorCode::ALL {
             assert_eq!(Reason::try_from(code.as_str()).map(Reason::as_str), Ok(code.as_str()));
         }
+    }
+
+    #[test]
+    fn a_purged_run_keeps_the_status_it_had_and_says_so() {
+        let at = crate::testing::runs::at;
+        let left = crate::testing::runs::purged();
+        let before = WorkflowRunStatus {
+            run_id: Some(left.run_id.to_string()),
+            phase: Some(RunPhase::Succeeded),
+            segment: Some(3),
+            ..WorkflowRunStatus::default()
+        };
+        let after = purged(Some(&before), Some(1), &left, at(9));
+        assert_eq!(
+            (after.phase, after.segment),
+            (Some(RunPhase::Succeeded), Some(3)),
+            "a terminal phase never changes"
+        );
+        assert_eq!(after.journal.as_ref().unwrap().head, left.record.head);
+        let conditions = after.conditions.as_deref().unwrap();
+        assert_eq!((conditions[0].type_.as_str(), conditions[0].reason.as_str()), ("JournalPurged", "Purged"));
+        assert!(conditions[0].message.contains("retention.journal of the tenant was 365d"));
+        assert_eq!(purged(Some(&after), Some(1), &left, at(10)), after, "nothing is written again");
+
+        let unpublished = WorkflowRunStatus { phase: Some(RunPhase::Blocked), ..before };
+        let after = purged(Some(&unpublished), Some(1), &left, at(9));
+        assert_eq!(
+            (after.phase, after.completion_time),
+            (Some(RunPhase::Cancelled), Some(whole_seconds(left.ended_at)))
+        );
     }
 
     /// Else a run with that many could never be retried.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ntro_crds::workflow_run::RunPin;
 use ntro_crds::{Reason, UserActionReason};
 use ntro_crds::{UserAction, WorkflowRun};
-use ntro_journal::RunState;
+use ntro_journal::{PurgedRun, RunState};
 
 use super::observe::{JournalSeen, Observed};
 use crate::cache::{RunRef, is_precreated};
@@ -42,6 +42,8 @@ pub(super) enum Mismatch {
     DeleteDuplicate,
     /// The watch is late.
     ReconcileSoon,
+    /// The run has ended, and its journal was purged.
+    Purged,
     /// The object stands for a run that must not be executed.
     Refuse(Refusal),
 }
@@ -108,10 +110,12 @@ pub(super) fn validate(observed: &Observed) -> Result<Validated, Problem> {
     let mismatch = match (&observed.object, &observed.journal) {
         (None, JournalSeen::Unknown) => Mismatch::Missing,
         (None, JournalSeen::Claimed | JournalSeen::Corrupt) => Mismatch::Ignore,
+        (None, JournalSeen::Purged(_)) => Mismatch::Purged,
         (None, JournalSeen::Begun(state)) if state.terminal.is_some() => Mismatch::Ignore,
         (None, JournalSeen::Begun(_)) => Mismatch::Recreate,
         (Some(object), JournalSeen::Unknown | JournalSeen::Claimed) => unbegun(object),
         (Some(_), JournalSeen::Corrupt) => Mismatch::Refuse(Refusal::Corrupt),
+        (Some(object), JournalSeen::Purged(purged)) => purged_run(object, purged),
         (Some(object), JournalSeen::Begun(state)) => match begun(observed, object, state) {
             Some(mismatch) => mismatch,
             None => return open(observed, object, state).map(|open| Validated::Consistent(Box::new(open))),
@@ -127,6 +131,21 @@ fn unbegun(object: &WorkflowRun) -> Mismatch {
     }
     // A precreated one: its Workflow begins it when the slot is due, or deletes it. User actions wait for that.
     if is_precreated(object) { Mismatch::Ignore } else { Mismatch::Admit }
+}
+
+/// An object whose run ended long ago: it was that run's, or a person made it since.
+fn purged_run(object: &WorkflowRun, purged: &PurgedRun) -> Mismatch {
+    let status = object.status.as_ref();
+    let behind = status.and_then(|status| status.journal.as_ref()).is_some_and(|head| {
+        let length = u64::try_from(head.length).unwrap_or(0);
+        length > 0 && purged.is_behind(length, &head.head)
+    });
+    match status.and_then(|status| status.run_id.as_deref()) {
+        None => Mismatch::Refuse(Refusal::AlreadyRan),
+        Some(published) if published != purged.run_id.to_string() => Mismatch::Refuse(Refusal::OtherRun),
+        Some(_) if behind => Mismatch::Refuse(Refusal::Behind),
+        Some(_) => Mismatch::Purged,
+    }
 }
 
 /// An object with a journal: `None` if they belong together.
@@ -152,4 +171,45 @@ fn open(observed: &Observed, object: &Arc<WorkflowRun>, state: &Arc<RunState>) -
         pin,
         user_actions: observed.user_actions.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::runs::purged;
+
+    fn object(status: &Value) -> WorkflowRun {
+        let request = json!({"workflowRef": {"name": "nav"}, "trigger": {"kind": "Manual", "initiator": "ina"}});
+        serde_json::from_value(json!({
+            "apiVersion": "ntro.dev/v1alpha1", "kind": "WorkflowRun", "spec": {"request": request},
+            "metadata": {"name": "nav-abcde", "namespace": "acme"}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_run_is_not_executed_again_because_its_journal_was_purged() {
+        let left = purged();
+        let made_again = object(&json!({}));
+        assert_eq!(purged_run(&made_again, &left), Mismatch::Refuse(Refusal::AlreadyRan));
+        let other = object(&json!({"runId": uuid::Uuid::nil(), "phase": "Succeeded"}));
+        assert_eq!(purged_run(&other, &left), Mismatch::Refuse(Refusal::OtherRun));
+    }
+
+    #[test]
+    fn the_head_that_was_published_is_known_though_the_journal_is_purged() {
+        let left = purged();
+        let with = |length: u64, head: &str| {
+            object(&json!({"runId": left.run_id, "phase": "Cancelled", "journal": {"length": length, "head": head}}))
+        };
+        let behind = Mismatch::Refuse(Refusal::Behind);
+        let (length, head) = (left.length, left.record.head.as_str());
+        assert_eq!(purged_run(&with(length, head), &left), Mismatch::Purged);
+        assert_eq!(purged_run(&with(length - 1, "hmac-sha256:earlier"), &left), Mismatch::Purged);
+        assert_eq!(purged_run(&with(length, "hmac-sha256:other"), &left), behind);
+        assert_eq!(purged_run(&with(length + 1, head), &left), behind);
+        assert_eq!(purged_run(&object(&json!({"runId": left.run_id})), &left), Mismatch::Purged);
+    }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use ntro_crds::{Gate, WorkflowRun, labels};
-use ntro_journal::Journal;
 use ntro_journal::protocol::RunTenant;
+use ntro_journal::{Journal, JournalError};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::timers;
 use super::user_actions::run_of;
@@ -75,8 +76,8 @@ pub(crate) fn journals(
         while let Some(changed) = shutdown.run_until_cancelled(changes.recv()).await {
             match changed {
                 Ok(id) => {
-                    if let Ok(state) = journal.state(id).await {
-                        queue.push(RunRef::of_journal(&state));
+                    if let Some(run) = run_of_journal(&journal, id).await {
+                        queue.push(run);
                     }
                 }
                 // Some were missed: all are enqueued.
@@ -86,6 +87,17 @@ pub(crate) fn journals(
                 Err(RecvError::Closed) => return,
             }
         }
+    }
+}
+
+async fn run_of_journal(journal: &Journal, id: Uuid) -> Option<RunRef> {
+    match journal.state(id).await {
+        Ok(state) => Some(RunRef::of_journal(&state)),
+        Err(JournalError::Purged { .. }) => {
+            let purged = journal.purged(id).await.ok()??;
+            Some(RunRef::new(purged.namespace, purged.name))
+        }
+        Err(_) => None,
     }
 }
 

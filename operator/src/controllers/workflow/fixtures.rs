@@ -39,6 +39,7 @@ pub(super) fn run(name: &str, slot: Option<&str>, period: &str, ending: Option<E
         by_schedule: slot.is_some(),
         precreated: false,
         begun: true,
+        held: false,
         created: slot.map(at),
         standing: Standing::UnderWay,
         ending,

@@ -1,5 +1,5 @@
 //! Which ended runs are deleted. Pure. Only what is ended is ever deleted, and only after the Workflow's status tells how it
-//! ended; the journals stay.
+//! ended; the journals stay. What a person holds stays too, and takes a place of none other.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,8 @@ enum Kind {
 
 /// The runs to delete, oldest first, and when the next one's time is over.
 pub(super) fn prune(keep: &Keep, runs: &[RunSummary], now: Timestamp) -> (Vec<String>, Option<Timestamp>) {
-    let mut ended: Vec<_> = runs.iter().filter_map(|run| run.ending.map(|ending| (run, ending))).collect();
+    let mut ended: Vec<_> =
+        runs.iter().filter(|run| !run.held).filter_map(|run| run.ending.map(|ending| (run, ending))).collect();
     ended.sort_by(|(a, _), (b, _)| (a.slot, a.completed, &a.name).cmp(&(b.slot, b.completed, &b.name)));
     let mut names = BTreeSet::new();
     let kind = |run: &RunSummary, ending: Ending| match ending {
@@ -87,6 +88,7 @@ mod tests {
             ours: slot.is_some(),
             by_schedule: slot.is_some(),
             slot: slot.map(at),
+            held: false,
             created: None,
             precreated: false,
             begun: true,
@@ -116,6 +118,15 @@ mod tests {
             |name: &str, slot| RunSummary { by_schedule: false, ..run(name, Some(slot), Some(Ending::AlreadyRan), 1) };
         let runs = [run("failed", Some(1), Some(Ending::Failed), 10), again("x", 2), again("y", 3)];
         assert_eq!(prune(&keep, &runs, at(100)).0, ["x"]);
+    }
+
+    #[test]
+    fn what_is_held_is_not_deleted() {
+        let keep = Keep { succeeded: 1, failed: 0, ttl: Some(SignedDuration::from_secs(1)) };
+        let held = RunSummary { held: true, ..run("held", Some(1), Some(Ending::Succeeded), 10) };
+        let runs =
+            [held, run("old", Some(2), Some(Ending::Failed), 20), run("new", Some(3), Some(Ending::Succeeded), 100)];
+        assert_eq!(prune(&keep, &runs, at(100)), (vec!["old".to_owned()], Some(at(101))));
     }
 
     #[test]

@@ -32,6 +32,8 @@ use perform::{Answer, perform};
 
 /// User actions that were answered are kept this long for people to look at; the journal keeps them for good.
 const KEEP: SignedDuration = SignedDuration::from_hours(24);
+/// What is said to a user action about which its reason says all.
+pub(super) const ANSWERED: &str = "user action was answered";
 /// User actions read at a time.
 const PAGE: u32 = 500;
 
@@ -75,7 +77,7 @@ pub(super) async fn answer(
             answer => answer?,
         };
         failpoint::hit("user-action-journaled");
-        write_answer(context, &action, &answer).await?;
+        write_answer(context, &action, &answer, ANSWERED).await?;
     }
     Ok(())
 }
@@ -141,6 +143,9 @@ async fn answer_run(context: &Context, run: &RunRef, actions: &[Arc<UserAction>]
     let state = match context.served_state(id).await {
         // Claimed, not begun: there is nothing that could expire.
         Err(JournalOrTenant::Journal(JournalError::UnknownRun(_))) => return Ok(()),
+        Err(JournalOrTenant::Journal(JournalError::Purged { record, .. })) => {
+            return refuse_all(context, actions, UserActionReason::Purged, &record.to_string()).await;
+        }
         state => state?,
     };
     let pin = pin::readable(&state)?;
@@ -166,19 +171,20 @@ async fn list(context: &Context, namespace: &str) -> kube::Result<BTreeMap<RunRe
     }
 }
 
-/// Refuses the user actions on a run that there is not.
+/// Refuses the user actions on a run that there is not; `message` is for people.
 pub(super) async fn refuse_all(
     context: &Context,
     actions: &[Arc<UserAction>],
     reason: UserActionReason,
+    message: &str,
 ) -> Result<(), Problem> {
     for action in pending(actions) {
-        write_answer(context, &action, &Answer::Refused(reason)).await?;
+        write_answer(context, &action, &Answer::Refused(reason), message).await?;
     }
     Ok(())
 }
 
-async fn write_answer(context: &Context, action: &UserAction, answer: &Answer) -> Result<(), Problem> {
+async fn write_answer(context: &Context, action: &UserAction, answer: &Answer, message: &str) -> Result<(), Problem> {
     let api = context.kube.namespaced::<UserAction>(&action.namespace().unwrap_or_default());
     let generation = action.metadata.generation;
     let outcome = match answer {
@@ -187,7 +193,6 @@ async fn write_answer(context: &Context, action: &UserAction, answer: &Answer) -
     };
     context.metrics.user_action(action.spec.verb, outcome);
     let (mut list, now) = (Vec::new(), context.clock.now());
-    let message = "user action was answered";
     conditions::set_readiness(&mut list, &Readiness::Ready, answer, message, generation, now);
     let status = UserActionStatus {
         observed_generation: generation,

@@ -47,6 +47,7 @@ fn run(name: &str, ending: Option<Ending>, completed: Option<i64>) -> RunSummary
         precreated: false,
         begun: true,
         standing: Standing::UnderWay,
+        held: false,
         created: Some(at(1)),
         ending,
         completed: completed.map(at),
