@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use sqlx::{Connection, SqliteConnection};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::rows::{append_log, count_blob, insert_claims, insert_entries, owner, run_row, signed};
+use super::writer::Writer;
 use crate::protocol::{Entry, LogLine, RunTenant, Sha256Digest};
 use crate::store::{Commit, DatabaseError, Inserted, RunInsert, RunRow, StoreError, ViewKey};
 
@@ -94,13 +95,12 @@ impl Write {
 
 impl Batches {
     /// Starts the one who writes. It ends when this is dropped.
-    pub(super) fn start(connection: Arc<Mutex<SqliteConnection>>) -> Self {
+    pub(super) fn start(writer: Arc<Writer>) -> Self {
         let (queue, mut waiting) = mpsc::channel::<QueuedWrite>(QUEUE);
         tokio::spawn(async move {
             let mut batch = Vec::new();
             while waiting.recv_many(&mut batch, MAX).await > 0 {
-                let mut connection = connection.lock().await;
-                write_all(&mut connection, std::mem::take(&mut batch)).await;
+                write_all(&writer, std::mem::take(&mut batch)).await;
             }
         });
         Self { queue }
@@ -119,7 +119,7 @@ impl Batches {
     }
 }
 
-async fn write_all(connection: &mut SqliteConnection, batch: Vec<QueuedWrite>) {
+async fn write_all(writer: &Writer, batch: Vec<QueuedWrite>) {
     let mut done = Vec::with_capacity(batch.len());
     let mut replies = Vec::with_capacity(batch.len());
     let mut writes = Vec::with_capacity(batch.len());
@@ -127,7 +127,7 @@ async fn write_all(connection: &mut SqliteConnection, batch: Vec<QueuedWrite>) {
         replies.push(reply);
         writes.push(write);
     }
-    let committed = transaction(connection, writes, &mut done).await;
+    let committed = in_turn(writer, writes, &mut done).await;
     let committed = committed.map_err(|error| Arc::new(error) as DatabaseError);
     let mut done = done.into_iter();
     for reply in replies {
@@ -141,6 +141,17 @@ async fn write_all(connection: &mut SqliteConnection, batch: Vec<QueuedWrite>) {
         // Who went away does not want to know.
         let _ = reply.send(answer);
     }
+}
+
+async fn in_turn(
+    writer: &Writer,
+    writes: Vec<Write>,
+    done: &mut Vec<Result<Wrote, StoreError>>,
+) -> Result<(), sqlx::Error> {
+    let mut turn = writer.turn().await?;
+    transaction(&mut turn, writes, done).await?;
+    turn.done();
+    Ok(())
 }
 
 async fn transaction(

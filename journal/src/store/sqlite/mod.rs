@@ -4,6 +4,7 @@
 mod batch;
 mod purge;
 mod rows;
+mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -15,11 +16,11 @@ use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{Connection, Row, Sqlite, SqliteConnection, SqlitePool};
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use batch::{Batches, Write, Wrote};
 use rows::{claim_row, instant, run_id, run_row, signed, unsigned};
+use writer::Writer;
 
 use super::{
     BLOB_BLOCK, BegunPurge, ClaimKey, Commit, Draft, EndedRun, Inserted, OpenRun, PurgeStep, RunInsert, RunRow, Store,
@@ -51,8 +52,7 @@ const ROWS_AHEAD: usize = 8;
 
 /// A store in a directory of its own.
 pub struct SqliteStore {
-    /// The only one that writes.
-    connection: Arc<Mutex<SqliteConnection>>,
+    writer: Arc<Writer>,
     readers: SqlitePool,
     batches: Batches,
     /// Held as long as the store: the lock of the directory goes with the process, however it ends.
@@ -83,11 +83,11 @@ impl SqliteStore {
             .pragma("secure_delete", "ON");
         let mut connection = SqliteConnection::connect_with(&options).await?;
         prepare(&mut connection).await?;
-        let connection = Arc::new(Mutex::new(connection));
+        let writer = Arc::new(Writer::new(options, connection));
         let reader = file.read_only(true).pragma("cache_size", format!("-{READER_CACHE_KIB}"));
         let readers =
             SqlitePoolOptions::new().max_connections(READERS).test_before_acquire(false).connect_lazy_with(reader);
-        Ok(Self { batches: Batches::start(Arc::clone(&connection)), readers, connection, _lock: lock })
+        Ok(Self { batches: Batches::start(Arc::clone(&writer)), readers, writer, _lock: lock })
     }
 }
 
@@ -267,8 +267,8 @@ impl Store for SqliteStore {
     }
 
     async fn forget_blobs(&self, run_id: Uuid, blobs: &[Sha256Digest]) -> Result<(), StoreError> {
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
+        let mut turn = self.writer.turn().await?;
+        let mut transaction = turn.begin().await?;
         for blob in blobs {
             sqlx::query("DELETE FROM blobs WHERE run_id = ? AND digest = ?")
                 .bind(run_id.to_string())
@@ -277,6 +277,7 @@ impl Store for SqliteStore {
                 .await?;
         }
         transaction.commit().await?;
+        turn.done();
         Ok(())
     }
 
@@ -289,10 +290,12 @@ impl Store for SqliteStore {
     }
 
     async fn set_collected(&self, run_id: Uuid) -> Result<(), StoreError> {
+        let mut turn = self.writer.turn().await?;
         sqlx::query("UPDATE runs SET collected = 1 WHERE run_id = ?")
             .bind(run_id.to_string())
-            .execute(&mut *self.connection.lock().await)
+            .execute(&mut *turn)
             .await?;
+        turn.done();
         Ok(())
     }
 
@@ -345,6 +348,7 @@ impl Store for SqliteStore {
     }
 
     async fn put_draft(&self, draft: &Draft) -> Result<(), StoreError> {
+        let mut turn = self.writer.turn().await?;
         sqlx::query(
             "INSERT OR REPLACE INTO drafts (run_id, key_hash, digest, namespace_uid, text, expires) \
              VALUES (?, ?, ?, ?, ?, ?)",
@@ -355,8 +359,9 @@ impl Store for SqliteStore {
         .bind(&draft.namespace_uid)
         .bind(&draft.text)
         .bind(draft.expires.as_microsecond())
-        .execute(&mut *self.connection.lock().await)
+        .execute(&mut *turn)
         .await?;
+        turn.done();
         Ok(())
     }
 
@@ -418,26 +423,29 @@ impl Store for SqliteStore {
     }
 
     async fn expire(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let mut connection = self.connection.lock().await;
+        let mut turn = self.writer.turn().await?;
         let drafts = sqlx::query("DELETE FROM drafts WHERE expires <= ?1")
             .bind(now.as_microsecond())
-            .execute(&mut *connection)
+            .execute(&mut *turn)
             .await?;
         // A key that no longer opens anything still tells who sent the drafts under it.
         sqlx::query("DELETE FROM view_keys WHERE until <= ?1 AND key_hash NOT IN (SELECT key_hash FROM drafts)")
             .bind(now.as_microsecond())
-            .execute(&mut *connection)
+            .execute(&mut *turn)
             .await?;
+        turn.done();
         Ok(drafts.rows_affected() > 0)
     }
 
     async fn put_fact(&self, namespace_uid: &str, key: &str, value: &str) -> Result<(), StoreError> {
+        let mut turn = self.writer.turn().await?;
         sqlx::query("INSERT OR REPLACE INTO facts (namespace_uid, key, value) VALUES (?, ?, ?)")
             .bind(namespace_uid)
             .bind(key)
             .bind(value)
-            .execute(&mut *self.connection.lock().await)
+            .execute(&mut *turn)
             .await?;
+        turn.done();
         Ok(())
     }
 
@@ -459,13 +467,44 @@ impl Store for SqliteStore {
     }
 
     async fn setting_or(&self, key: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let mut connection = self.connection.lock().await;
+        let mut turn = self.writer.turn().await?;
         sqlx::query("INSERT INTO settings (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
             .bind(key)
             .bind(value)
-            .execute(&mut *connection)
+            .execute(&mut *turn)
             .await?;
-        let row = sqlx::query("SELECT value FROM settings WHERE key = ?").bind(key).fetch_one(&mut *connection).await?;
+        let row = sqlx::query("SELECT value FROM settings WHERE key = ?").bind(key).fetch_one(&mut *turn).await?;
+        turn.done();
         Ok(row.try_get(0)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_acknowledged_is_committed_whatever_failed_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(dir.path()).await.unwrap();
+        let left = AtomicU32::new(2);
+        let mut turn = store.writer.turn().await.unwrap();
+        // As when the disk is full: the commit fails, and the transaction is over.
+        turn.lock_handle().await.unwrap().set_commit_hook(move || {
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+        });
+        turn.done();
+        let run_id = Uuid::from_u128(7);
+        let mut acknowledged = 0;
+        for n in 0..4 {
+            let blob = Sha256Digest::of(&[n]);
+            acknowledged += usize::from(store.count_blob("uid", run_id, blob, 1).await.is_ok());
+        }
+        assert!((2..4).contains(&acknowledged), "one fails at least, and it gets well again: {acknowledged}");
+        drop(store);
+        let after = SqliteStore::open(dir.path()).await.unwrap();
+        assert_eq!(after.blobs(run_id).await.unwrap().len(), acknowledged, "as after kill -9");
     }
 }
