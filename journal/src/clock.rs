@@ -1,5 +1,6 @@
 //! Where the time comes from.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,10 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// The clock of the machine.
 #[derive(Debug)]
-pub struct SystemClock(Mutex<Listened>);
+pub struct SystemClock {
+    listened: Mutex<Listened>,
+    set_by: Option<PathBuf>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Listened {
@@ -41,11 +45,23 @@ impl Listened {
 
 impl Default for SystemClock {
     fn default() -> Self {
-        Self(Mutex::new(Listened { total: Duration::ZERO, looked: Instant::now() }))
+        let listened = Listened { total: Duration::ZERO, looked: Instant::now() };
+        Self { listened: Mutex::new(listened), set_by: None }
     }
 }
 
 impl SystemClock {
+    /// The clock of the machine, set by a test: `file` says by how many seconds, and is read anew each time. What cannot be
+    /// read sets nothing.
+    pub fn set_by(file: PathBuf) -> Self {
+        Self { set_by: Some(file), ..Self::default() }
+    }
+
+    fn set(&self) -> Option<SignedDuration> {
+        let text = std::fs::read_to_string(self.set_by.as_ref()?).ok()?;
+        text.trim().parse().map(SignedDuration::from_secs).ok()
+    }
+
     /// Looks at the clock often enough for all the time that passes to count. Without it leases take longer, never less.
     pub async fn keep_listening(&self) {
         let mut looks = tokio::time::interval(LOOK);
@@ -59,11 +75,12 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        let now = Timestamp::now();
+        self.set().and_then(|by| now.checked_add(by).ok()).unwrap_or(now)
     }
 
     fn listened(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).look(Instant::now())
+        self.listened.lock().unwrap_or_else(PoisonError::into_inner).look(Instant::now())
     }
 }
 
@@ -121,5 +138,18 @@ mod tests {
         assert_eq!(listened.look(start + LOOK), LOOK);
         assert_eq!(listened.look(start + LOOK + Duration::from_hours(1)), LOOK + PAUSE);
         assert_eq!(listened.look(start), LOOK + PAUSE, "never backwards");
+    }
+
+    #[test]
+    fn a_test_sets_it_by_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("clock");
+        let clock = SystemClock::set_by(file.clone());
+        let ahead = || clock.now().duration_since(Timestamp::now()).as_secs_f64().round();
+        assert_eq!(ahead(), 0.0, "no file yet");
+        for (text, by) in [("600\n", 600.0), ("-600", -600.0), ("soon", 0.0)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(ahead(), by, "{text}");
+        }
     }
 }

@@ -67,11 +67,14 @@ impl Tasks {
 
 /// Runs the operator until SIGTERM or SIGINT, or until a part of it dies, which is an error.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
-    let system_clock = Arc::new(SystemClock::default());
+    let system_clock = Arc::new(settings.clock_file.clone().map_or_else(SystemClock::default, SystemClock::set_by));
     let clock: Arc<dyn Clock> = system_clock.clone();
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), scope = ?settings.scope, "starting");
+    if let Some(file) = &settings.clock_file {
+        tracing::warn!(file = %file.display(), "the clock is set by a file");
+    }
     if let Some(directory) = settings.failpoint_dir.clone() {
         tracing::warn!(directory = %directory.display(), "failpoints enabled");
         failpoint::watch(directory);

@@ -111,6 +111,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "NTRO_FAILPOINT_DIR")]
     pub failpoint_dir: Option<PathBuf>,
 
+    /// File that says by how many seconds the clock is set, read again each time; for testing
+    #[arg(long, env = "NTRO_CLOCK_FILE")]
+    pub clock_file: Option<PathBuf>,
+
     /// Log format
     #[arg(long, env = "NTRO_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
