@@ -224,8 +224,15 @@ async fn timers_wait_for_the_acts_that_may_come_before_them() {
     let due = world.journal.now() + SignedDuration::from_secs(10);
     assert_eq!(world.journal.next_due(), Some(due));
     world.clock.advance(SignedDuration::from_secs(11));
-    world.journal.tick(|_| Some(due - SignedDuration::from_millis(1))).await;
+    let (now, wait) = (world.journal.now(), SignedDuration::from_millis(1));
+    world.journal.tick(|_| Some(due - wait)).await;
     assert_eq!(world.phase(run).await, Phase::Waiting);
+    assert_eq!(world.journal.next_due(), Some(now + wait), "no sooner than the acts can be known");
+    world.clock.set(SignedDuration::from_mins(10));
+    world.journal.tick(|_| Some(due - SignedDuration::from_mins(5))).await;
+    let next = world.journal.next_due().unwrap().duration_since(world.journal.now());
+    assert_eq!(next, SignedDuration::from_secs(10), "the clock may be set back meanwhile");
+    world.clock.advance(next);
     world.journal.tick(|_| Some(due)).await;
     assert!(world.journal.state(run).await.unwrap().wanted().is_some());
 }

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -83,7 +82,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let authority = Authority::load_or_create(&settings.data_dir.join("tls"), clock.now())?;
     let names = tls::server_names(&settings.service_name, &settings.namespace);
     let certificate = ServerCertificate::new(authority, names, clock.as_ref())?;
-    let client = Client::try_default().await?;
+    let (client, server_time) = Access::client().await?;
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::waiting_for(["start"]));
 
@@ -114,7 +113,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         bundles: Arc::new(Bundles::new(settings.data_dir.join("bundles"), client.clone(), Arc::clone(&metrics))),
         events: Events::new(client.clone(), settings.pod_name.clone()),
         tenants: Arc::new(Tenants::default()),
-        kube: Access::new(client, own_namespace).await,
+        kube: Access::new((client, server_time), own_namespace).await,
         settings: Arc::new(settings),
         journal,
         metrics,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use ntro_crds::{Reason, labels};
 use ntro_journal::{Journal, JournalError, RunState};
 use uuid::Uuid;
@@ -57,6 +58,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// What the API server's clock shows now at least: what people did in time is told by it. Our own time before the first
+    /// answer.
+    pub(crate) fn server_now(&self) -> Timestamp {
+        self.kube.server_time.now().unwrap_or_else(|| self.clock.now())
+    }
+
     /// The run with this name of the tenant that has the namespace now: runs of one that had it before are nobody's. Of a
     /// namespace that is no tenant's, nothing is known and nothing decided.
     pub(crate) async fn run_by_name(&self, namespace: &str, name: &str) -> Result<Option<Uuid>, Problem> {

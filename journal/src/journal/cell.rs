@@ -174,6 +174,11 @@ impl Cell {
         trouble.until = now.checked_add(wait).ok();
     }
 
+    /// Its timers have to wait so long, and nothing is wrong.
+    pub(super) fn wait(&self, now: Timestamp, wait: Duration) {
+        *self.trouble() = Trouble { failures: 0, until: now.checked_add(wait).ok() };
+    }
+
     /// Time has done its part.
     pub(super) fn well(&self) {
         *self.trouble() = Trouble::default();

@@ -12,6 +12,31 @@ use crate::error::JournalError;
 use crate::machine::{self, RunState};
 use crate::protocol::{BlockCode, RunTenant};
 
+/// The longest time between two looks at timers that are due and may not fire yet: the clock may have been set.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// What became of the timers of a run that are due.
+enum Timers {
+    /// There are none left.
+    Fired,
+    /// Too few user actions are known for the next one: it has to wait so long.
+    Early(Duration),
+    /// It is not known which user actions there are.
+    Unknown,
+}
+
+impl Timers {
+    /// `due` is left, and user actions are known until `upto`.
+    fn left(due: Timestamp, upto: Timestamp) -> Self {
+        // Nobody was asked about user actions: that is its turn at once.
+        if upto == Timestamp::MIN {
+            return Self::Fired;
+        }
+        let wait = Duration::try_from(due.duration_since(upto)).unwrap_or_default();
+        Self::Early(wait.min(LOOK_AGAIN))
+    }
+}
+
 impl Journal {
     /// Records the Job of the wanted segment, made or adopted. Recording the same Job again changes nothing.
     pub async fn job_recorded(
@@ -84,8 +109,9 @@ impl Journal {
     /// cancellation is over.
     ///
     /// `actions_known_upto` gives, for a run, the time until which every user action on it has been applied: only timers due
-    /// by then fire, because an action in time comes before a timer that is due. `None` if that is not known: no timer of
-    /// the run fires. A run that fails keeps no other one waiting; it is tried again after a while, and given back.
+    /// by then fire, because an action in time comes before a timer that is due; the others are looked at again when that
+    /// may be so. `None` if it is not known: no timer of the run fires; `Timestamp::MIN` if nobody was asked. A run that fails
+    /// keeps no other one waiting; it is tried again after a while, and given back.
     pub async fn tick(
         &self,
         actions_known_upto: impl Fn(&RunState) -> Option<Timestamp> + Send + Sync,
@@ -96,8 +122,9 @@ impl Journal {
                 continue;
             }
             match self.tick_run(&cell, now, &actions_known_upto).await {
-                Ok(true) => cell.well(),
-                Ok(false) => cell.hold_off(now),
+                Ok(Timers::Fired) => cell.well(),
+                Ok(Timers::Early(wait)) => cell.wait(now, wait),
+                Ok(Timers::Unknown) => cell.hold_off(now),
                 Err(error) => {
                     cell.hold_off(now);
                     failed.push((cell.run_id, error));
@@ -108,13 +135,13 @@ impl Journal {
         failed
     }
 
-    /// Does what time asks for in one run. `false` if timers are due that may not fire.
+    /// Does what time asks for in one run.
     async fn tick_run(
         &self,
         cell: &Cell,
         now: Timestamp,
         actions_known_upto: &(impl Fn(&RunState) -> Option<Timestamp> + Sync),
-    ) -> Result<bool, JournalError> {
+    ) -> Result<Timers, JournalError> {
         let state = self.state(cell.run_id).await?;
         let timer_due = state.next_timer().is_some_and(|due| due <= now);
         let upto = actions_known_upto(&state).map(|upto| upto.min(now));
@@ -131,7 +158,8 @@ impl Journal {
             let epoch = holder.epoch;
             self.changed(cell.run_id, move |state, now| machine::lease_silent(state, epoch, now)).await?;
         }
-        Ok(upto.is_some() || !timer_due)
+        let left = self.state(cell.run_id).await?.next_timer().filter(|due| *due <= now);
+        Ok(left.map_or(Timers::Fired, |due| upto.map_or(Timers::Unknown, |upto| Timers::left(due, upto))))
     }
 
     /// Runs that have ended are read from the store when somebody asks for them.

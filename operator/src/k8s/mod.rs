@@ -7,6 +7,7 @@ mod delete;
 mod events;
 mod list;
 mod names;
+mod server_time;
 mod status;
 
 use std::fmt::Debug;
@@ -23,6 +24,7 @@ pub(crate) use create::{Created, create_once};
 pub(crate) use delete::delete_exactly;
 pub(crate) use events::Events;
 pub(crate) use names::NamespacedName;
+pub(crate) use server_time::ServerTime;
 pub(crate) use ntro_crds::labels::OPERATOR_FIELD_MANAGER as FIELD_MANAGER;
 pub(crate) use status::{patch_status_if_changed, same_but_for_times};
 

@@ -66,6 +66,12 @@ pub(crate) fn api_server_at(
     (Client::new(service, "default"), asked)
 }
 
+/// The answer of an API server that knows no user actions in this namespace, and nothing else.
+pub(crate) fn nobody_acted_in(namespace: &str, asked: &Asked) -> Option<Value> {
+    let known = asked.path.contains(&format!("/namespaces/{namespace}/useractions"));
+    known.then(|| json!({"apiVersion": "ntro.dev/v1alpha1", "kind": "UserActionList", "metadata": {}, "items": []}))
+}
+
 fn not_found() -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "metadata": {},

@@ -5,10 +5,10 @@ use ntro_crds::workflow_run::RunPin;
 use ntro_journal::machine::{self, Append, AppendLimits, Attach};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, RunSecret, RunTenant, RunTrigger,
+    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, ReleaseCause, RunSecret, RunTenant, RunTrigger,
     RunWorkflow, RunnerVersions,
 };
-use ntro_journal::{PurgeRecord, PurgedRun, RunPart, RunState};
+use ntro_journal::{AttachPod, CreateRun, Journal, PurgeRecord, PurgedRun, RunPart, RunState};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -104,17 +104,48 @@ pub(crate) fn said(state: &RunState, entries: Vec<PodEntry>) -> RunState {
 
 /// The same with an open gate of `step`.
 pub(crate) fn asking(state: &RunState, step: &str) -> RunState {
-    let gate = PodEntry::GateOpened(entries::GateOpened {
-        command: state.next_command,
-        seen_upto: state.last_delivery(),
+    let PodEntry::GateOpened(gate) = gate(state.next_command, step, None) else { unreachable!("a gate") };
+    said(state, vec![PodEntry::GateOpened(entries::GateOpened { seen_upto: state.last_delivery(), ..gate })])
+}
+
+/// What opens a gate of `step`.
+pub(crate) fn gate(command: u64, step: &str, due_ms: Option<u64>) -> PodEntry {
+    PodEntry::GateOpened(entries::GateOpened {
+        command,
+        seen_upto: 0,
         step: step.to_owned(),
         kind: GateKind::Review,
         component: "DATA_TABLE".to_owned(),
         actions: vec!["approve".to_owned(), "reject".to_owned()],
-        due_ms: None,
+        due_ms,
         content: Payload::inline(format!("{{\"of\":\"{step}\"}}")),
-    });
-    said(state, vec![gate])
+    })
+}
+
+/// What starts a timer of ten seconds.
+pub(crate) fn timer(command: u64) -> PodEntry {
+    PodEntry::TimerStarted(entries::TimerStarted { command, seen_upto: 0, duration_ms: 10_000 })
+}
+
+/// A run `nav` of this namespace that said this, parked, and has no pod any more.
+pub(crate) async fn parked(journal: &Journal, namespace: &str, said: Vec<PodEntry>) -> Uuid {
+    let run_id = Uuid::new_v4();
+    let run = run_created(run_id, namespace, &format!("nav-{run_id}"));
+    journal.create_run(CreateRun { run, request_hash: "h".to_owned() }).await.unwrap();
+    journal.job_recorded(run_id, 1, "job", "job", "t").await.unwrap();
+    let text = || "pod".to_owned();
+    let pod =
+        AttachPod { pod_name: text(), pod_uid: text(), job_uid: "job".to_owned(), versions: versions(), published: None };
+    let attached = journal.attach(run_id, pod).await.unwrap();
+    let session = journal.session(&attached.session).unwrap();
+    let leave = [
+        PodEntry::Parked(entries::Parked { seen_upto: 0, waiting_for: Vec::new() }),
+        PodEntry::Released(entries::PodReleased { epoch: None, cause: ReleaseCause::Parked }),
+    ];
+    let (epoch, head) = (attached.epoch, attached.entries.len() as u64 - 1);
+    let entries = said.into_iter().chain(leave).collect();
+    journal.append(&session, AppendRequest { epoch, head, head_hash: None, entries }).await.unwrap();
+    run_id
 }
 
 /// What is left of such a run, cancelled at second 5 and purged since.

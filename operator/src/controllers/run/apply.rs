@@ -19,12 +19,13 @@ impl Runs {
         let (context, id) = (&self.context, open.state.run_id);
         let answered = user_actions::answer(context, &open.state, &open.pin, plan.user_actions).await;
         let expired = match &answered {
-            Ok(()) if !plan.expired.is_empty() => gates::expiry::reject(context, &open.state, &plan.expired).await,
-            _ => Ok(()),
+            Ok(()) => gates::expiry::reject(context, &open.state, &plan.expired).await,
+            Err(_) => Ok(Requeue::OnChange),
         };
+        let look_again = *expired.as_ref().unwrap_or(&Requeue::OnChange);
         let open = Open { state: context.journal.state(id).await?, ..open };
-        let requeue = self.follow_jobs(&open).await?.sooner(plan.requeue);
+        let requeue = self.follow_jobs(&open).await?.sooner(plan.requeue).sooner(look_again);
         let open = Open { state: context.journal.state(id).await?, ..open };
-        Ok(Applied { open, requeue, unanswered: answered.and(expired).err() })
+        Ok(Applied { open, requeue, unanswered: answered.and(expired.map(drop)).err() })
     }
 }

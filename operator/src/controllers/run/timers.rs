@@ -103,64 +103,59 @@ fn sleep_until(due: Option<Timestamp>, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use ntro_journal::protocol::{AppendRequest, PodEntry, ReleaseCause, entries};
-    use ntro_journal::{AttachPod, CreateRun, RunState};
-    use serde_json::json;
+    use ntro_journal::RunState;
     use uuid::Uuid;
 
     use super::*;
-    use crate::testing::runs::{run_created, versions};
-    use crate::testing::{Asked, api_server, context};
+    use crate::testing::runs::{gate, parked, timer};
+    use crate::testing::{api_server, context, nobody_acted_in};
 
     /// A run that sleeps for ten seconds and has no pod.
     async fn sleeping(context: &Context, namespace: &str) -> Uuid {
-        let (journal, run_id) = (&context.journal, Uuid::new_v4());
-        let run = run_created(run_id, namespace, "nav");
-        journal.create_run(CreateRun { run, request_hash: "h".to_owned() }).await.unwrap();
-        journal.job_recorded(run_id, 1, "job", "job", "t").await.unwrap();
-        let pod = AttachPod {
-            pod_name: "pod".to_owned(),
-            pod_uid: "pod".to_owned(),
-            job_uid: "job".to_owned(),
-            versions: versions(),
-            published: None,
-        };
-        let attached = journal.attach(run_id, pod).await.unwrap();
-        let session = journal.session(&attached.session).unwrap();
-        let entries = vec![
-            PodEntry::TimerStarted(entries::TimerStarted { command: 0, seen_upto: 0, duration_ms: 10_000 }),
-            PodEntry::Parked(entries::Parked { seen_upto: 0, waiting_for: Vec::new() }),
-            PodEntry::Released(entries::PodReleased { epoch: None, cause: ReleaseCause::Parked }),
-        ];
-        let head = attached.entries.len() as u64 - 1;
-        journal
-            .append(&session, AppendRequest { epoch: attached.epoch, head, head_hash: None, entries })
-            .await
-            .unwrap();
-        run_id
+        parked(&context.journal, namespace, vec![timer(0)]).await
+    }
+
+    async fn woken(context: &Context, run: Uuid) -> bool {
+        context.journal.state(run).await.as_deref().is_ok_and(|state: &RunState| state.wanted().is_some())
     }
 
     #[tokio::test]
     async fn timers_wait_where_the_user_actions_cannot_be_read_and_nowhere_else() {
-        let answer = |asked: &Asked| {
-            let known = asked.path.contains("/namespaces/beta/useractions");
-            known.then(
-                || json!({ "apiVersion": "ntro.dev/v1alpha1", "kind": "UserActionList", "metadata": {}, "items": [] }),
-            )
-        };
-        let (client, mut asked) = api_server(answer);
+        let (client, mut asked) = api_server(|asked| nobody_acted_in("beta", asked));
         let dir = tempfile::tempdir().unwrap();
         let (context, clock) = context(dir.path(), client).await;
         let (acme, beta) = (sleeping(&context, "acme").await, sleeping(&context, "beta").await);
-        let woken = async |run| {
-            context.journal.state(run).await.as_deref().is_ok_and(|state: &RunState| state.wanted().is_some())
-        };
         tick(&context, false).await.unwrap();
         assert!(asked.try_recv().is_err(), "nothing is due, nobody is asked");
         clock.advance(SignedDuration::from_secs(10));
         tick(&context, false).await.unwrap();
-        assert!(!woken(acme).await, "an approval in time may be among the actions that could not be read");
-        assert!(woken(beta).await, "another tenant's trouble");
+        assert!(!woken(&context, acme).await, "an approval in time may be among the actions that could not be read");
+        assert!(woken(&context, beta).await, "another tenant's trouble");
+    }
+
+    #[tokio::test]
+    async fn a_gates_deadline_waits_for_the_api_servers_clock() {
+        let (client, _asked) = api_server(|asked| nobody_acted_in("acme", asked));
+        let dir = tempfile::tempdir().unwrap();
+        let (context, clock) = context(dir.path(), client).await;
+        let (due, server) = (context.clock.now() + SignedDuration::from_secs(10), &context.kube.server_time);
+        let acme = parked(&context.journal, "acme", vec![gate(0, "review", Some(10_000)), timer(1)]).await;
+        let sleeper = sleeping(&context, "acme").await;
+        server.hear(context.clock.now());
+        clock.set(SignedDuration::from_mins(10));
+        tick(&context, false).await.unwrap();
+        assert!(!woken(&context, acme).await, "our clock was set, and nothing has expired");
+        let again = context.journal.next_due().unwrap().duration_since(context.clock.now());
+        assert!(again > SignedDuration::from_secs(4), "it waits for as long as it must and does not spin: {again}");
+        server.hear(due);
+        clock.advance(SignedDuration::from_secs(10));
+        tick(&context, false).await.unwrap();
+        assert!(woken(&context, sleeper).await, "nobody is asked whether a sleep is over");
+        assert!(!woken(&context, acme).await, "an approval in time may not be stored yet");
+        server.hear(due + SignedDuration::from_secs(7));
+        clock.advance(SignedDuration::from_secs(10));
+        tick(&context, false).await.unwrap();
+        assert!(woken(&context, acme).await);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod evaluate;
 mod perform;
 pub(super) mod proof;
+mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use ntro_crds::reasons::ConditionReason as _;
 use ntro_crds::user_action::{Outcome, UserActionStatus};
 use ntro_crds::workflow_run::RunPin;
 use ntro_journal::failpoint;
+use ntro_journal::machine::GateProgress;
 use ntro_journal::{JournalError, RunState};
 
 use crate::cache::RunRef;
@@ -29,6 +31,7 @@ use crate::error::{Class, Problem};
 use crate::k8s::patch_status_if_changed;
 use crate::launch::pin;
 use perform::{Answer, perform};
+use stored::stored_upto;
 
 /// User actions that were answered are kept this long for people to look at; the journal keeps them for good.
 const KEEP: SignedDuration = SignedDuration::from_hours(24);
@@ -85,8 +88,8 @@ pub(super) async fn answer(
 /// Until when the user actions on runs are answered.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
-    /// By namespace.
-    upto: BTreeMap<String, Timestamp>,
+    /// What the API server's clock showed before it was asked, by namespace.
+    asked: BTreeMap<String, Timestamp>,
     /// Runs with user actions that could not be answered.
     except: BTreeSet<RunRef>,
     /// Namespaces that could not be read.
@@ -94,20 +97,23 @@ pub(super) struct Answered {
 }
 
 impl Answered {
-    /// The time until which every user action on the run that the API server has taken is answered. `None` if that is not
-    /// known: then nothing may happen to the run because nobody acted in time.
+    /// The time until which every user action on the run that the API server has taken is answered, by the API server's clock.
+    /// `None` if that is not known: then nothing may happen to the run because nobody acted in time. While a gate is open, it
+    /// is the time until which no action in time can come any more.
     pub(super) fn upto(&self, state: &RunState) -> Option<Timestamp> {
         if self.unread.contains(&state.namespace) || self.except.contains(&RunRef::of_journal(state)) {
             return None;
         }
         // Not asked for: its turn is the next one.
-        Some(self.upto.get(&state.namespace).copied().unwrap_or(Timestamp::MIN))
+        let asked = self.asked.get(&state.namespace).copied().unwrap_or(Timestamp::MIN);
+        let asks = state.gates.values().any(|gate| gate.state == GateProgress::Open);
+        Some(if asks { stored_upto(asked) } else { asked })
     }
 
-    /// The time until which all of them are answered, in every namespace asked for.
+    /// The time until which all of them are stored and answered, in every namespace asked for.
     pub(super) fn all_upto(&self) -> Option<Timestamp> {
         let known = self.unread.is_empty() && self.except.is_empty();
-        known.then(|| self.upto.values().min().copied()).flatten()
+        known.then(|| self.asked.values().min().copied().map(stored_upto)).flatten()
     }
 }
 
@@ -116,7 +122,7 @@ impl Answered {
 pub(super) async fn answer_in(context: &Context, namespaces: impl IntoIterator<Item = String>) -> Answered {
     let mut answered = Answered::default();
     for namespace in namespaces {
-        let taken_until = context.clock.now();
+        let asked = context.server_now();
         let actions = match list(context, &namespace).await {
             Ok(actions) => actions,
             Err(error) => {
@@ -133,7 +139,7 @@ pub(super) async fn answer_in(context: &Context, namespaces: impl IntoIterator<I
                 answered.except.insert(run);
             }
         }
-        answered.upto.insert(namespace, taken_until);
+        answered.asked.insert(namespace, asked);
     }
     answered
 }

@@ -26,8 +26,8 @@ use crate::error::Problem;
 
 /// Key of the fact in the journals' store.
 const FACT: &str = "approval-policy";
-/// The API server enforces a new policy a moment after it has stored it.
-const SETTLING: SignedDuration = SignedDuration::from_secs(2);
+/// The API server enforces a new policy a moment after it has stored it, and its clock is known to a second.
+const SETTLING: SignedDuration = SignedDuration::from_secs(3);
 
 /// When a verification that failed is tried again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -69,7 +69,7 @@ pub(crate) async fn verify(context: &Context, namespace: &str) -> Result<Proof, 
     let uid = context.tenant(namespace)?.uid;
     let before = context.journal.fact(&uid, FACT).await?;
     let before = before.and_then(|text| serde_json::from_str::<Verified>(&text).ok());
-    let (proof, fact) = assess(found, before.as_ref(), context.clock.now());
+    let (proof, fact) = assess(found, before.as_ref(), context.server_now());
     if let Some(fact) = fact {
         let text = serde_json::to_string(&fact).map_err(|error| Problem::bug(&error))?;
         context.journal.put_fact(&uid, FACT, &text).await?;
@@ -192,16 +192,16 @@ mod tests {
     #[test]
     fn a_proof_holds_from_its_verification_while_nothing_changes() {
         let (first, fact) = assess(Some(print(1)), None, at(100));
-        assert_eq!(first, Proof(Some(at(102))));
+        assert_eq!(first, Proof(Some(at(103))));
         let fact = fact.unwrap();
-        assert_eq!(assess(Some(print(1)), Some(&fact), at(900)), (Proof(Some(at(102))), None));
+        assert_eq!(assess(Some(print(1)), Some(&fact), at(900)), (Proof(Some(at(103))), None));
     }
 
     #[test]
     fn a_jump_makes_everything_since_worthless() {
         let (_, fact) = assess(Some(print(1)), None, at(100));
         let (proof, again) = assess(Some(print(3)), fact.as_ref(), at(500));
-        assert_eq!(proof, Proof(Some(at(502))));
+        assert_eq!(proof, Proof(Some(at(503))));
         assert!(again.is_some());
     }
 
@@ -211,6 +211,6 @@ mod tests {
         let (proof, gone) = assess(None, fact.as_ref(), at(500));
         assert_eq!(proof, Proof(None));
         let (proof, _) = assess(Some(print(1)), gone.as_ref(), at(600));
-        assert_eq!(proof, Proof(Some(at(602))));
+        assert_eq!(proof, Proof(Some(at(603))));
     }
 }
