@@ -67,7 +67,7 @@ unit: export PATH := $(NTRO_CACHE)/bin/registry:$(PATH)
 unit: venv built ## Unit, property and model tests; the crash tests of the runtime against the real journal.
 	+nice -n 15 cargo test --locked --workspace
 	cd runtime && nice -n 15 $(PY) -m pytest -q tests
-	nice -n 15 $(PY) -m pytest -q examples/runbooks
+	nice -n 15 $(PY) -m pytest -q examples/runbooks tests/faults
 
 .PHONY: golden
 golden: ## Generated files are up to date: charts, the table of entries, the runtime's tables.
@@ -95,9 +95,15 @@ e2e: venv images kueue ## Behaviour on the real cluster.
 	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q -n 2 tests/admission
 
 .PHONY: test-long
-test-long: venv built images ## What takes its real time: an outage of five minutes, two idle minutes, a thousand random schedules.
+test-long: venv built images memory ## What takes its real time: an outage of five minutes, a thousand random schedules, a full volume in 512 MiB.
 	cd runtime && nice -n 15 $(PY) -m pytest -q -s --long -m long tests
 	eval "$$($(CLUSTER) env)"; $(PY) -m pytest -q --long -m long tests/e2e
+
+.PHONY: memory
+memory: venv ## The operator in 512 MiB with a thousand journals, full ones, and 5 GB of blobs that move; needs no cluster.
+	cargo build --locked --release -p ntro-operator
+	cargo build --locked -p journal-testserver
+	NTRO_OPERATOR_BIN=$(CURDIR)/target/$(TRIPLE)/release/ntro-operator $(PY) tests/long/memory.py
 
 .PHONY: bench-images
 bench-images: venv binaries
@@ -131,6 +137,11 @@ bench-append: venv ## What one more activity costs in a run of N=10000, and 200 
 .PHONY: faults
 faults: bench-images ## KILLS=20 times kill -9 of the operator while N=1000 schedules fire: none lost, none doubled.
 	eval "$$($(CLUSTER) env)"; $(PY) tests/faults/kills.py $(or $(N),1000) $(or $(KILLS),20)
+	@$(CLUSTER) down >/dev/null 2>&1
+
+.PHONY: soak
+soak: bench-images ## MIN=30 minutes of a mixed load in which everything goes wrong: nothing lost, doubled, stuck, refused in time.
+	eval "$$($(CLUSTER) env)"; $(PY) tests/faults/soak.py $(or $(MIN),30)
 	@$(CLUSTER) down >/dev/null 2>&1
 
 .PHONY: venv

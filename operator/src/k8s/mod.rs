@@ -24,8 +24,8 @@ pub(crate) use create::{Created, create_once};
 pub(crate) use delete::delete_exactly;
 pub(crate) use events::Events;
 pub(crate) use names::NamespacedName;
-pub(crate) use server_time::ServerTime;
 pub(crate) use ntro_crds::labels::OPERATOR_FIELD_MANAGER as FIELD_MANAGER;
+pub(crate) use server_time::ServerTime;
 pub(crate) use status::{patch_status_if_changed, same_but_for_times};
 
 /// What this operator may handle: a namespaced kind known at compile time.

@@ -166,7 +166,8 @@ mod tests {
         answering("Sat, 31 Oct 2026 08:00:00 GMT").oneshot(Request::new(())).await.unwrap();
         let since = server_time.now().unwrap().duration_since("2026-10-31T08:00:00Z".parse().unwrap());
         assert!(!since.is_negative() && since < SignedDuration::from_mins(5), "{since}");
-        let broken = server_time.layer(tower::service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(())) }));
+        let broken =
+            server_time.layer(tower::service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(())) }));
         broken.oneshot(Request::new(())).await.unwrap();
         assert!(server_time.now().is_some());
     }

@@ -5,8 +5,8 @@ use ntro_crds::workflow_run::RunPin;
 use ntro_journal::machine::{self, Append, AppendLimits, Attach};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, ReleaseCause, RunSecret, RunTenant, RunTrigger,
-    RunWorkflow, RunnerVersions,
+    self as journal, AppendRequest, GateKind, INLINE_MAX, Payload, PodEntry, ReleaseCause, RunSecret, RunTenant,
+    RunTrigger, RunWorkflow, RunnerVersions,
 };
 use ntro_journal::{AttachPod, CreateRun, Journal, PurgeRecord, PurgedRun, RunPart, RunState};
 use serde_json::{Value, json};
@@ -134,8 +134,13 @@ pub(crate) async fn parked(journal: &Journal, namespace: &str, said: Vec<PodEntr
     journal.create_run(CreateRun { run, request_hash: "h".to_owned() }).await.unwrap();
     journal.job_recorded(run_id, 1, "job", "job", "t").await.unwrap();
     let text = || "pod".to_owned();
-    let pod =
-        AttachPod { pod_name: text(), pod_uid: text(), job_uid: "job".to_owned(), versions: versions(), published: None };
+    let pod = AttachPod {
+        pod_name: text(),
+        pod_uid: text(),
+        job_uid: "job".to_owned(),
+        versions: versions(),
+        published: None,
+    };
     let attached = journal.attach(run_id, pod).await.unwrap();
     let session = journal.session(&attached.session).unwrap();
     let leave = [
