@@ -111,7 +111,7 @@ pub struct PurgeRecord {
 
 impl PurgeRecord {
     /// The record of purging this part of a run.
-    pub(crate) fn of(state: &RunState, part: RunPart, retention: &Retention, at: Timestamp) -> Self {
+    pub(crate) fn of(state: &RunState, part: RunPart, retention: Retention, at: Timestamp) -> Self {
         let (phase, head, entry_bytes) = (state.phase(), state.head_digest(), state.bytes);
         Self { part, at, days: retention.days(part), phase, head, entry_bytes }
     }

@@ -65,7 +65,7 @@ impl Journal {
         let (journal, retention) = (self.clone(), *retention);
         // It goes on to its end even if the caller goes away.
         let work = async move {
-            let Some(begun) = journal.begin_purge(run_id, &retention).await? else { return Ok(None) };
+            let Some(begun) = journal.begin_purge(run_id, retention).await? else { return Ok(None) };
             journal.carry_out(&begun).await?;
             Ok(Some(begun.part))
         };
@@ -85,7 +85,7 @@ impl Journal {
     }
 
     /// Records that a part of the run is purged, in its writer's turn, if it is due.
-    async fn begin_purge(&self, run_id: Uuid, retention: &Retention) -> Result<Option<BegunPurge>, JournalError> {
+    async fn begin_purge(&self, run_id: Uuid, retention: Retention) -> Result<Option<BegunPurge>, JournalError> {
         let cell = self.cell(run_id);
         let _alone = cell.alone().await;
         let row = self.inner.store.run(run_id).await?.ok_or(JournalError::UnknownRun(run_id))?;
@@ -94,7 +94,7 @@ impl Journal {
         }
         let (state, now, held) = (cell.load(&self.inner).await?, self.now(), row.hold.is_some());
         let heard = state.holder().is_some() || (state.released_at.is_some() && state.hears_late(now));
-        let Some(part) = due_for_purge(now, state.completed_at(), retention, held).filter(|_| !heard) else {
+        let Some(part) = due_for_purge(now, state.completed_at(), &retention, held).filter(|_| !heard) else {
             return Ok(None);
         };
         let record = PurgeRecord::of(&state, part, retention, now);

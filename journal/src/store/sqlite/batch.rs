@@ -119,7 +119,7 @@ impl Batches {
     }
 }
 
-async fn write_all(writer: &Writer, batch: Vec<QueuedWrite>) {
+async fn write_all(database: &Writer, batch: Vec<QueuedWrite>) {
     let mut done = Vec::with_capacity(batch.len());
     let mut replies = Vec::with_capacity(batch.len());
     let mut writes = Vec::with_capacity(batch.len());
@@ -127,7 +127,7 @@ async fn write_all(writer: &Writer, batch: Vec<QueuedWrite>) {
         replies.push(reply);
         writes.push(write);
     }
-    let committed = in_turn(writer, writes, &mut done).await;
+    let committed = in_turn(database, writes, &mut done).await;
     let committed = committed.map_err(|error| Arc::new(error) as DatabaseError);
     let mut done = done.into_iter();
     for reply in replies {
@@ -144,11 +144,11 @@ async fn write_all(writer: &Writer, batch: Vec<QueuedWrite>) {
 }
 
 async fn in_turn(
-    writer: &Writer,
+    database: &Writer,
     writes: Vec<Write>,
     done: &mut Vec<Result<Wrote, StoreError>>,
 ) -> Result<(), sqlx::Error> {
-    let mut turn = writer.turn().await?;
+    let mut turn = database.turn().await?;
     transaction(&mut turn, writes, done).await?;
     turn.done();
     Ok(())

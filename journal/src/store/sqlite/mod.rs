@@ -316,11 +316,17 @@ impl Store for SqliteStore {
     }
 
     async fn set_hold(&self, run_id: Uuid, hold: Option<&Hold>) -> Result<(), StoreError> {
-        purge::set_hold(&mut *self.connection.lock().await, run_id, hold).await
+        let mut turn = self.writer.turn().await?;
+        purge::set_hold(&mut turn, run_id, hold).await?;
+        turn.done();
+        Ok(())
     }
 
     async fn begin_purge(&self, run_id: Uuid, record: &PurgeRecord) -> Result<bool, StoreError> {
-        purge::begin(&mut *self.connection.lock().await, run_id, record).await
+        let mut turn = self.writer.turn().await?;
+        let begun = purge::begin(&mut turn, run_id, record).await?;
+        turn.done();
+        Ok(begun)
     }
 
     async fn begun_purges(&self, limit: u32) -> Result<Vec<BegunPurge>, StoreError> {
@@ -328,15 +334,19 @@ impl Store for SqliteStore {
     }
 
     async fn purge_rows(&self, run_id: Uuid, rows: u32) -> Result<PurgeStep, StoreError> {
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
+        let mut turn = self.writer.turn().await?;
+        let mut transaction = turn.begin().await?;
         let step = purge::step(&mut transaction, run_id, rows).await?;
         transaction.commit().await?;
+        turn.done();
         Ok(step)
     }
 
     async fn end_purge(&self, run_id: Uuid) -> Result<(), StoreError> {
-        purge::end(&mut *self.connection.lock().await, run_id).await
+        let mut turn = self.writer.turn().await?;
+        purge::end(&mut turn, run_id).await?;
+        turn.done();
+        Ok(())
     }
 
     async fn purged(&self, run_id: Uuid) -> Result<Option<PurgedRun>, StoreError> {

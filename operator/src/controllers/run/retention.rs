@@ -59,7 +59,7 @@ async fn round(context: &Context) {
         match tenant.keeping {
             Keeping::For(retention) => {
                 for part in [RunPart::Journal, RunPart::Log] {
-                    if let Err(problem) = purge_tenant(context, tenant, part, &retention).await {
+                    if let Err(problem) = purge_tenant(context, tenant, part, retention).await {
                         let (reason, error) = (problem.reason.as_str(), &problem.message);
                         tracing::warn!(namespace, reason, error, "could not purge what is due; tried again later");
                     }
@@ -78,10 +78,10 @@ async fn round(context: &Context) {
 }
 
 /// What is due of one part of the tenant's runs.
-async fn purge_tenant(context: &Context, tenant: &Tenant, part: RunPart, retention: &Retention) -> Result<(), Problem> {
+async fn purge_tenant(context: &Context, tenant: &Tenant, part: RunPart, retention: Retention) -> Result<(), Problem> {
     let mut after: Option<EndedRun> = None;
     loop {
-        let due = context.journal.expired(&tenant.uid, part, retention, after.as_ref()).await?;
+        let due = context.journal.expired(&tenant.uid, part, &retention, after.as_ref()).await?;
         let Some(last) = due.last().cloned() else { return Ok(()) };
         check_tenant(context, tenant).await?;
         for run in due {
@@ -127,12 +127,12 @@ async fn namespace(context: &Context, name: &str) -> Result<(Option<Namespace>, 
     Ok((Some(namespace), date))
 }
 
-async fn purge_run(context: &Context, run: &EndedRun, retention: &Retention) -> Result<(), Problem> {
+async fn purge_run(context: &Context, run: &EndedRun, retention: Retention) -> Result<(), Problem> {
     let object = context.kube.namespaced::<WorkflowRun>(&run.namespace).get_opt(&run.name).await?;
     if holds::note(&context.journal, run.run_id, object.as_ref()).await? {
         return Ok(());
     }
-    if let Some(part) = context.journal.purge(run.run_id, retention).await? {
+    if let Some(part) = context.journal.purge(run.run_id, &retention).await? {
         context.metrics.purged(part);
         let (namespace, name) = (&run.namespace, &run.name);
         tracing::info!(namespace, run = name, run_id = %run.run_id, part = part.label(), days = retention.days(part), "purged");
