@@ -491,3 +491,5 @@ def test_an_effect_that_nobody_wants_any_more_is_not_cut_short_when_the_run_park
     assert run.drive() == "Succeeded"
     counts = run.effect_counts()
     assert (counts["begun"], counts["ended"]) == (1, 1)
+    # Its end is known as well, although nobody waits for it.
+    assert sorted(entry["target"] for entry in run.entries("activityCompleted")) == [0, 1]
