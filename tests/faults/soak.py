@@ -23,9 +23,9 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +106,10 @@ class Soak:
         faults = plan(self.seed, minutes)
         say(f"seed {self.seed}: {len(faults)} faults in {minutes:g} minutes: {dict(Counter(fault.kind for fault in faults))}")
         first, began = time.time(), time.monotonic()
-        doing = threading.Thread(target=self.do, args=(faults, began))
-        doing.start()
-        self.load(began + minutes * 60)
-        doing.join()
+        with ThreadPoolExecutor(1) as pool:
+            doing = pool.submit(self.do, faults, began)
+            self.load(began + minutes * 60, doing)
+            doing.result()
         last = time.time()
         say("nothing goes wrong any more; waiting for all to end")
         # What was due until then is begun by then, now that nothing is in the way.
@@ -120,11 +120,13 @@ class Soak:
         self.operator.stop()
         return {"faults": faults, "settled": settled, "facts": self.facts(first, last)}
 
-    def load(self, end: float) -> None:
+    def load(self, end: float, doing: Future[None]) -> None:
         assert self.people
         while time.monotonic() < end:
             if self.people.failure:
                 raise self.people.failure
+            if doing.done():
+                doing.result()
             unfinished = [run for run in self.runs() if run.get("status", {}).get("phase") not in (*TERMINAL, "Blocked")]
             if len(unfinished) < AT_ONCE:
                 self.people.start(self.rng.choice(["open", "due", "due"]))
@@ -233,7 +235,9 @@ class Soak:
         process.stdout.readline()
         database = next(copy.glob("*.sqlite*"))
         with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as rows:
-            names = dict(rows.execute("SELECT run_id, name FROM runs").fetchall())
+            # What an earlier soak left behind is another tenant's, and served all the same.
+            mine = rows.execute("SELECT run_id, name FROM runs WHERE namespace = ?", (self.tenant.slug,))
+            names = dict(mine.fetchall())
         journals = {}
         with socket.socket(socket.AF_UNIX) as it:
             it.connect(str(path))

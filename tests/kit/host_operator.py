@@ -110,7 +110,7 @@ class HostOperator:
 
     def fill(self) -> None:
         """Leaves no byte of the volume free."""
-        with (self.data / "filler").open("wb") as file:
+        with (self.data / "filler").open("wb", buffering=0) as file:
             try:
                 while True:
                     file.write(bytes(1 << 16))
