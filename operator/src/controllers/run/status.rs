@@ -179,8 +179,8 @@ fn waiting(state: &RunState) -> Vec<WaitingFor> {
                 journal::WaitKind::Timer => WaitKind::Timer,
                 journal::WaitKind::Signal => WaitKind::Signal,
             },
-            step: wait.step.clone(),
-            name: wait.name.clone(),
+            step: wait.step.as_deref().map(|step| fitting(step, 63)),
+            name: wait.name.as_deref().map(|name| fitting(name, 128)),
             until: timer(wait.target),
         })
         .collect()
@@ -192,8 +192,8 @@ fn blocked(state: &RunState) -> Option<BlockedRun> {
         state.activities.iter().filter(|(_, a)| a.unknown_effect()).map(|(command, _)| signed(*command)).collect();
     Some(BlockedRun {
         code: blocked.code.as_str().to_owned(),
-        site: blocked.site.as_ref().map(|site| format!("{}:{}", site.file, site.line)),
-        activity: blocked.activity.clone(),
+        site: blocked.site.as_ref().map(|site| format!("{}:{}", fitting(&site.file, 500), site.line)),
+        activity: blocked.activity.as_deref().map(|activity| fitting(activity, 128)),
         repeat_effects: some(repeat_effects),
     })
 }
@@ -266,6 +266,15 @@ pub(super) fn urgent(before: Option<&WorkflowRunStatus>, after: &WorkflowRunStat
         || before.blocked != after.blocked
 }
 
+/// As much of a name as there is room for in the API: workflow code may choose a longer one, and the API server would refuse
+/// the whole status. The journal has all of it.
+fn fitting(name: &str, max: usize) -> String {
+    match name.char_indices().nth(max) {
+        None => name.to_owned(),
+        Some(_) => name.chars().take(max - 1).chain(['…']).collect(),
+    }
+}
+
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
@@ -273,6 +282,9 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod validity;
 
 #[cfg(test)]
 mod tests {
