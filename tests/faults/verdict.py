@@ -127,7 +127,8 @@ def waits_until(facts: Facts, name: str) -> str | None:
     over = {entry["target"] for entry in entries if entry["type"] in ("timerFired", "timerCancelled")}
     timers = [e["firesAt"] for e in entries if e["type"] == "timerStarted" and e["command"] not in over]
     dues = [g["spec"]["due"] for g in facts.gates if g["spec"].get("run") == name and g["status"]["state"] == "Open" and g["spec"].get("due")]
-    return min([*timers, *dues], key=time_of, default=None)
+    wanted = [e["notBefore"] for e in entries[-1:] if e["type"] == "segmentWanted"]
+    return min([*timers, *dues, *wanted], key=time_of, default=None)
 
 
 def stuck(facts: Facts) -> Iterator[str]:
@@ -137,7 +138,7 @@ def stuck(facts: Facts) -> Iterator[str]:
         if phase == "Failed" or (phase == "Blocked" and code not in REASONS):
             yield f"{name} is {phase}: {code or status.get('error')}"
         elif phase not in TERMINAL and phase != "Blocked":
-            until = waits_until(facts, name) if phase == "Waiting" else None
+            until = waits_until(facts, name)
             if until is None or time_of(until) <= time_of(facts.read_at):
                 yield f"{name} is {phase}, until {until}"
 
