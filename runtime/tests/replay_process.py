@@ -45,7 +45,7 @@ def replay(journal: Path, bundle: Path, out: Path) -> NoReturn:
     loaded = load_bundle(bundle.resolve(), created["input"]["inline"], runtime, locator, halt)  # type: ignore[arg-type]
     scope = WorkflowScope(locator, None, halt.halt, time_of(created), guard)  # type: ignore[arg-type]
     known = loaded.bundle.activities
-    runtime.bind(scope, WorkflowInfo(created["runId"], created["runId"], "", "", time_of(created)))
+    runtime.bind(scope, WorkflowInfo(created["runId"], created["runId"], "", "", time_of(created)), created["tenant"]["slug"])
     runtime.activity_by_name = known.get
     runtime.activities = ActivityTable([*known.values(), *decorators.MARKED_ACTIVITIES])
     commands = list(scope.turn(None, lambda: loaded.begin(scope)))

@@ -217,7 +217,7 @@ SILENCE = "took longer than heartbeat_timeout without a heartbeat"
 @pytest.mark.parametrize("define", PAUSES)
 @pytest.mark.parametrize("effect", ["idempotent", "external"])
 def test_an_attempt_may_take_as_long_as_it_says_that_it_goes_on(make: Make, define: str, effect: str) -> None:  # noqa: F811
-    body = "return await runbook.execute_activity(post, 20, heartbeat_timeout=timedelta(seconds=1))"
+    body = "return await runbook.execute_activity(post, 25, heartbeat_timeout=timedelta(seconds=2))"
     run = make(body, BEATS.format(define=define, pause=PAUSES[define]), effects={"post": effect})
     assert run.drive() == "Succeeded"
     assert run.result() == 1
@@ -226,7 +226,7 @@ def test_an_attempt_may_take_as_long_as_it_says_that_it_goes_on(make: Make, defi
 @pytest.mark.parametrize("define", PAUSES)
 def test_an_attempt_that_falls_silent_has_taken_too_long(make: Make, define: str) -> None:  # noqa: F811
     policy = "retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=1))"
-    body = f"return await runbook.execute_activity(post, 1, heartbeat_timeout=timedelta(seconds=0.3), {policy})"
+    body = f"return await runbook.execute_activity(post, 1, heartbeat_timeout=timedelta(seconds=2), {policy})"
     run = make(body, BEATS.format(define=define, pause=PAUSES[define]), effects={"post": "idempotent"})
     assert run.drive() == "Succeeded"
     assert run.result() == 2
