@@ -71,22 +71,27 @@ impl Launcher {
     async fn check_storage(&self, run: &RunRef, tenant: &RunTenant) -> Result<(), Problem> {
         let (journal, settings) = (&self.context.journal, &self.context.settings);
         let uid = &tenant.namespace_uid;
-        let (kept, free) = (journal.kept(uid), journal.free_bytes()?);
-        let message = if journal.is_full(uid) {
-            let most = settings.tenant_bytes;
-            format!(
-                "tenant keeps {kept} bytes of at most {most}: delete what is not needed, or raise the chart's limits.tenant"
-            )
-        } else if free < settings.storage_reserve {
-            let reserve = settings.storage_reserve;
-            format!("the operator's volume has {free} bytes left, and new runs are held below {reserve}: enlarge it")
-        } else {
-            return Ok(());
-        };
+        let kept = (journal.kept(uid), settings.tenant_bytes);
+        let free = (journal.free_bytes()?, settings.storage_reserve);
+        let Some(message) = no_room(kept, free) else { return Ok(()) };
         if journal.run_by_name(uid, &run.name).await?.is_some() {
             return Ok(());
         }
         Err(Problem::new(Class::Waiting { after: STORAGE_RETRY }, Reason::StorageFull, message))
+    }
+}
+
+/// Why no run begins, if none may: bytes that the tenant keeps, of at most so many, and that the volume has left, of at least
+/// so many.
+fn no_room((kept, most): (u64, u64), (free, reserve): (u64, u64)) -> Option<String> {
+    if kept >= most {
+        Some(format!(
+            "tenant keeps {kept} bytes of at most {most}: delete what is not needed, or raise the chart's limits.tenant"
+        ))
+    } else if free < reserve {
+        Some(format!("the operator's volume has {free} bytes left, and new runs are held below {reserve}: enlarge it"))
+    } else {
+        None
     }
 }
 
@@ -115,4 +120,16 @@ fn journal_header(
         },
         request_hash: request::hash(request, entity),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::no_room;
+
+    #[test]
+    fn no_run_begins_for_a_tenant_or_on_a_volume_that_is_full() {
+        assert_eq!(no_room((9, 10), (5, 5)), None);
+        assert!(no_room((10, 10), (5, 5)).is_some_and(|why| why.contains("limits.tenant")));
+        assert!(no_room((0, 10), (4, 5)).is_some_and(|why| why.contains("enlarge it")));
+    }
 }

@@ -305,3 +305,24 @@ async fn write_beside(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_writer_that_has_ended_is_noticed() {
+        let (queue, waiting) = mpsc::channel(1);
+        let batches = Batches { queue };
+        assert!(batches.is_alive());
+        drop(waiting);
+        assert!(!batches.is_alive());
+        let write = Write::CountBlob {
+            namespace_uid: String::new(),
+            run_id: Uuid::nil(),
+            blob: Sha256Digest::of(b""),
+            size: 0,
+        };
+        assert!(matches!(batches.write(write).await, Err(StoreError::Closed)));
+    }
+}

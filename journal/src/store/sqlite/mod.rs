@@ -496,6 +496,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn reads_and_writes_do_not_wait_for_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(dir.path()).await.unwrap();
+        let run_id = Uuid::from_u128(7);
+        let both = async {
+            let mut reading = Vec::new();
+            for _ in 0..READERS {
+                reading.push(store.readers.acquire().await.unwrap());
+            }
+            store.count_blob("uid", run_id, Sha256Digest::of(b"a"), 1).await.unwrap();
+            drop(reading);
+            let writing = store.writer.turn().await.unwrap();
+            assert_eq!(store.blobs(run_id).await.unwrap().len(), 1);
+            writing.done();
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), both).await.expect("one waits for the other");
+    }
+
+    #[tokio::test]
     async fn what_is_acknowledged_is_committed_whatever_failed_before() {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(dir.path()).await.unwrap();
