@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from ..shared.errors import ProtocolError
 
@@ -80,7 +80,7 @@ class JournalClient:
         with self._file_of(data) as file:
             self._send("putBlob", {"digest": digest, "size": len(data)}, file.fileno()).result()
 
-    def _file_of(self, data: bytes) -> BinaryIO:
+    def _file_of(self, data: bytes) -> IO[bytes]:
         """The bundle may have filled the disk: what it has done must be reported all the same."""
         try:
             return _write(tempfile.TemporaryFile(dir=self._scratch), data)
@@ -182,12 +182,11 @@ class JournalClient:
                 with_error.set_exception(ConnectionLostError("the journal does not answer any more"))
 
 
-def _write(file: Any, data: bytes) -> BinaryIO:
+def _write(file: IO[bytes], data: bytes) -> IO[bytes]:
     try:
         file.write(data)
         file.flush()
     except OSError:
         file.close()
         raise
-    opened: BinaryIO = file
-    return opened
+    return file
