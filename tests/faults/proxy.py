@@ -10,13 +10,14 @@ import http.client
 import json
 import random
 import ssl
-import sys
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from kit.servers import Server
 
 # What a window does to how many of the requests.
 SHARE = 0.5
@@ -26,15 +27,6 @@ HELD, DEAF = 5.0, 8.0
 OLDEST = 120.0
 HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "host", "date", "server")
 GONE = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "too old resource version", "reason": "Expired", "code": 410}
-
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 512
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError | http.client.HTTPException):
-            super().handle_error(request, client_address)
 
 
 class Proxy:
@@ -63,9 +55,8 @@ class Proxy:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = Server(Handler)
+        self.url = self.server.url
 
     def hits(self, trouble: str) -> bool:
         with self.lock:

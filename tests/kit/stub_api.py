@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 import threading
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from kit.servers import Server
 
 Object = dict[str, Any]
 # Group and version, plural.
@@ -77,17 +78,6 @@ class Place:
         return self.namespace, self.name
 
 
-class Server(ThreadingHTTPServer):
-    """Operators that are killed leave their connections."""
-
-    request_queue_size = 512
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-
 class StubApi:
     """The server; `url` is what a kubeconfig names."""
 
@@ -123,9 +113,8 @@ class StubApi:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = Server(Handler)
+        self.url = self.server.url
 
     def kubeconfig(self, path: Path) -> Path:
         cluster, user = {"server": self.url}, {"token": "stub"}
