@@ -35,18 +35,10 @@ pub(crate) struct Asked {
 pub(crate) fn api_server(
     answer: impl Fn(&Asked) -> Option<Value> + Send + Sync + 'static,
 ) -> (Client, mpsc::UnboundedReceiver<Asked>) {
-    api_server_at(|| None, answer)
-}
-
-/// The same, with the time that it says it is.
-pub(crate) fn api_server_at(
-    date: impl Fn() -> Option<Timestamp> + Send + Sync + 'static,
-    answer: impl Fn(&Asked) -> Option<Value> + Send + Sync + 'static,
-) -> (Client, mpsc::UnboundedReceiver<Asked>) {
     let (told, asked) = mpsc::unbounded_channel();
-    let (answer, date) = (Arc::new(answer), Arc::new(date));
+    let answer = Arc::new(answer);
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (answer, told, date) = (Arc::clone(&answer), told.clone(), Arc::clone(&date));
+        let (answer, told) = (Arc::clone(&answer), told.clone());
         async move {
             let (method, path) = (request.method().to_string(), request.uri().to_string());
             let body = axum::body::Body::new(request.into_body());
@@ -55,11 +47,7 @@ pub(crate) fn api_server_at(
             let asked = Asked { method, path, body };
             let (code, reply) = answer(&asked).map_or_else(|| (404, not_found()), |reply| (200, reply));
             let _ = told.send(asked);
-            let mut response = Response::builder().status(code);
-            if let Some(date) = date() {
-                response = response.header("date", date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
-            }
-            let response = response.body(Body::from(reply.to_string().into_bytes()));
+            let response = Response::builder().status(code).body(Body::from(reply.to_string().into_bytes()));
             Ok::<_, std::convert::Infallible>(response.unwrap())
         }
     });

@@ -3,13 +3,9 @@
 
 use std::time::Duration;
 
-use axum::body::to_bytes;
-use http::StatusCode;
-use http::header::DATE;
-use jiff::fmt::rfc2822;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::client::Body;
+use kube::Api;
 use ntro_crds::{Reason, WorkflowRun};
 use ntro_journal::{EndedRun, Retention, RunPart};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +20,6 @@ use crate::error::{Class, Problem, chain};
 const EVERY: Duration = Duration::from_hours(1);
 /// By how much the operator's clock may be ahead of the API server's: one that is years ahead would purge everything.
 const AHEAD: SignedDuration = SignedDuration::from_hours(1);
-/// The largest namespace object, in bytes: more than the API server stores.
-const NAMESPACE_MAX: usize = 4 << 20;
 /// Between two pages of runs.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -98,33 +92,15 @@ async fn purge_tenant(context: &Context, tenant: &Tenant, part: RunPart, retenti
 
 /// Asks the API server whether the tenant is still what its watch shows: the watch may be late, and a hold must not be missed.
 async fn check_tenant(context: &Context, tenant: &Tenant) -> Result<(), Problem> {
-    let (namespace, date) = namespace(context, &tenant.namespace).await?;
+    let namespace = Api::<Namespace>::all(context.kube.client.clone()).get_opt(&tenant.namespace).await?;
     let waiting = |reason, message| Err(Problem::new(Class::Waiting { after: EVERY }, reason, message));
     if namespace.as_ref().and_then(tenant_of).as_ref() != Some(tenant) {
         return waiting(Reason::TenantUnknown, "the namespace is being changed: what is due is looked at again");
     }
-    if date.is_some_and(|date| context.clock.now().duration_since(date) > AHEAD) {
+    if context.clock.now().duration_since(context.server_now()) > AHEAD {
         return waiting(Reason::InternalError, "the operator's clock is ahead of the API server's: set it");
     }
     Ok(())
-}
-
-/// A namespace, if it is there, and the API server's time with its answer.
-async fn namespace(context: &Context, name: &str) -> Result<(Option<Namespace>, Option<Timestamp>), Problem> {
-    let failed = |message| Problem::new(Class::Transient, Reason::KubernetesUnavailable, message);
-    let request = http::Request::get(format!("/api/v1/namespaces/{name}")).body(Body::empty());
-    let response = context.kube.client.send(request.map_err(|error| Problem::bug(&error))?).await?;
-    let (head, body) = response.into_parts();
-    let date = head.headers.get(DATE).and_then(|date| rfc2822::parse(date.to_str().ok()?).ok());
-    let date = date.map(|date| date.timestamp());
-    match head.status {
-        StatusCode::NOT_FOUND => return Ok((None, date)),
-        StatusCode::OK => {}
-        status => return Err(failed(format!("the API server answered {status} for namespace {name}"))),
-    }
-    let body = to_bytes(axum::body::Body::new(body), NAMESPACE_MAX).await.map_err(|error| failed(chain(&error)))?;
-    let namespace = serde_json::from_slice(&body).map_err(|error| failed(chain(&error)))?;
-    Ok((Some(namespace), date))
 }
 
 async fn purge_run(context: &Context, run: &EndedRun, retention: Retention) -> Result<(), Problem> {

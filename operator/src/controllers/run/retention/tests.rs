@@ -11,20 +11,18 @@ use uuid::Uuid;
 
 use super::*;
 use crate::testing::runs::run_created;
-use crate::testing::{Asked, api_server_at, context};
+use crate::testing::{Asked, api_server, context};
 
 /// What the API server has. Null: it has it not. A text: it answers what is no object.
-struct Api {
+struct ServerHas {
     namespace: Value,
     run: Value,
-    /// Its time, if it says it.
-    date: Option<Timestamp>,
 }
 
 struct World {
     context: Context,
     clock: Arc<TestClock>,
-    api: Arc<Mutex<Api>>,
+    api: Arc<Mutex<ServerHas>>,
     asked: UnboundedReceiver<Asked>,
     _dir: tempfile::TempDir,
 }
@@ -44,12 +42,9 @@ fn object(uid: &str, annotations: &Value) -> Value {
 impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let api =
-            Arc::new(Mutex::new(Api { namespace: namespace(&json!({})), run: object("a", &json!({})), date: None }));
+        let api = Arc::new(Mutex::new(ServerHas { namespace: namespace(&json!({})), run: object("a", &json!({})) }));
         let known = Arc::clone(&api);
-        let time = Arc::clone(&api);
-        let date = move || time.lock().unwrap().date;
-        let (client, asked) = api_server_at(date, move |asked| {
+        let (client, asked) = api_server(move |asked| {
             let api = known.lock().unwrap();
             let answer = if asked.path.contains("/workflowruns/") { &api.run } else { &api.namespace };
             Some(answer.clone()).filter(|answer| !answer.is_null())
@@ -70,7 +65,7 @@ impl World {
         run_id
     }
 
-    fn says(&self, change: impl FnOnce(&mut Api)) {
+    fn says(&self, change: impl FnOnce(&mut ServerHas)) {
         change(&mut self.api.lock().unwrap());
     }
 
@@ -168,9 +163,9 @@ async fn a_clock_that_is_ahead_of_the_api_servers_purges_nothing() {
     let world = World::new().await;
     let run = world.ended("nav-1", 400).await;
     let two_hours_ago = world.context.clock.now() - SignedDuration::from_hours(2);
-    world.says(|api| api.date = Some(two_hours_ago));
+    world.context.kube.server_time.hear(two_hours_ago);
     assert!(!world.is_purged(run).await);
-    world.says(|api| api.date = Some(two_hours_ago + SignedDuration::from_mins(61)));
+    world.context.kube.server_time.hear(two_hours_ago + SignedDuration::from_mins(61));
     assert!(world.is_purged(run).await);
 }
 
