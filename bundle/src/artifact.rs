@@ -50,6 +50,9 @@ pub struct BundleConfig {
     /// Output files that may be named outside the journal.
     #[serde(default)]
     pub outputs: Vec<String>,
+    /// Workflow code is told of a cancellation also if no pod holds its run then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handles_cancel: bool,
     /// The configuration schema as written in `runbook.md`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_schema: Option<Value>,
@@ -88,6 +91,7 @@ impl BundleConfig {
             steps: manifest.steps.iter().map(step).collect(),
             activities: manifest.activities.clone(),
             outputs: manifest.outputs.clone(),
+            handles_cancel: manifest.handles_cancel,
             config_schema: manifest.config_schema.clone(),
             workflow_class: manifest.workflow_class(),
             content_digest,
@@ -104,6 +108,7 @@ impl BundleConfig {
             ("steps", ids.eq(manifest.steps.iter().map(|step| &step.id))),
             ("activities", self.activities == manifest.activities),
             ("outputs", self.outputs == manifest.outputs),
+            ("handlesCancel", self.handles_cancel == manifest.handles_cancel),
             ("config_schema", self.config_schema == manifest.config_schema),
         ]
         .into_iter()

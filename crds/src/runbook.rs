@@ -163,6 +163,9 @@ pub struct VerifiedVersion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub outputs: Option<Vec<String>>,
+    /// Whether `runbook.md` asks for a pod to tell workflow code of a cancellation that comes while the run waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handles_cancel: Option<bool>,
 }
 
 /// A step of a runbook.

@@ -297,6 +297,9 @@ pub struct RunPin {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub outputs: Option<Vec<String>>,
+    /// Whether a pod tells workflow code of a cancellation that comes while the run waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handles_cancel: Option<bool>,
 }
 
 /// The version of a runbook that a run executes.

@@ -37,6 +37,9 @@ class Run:
     exits: list[int] = field(default_factory=list)
     kill_at: int | None = None
     slow: frozenset[str] = frozenset()
+    handles_cancel: bool = False
+    meanwhile: Callable[[Run], object] = lambda _run: None
+    """Called again and again while a segment runs."""
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,7 @@ class Run:
         self.points.touch()
         self.effects = self.directory / "effects"
         self.effects.touch()
-        pin = {"activities": self.activities}
+        pin = {"activities": self.activities, "handlesCancel": self.handles_cancel}
         self.server.ask("create", name=f"run-{self.id[:8]}", run=self.id, input=self.input, pin=pin, requestHash="x")
 
     # -- the journal --
@@ -123,6 +126,7 @@ class Run:
             if it["activity"] in self.slow and it["state"] == "Running" and attempt not in self._waited:
                 self._waited.add(attempt)
                 self.server.ask("advance", ms=10)
+        self.meanwhile(self)
 
     def drive(self, attempt: Callable[[], int] | None = None) -> str:
         """Do what operator, time and people do, until the run has ended, is blocked for good, or waits for a person; returns the phase."""

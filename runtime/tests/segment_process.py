@@ -6,6 +6,7 @@ segment_process.py zygote                       forks one attempt, or one replay
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -50,15 +51,6 @@ def run_segment(
                 reply["settings"]["lingerMs"] = linger_ms
             return reply
 
-    class RestingEngine(Engine):
-        rests = 0
-
-        def _wait(self, seconds: float | None) -> None:
-            self.rests += 1
-            if rest is not None:
-                rest.write_text(f"{self._scope.recorder.seen} {self.rests} {self._scope.finished}\n")
-            super()._wait(seconds)
-
     die_with_parent()
     stream = socket.socket(socket.AF_UNIX)
     stream.connect(str(path))
@@ -76,7 +68,16 @@ def run_segment(
 
     logging.basicConfig(level=logging.INFO, force=True)
     try:
-        RestingEngine(Client(stream), bundle, probe=probe).run()
+        engine = Engine(Client(stream), bundle, probe=probe)
+        wait, rests = engine._events.wait, itertools.count(1)
+
+        def resting(seconds: float | None) -> None:
+            if rest is not None:
+                rest.write_text(f"{engine._scope.recorder.seen} {next(rests)} {engine._scope.finished}\n")
+            wait(seconds)
+
+        engine._events.wait = resting  # type: ignore[method-assign]
+        engine.run()
     except BaseException:
         logging.exception("the engine died")
     os._exit(1)

@@ -228,6 +228,19 @@ def test_an_activity_without_its_approval_is_not_executed(tenant: Tenant, fresh_
     wait_for("it is cancelled", lambda: run.phase() == "Cancelled")
 
 
+def test_a_run_that_waits_is_told_that_it_is_cancelled_if_its_runbook_asks_for_it(
+    tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]
+) -> None:
+    key = fresh_name("undo")
+    tenant.workflow(BUNDLES / "soak", "soak", "--name", key, "--set", f"url={outside.url}").ok()
+    run = tenant.start(key)
+    task = run.reach("Waiting")["runId"]
+    tenant.ntro("run", "cancel", run.name, person=tenant.runner).ok()
+    status = run.reach("Cancelled")
+    assert status["segment"] == 2
+    assert outside.effects(task) == [f"{task}/prepare", f"{task}/undo"]
+
+
 def test_a_gate_that_nobody_answers_in_time_is_rejected(tenant: Tenant, outside: Outside, fresh_name: Callable[[str], str]) -> None:
     key = fresh_name("late")
     tenant.workflow(BUNDLES / "probe", key, "--name", key, *config(outside, key)).ok()

@@ -64,6 +64,9 @@ pub struct RunbookManifest {
     /// Names of the run's output files that may be shown outside the journal.
     #[serde(default)]
     pub outputs: Vec<String>,
+    /// Workflow code is told of a cancellation also if no pod holds its run then, so that it can undo what it has done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handles_cancel: bool,
     /// The configuration schema as written; see [`crate::config_schema`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_schema: Option<Value>,

@@ -33,6 +33,8 @@ const TOP_KEYS: &[&str] = &[
     "configSchema",
     "activities",
     "outputs",
+    "handles_cancel",
+    "handlesCancel",
 ];
 const STEP_KEYS: &[&str] = &[
     "id",
@@ -107,6 +109,7 @@ impl ManifestReader {
         self.check_requires(&steps, &activities);
         let config_schema = self.config_schema(top, &steps);
         let outputs = self.outputs(top);
+        let handles_cancel = self.flag(top, ["handles_cancel", "handlesCancel"]);
         let templates = self.templates(top);
         let id = self.text(top, "id", "id");
         let (description, classification, visibility) = (
@@ -132,6 +135,7 @@ impl ManifestReader {
             templates,
             activities: activities.into_iter().map(|(name, (policy, _))| (name, policy)).collect(),
             outputs,
+            handles_cancel,
             config_schema,
             body: body.to_owned(),
         })

@@ -52,6 +52,19 @@ impl ManifestReader {
         }
     }
 
+    /// True or false; false if neither spelling of the key is there.
+    pub(super) fn flag(&mut self, top: &Node, keys: [&str; 2]) -> bool {
+        let Some((key, node)) = keys.into_iter().find_map(|key| Some((key, top.get(key)?))) else { return false };
+        match node.kind {
+            NodeKind::Bool(value) => value,
+            NodeKind::Null => false,
+            _ => {
+                self.invalid(key, "true or false", node);
+                false
+            }
+        }
+    }
+
     pub(super) fn texts(&mut self, top: &Node, key: &str) -> Vec<String> {
         let nodes = self.list(top, key).unwrap_or_default();
         let mut texts = Vec::new();

@@ -51,6 +51,9 @@ fn everything_is_read_in_either_spelling() {
         ])
     );
     assert_eq!(manifest.outputs, ["nav-pack.xlsx", "out/summary.json"]);
+    for (text, told) in [("", false), ("handles_cancel: true\n", true), ("handlesCancel: true\n", true)] {
+        assert_eq!(good(&format!("{MINIMAL}{text}")).handles_cancel, told, "{text}");
+    }
     let snake = good(&format!("{MINIMAL}config_schema: {{global: {{period: {{type: string}}}}}}\n"));
     assert_eq!(manifest.config_schema, snake.config_schema);
     assert!(snake.config_schema_digest().is_some());
@@ -90,6 +93,7 @@ runbook.md:12: ACTIVITY_FIELD_UNKNOWN: unknown field `activities.x.require`
 "#);
     insta::assert_snapshot!(
         lines("steps:\n- {id: a, activity: post, effect: none}\nactivities: {post: {effect: external}}\n"), @r#"runbook.md:9: ACTIVITY_CONFLICT: activity `post` is declared twice with different policies"#);
+    insta::assert_snapshot!(lines("handles_cancel: always\n"), @"runbook.md:7: FRONTMATTER_FIELD_INVALID: field `handles_cancel` must be true or false, not a string");
     insta::assert_snapshot!(lines("outputs: [a.csv, ../b, a.csv, /etc/x]\n"), @r#"
 runbook.md:7: OUTPUT_INVALID: output `../b` has a `..`, `.` or empty component
 runbook.md:7: OUTPUT_INVALID: output `a.csv` is listed twice

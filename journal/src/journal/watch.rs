@@ -202,10 +202,8 @@ impl Journal {
     }
 
     fn grace_end(&self, state: &RunState) -> Option<Timestamp> {
-        state.holder()?;
-        let (_, at) = state.cancel_requested.as_ref()?;
         let grace = self.inner.settings.cancel_grace + self.inner.settings.grace;
-        at.checked_add(SignedDuration::try_from(grace).ok()?).ok()
+        state.cancel_grace_from()?.checked_add(SignedDuration::try_from(grace).ok()?).ok()
     }
 
     /// Keeps a fact about the namespace with this UID, replacing the one before.

@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 
 use super::parts::{
-    Activity, ActivityState, BlockedState, Gate, GateProgress, GateVerdict, Holder, ParkedState, SegmentJob,
-    SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
+    Activity, ActivityState, BlockedState, CancelRequest, Gate, GateProgress, GateVerdict, Holder, ParkedState,
+    SegmentJob, SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
 use super::state::{ENTRY_COST, IGNORED_MAX, RunState};
 use crate::protocol::entries::{self, EntryClass};
@@ -138,6 +138,7 @@ impl RunState {
             pod_name: it.pod_name.clone(),
             pod_uid: it.pod_uid.clone(),
             job_uid: it.job_uid.clone(),
+            since: at,
         });
     }
 
@@ -308,7 +309,7 @@ impl RunState {
 
     fn cancel_requested(&mut self, it: &entries::CancelRequested, entry: &Entry) {
         self.applied(&it.user_action, entry.seq);
-        self.cancel_requested = Some((it.actor.clone(), entry.time));
+        self.cancel_requested = Some(CancelRequest { actor: it.actor.clone(), at: entry.time });
     }
 
     fn retry_requested(&mut self, it: &entries::RetryRequested, seq: u64) {

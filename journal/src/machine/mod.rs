@@ -21,8 +21,8 @@ pub use attach::{Attach, Attachment, attach};
 pub use next_segment::{ATTEMPTS_MAX, backoff};
 pub use observe::{block, cancel_overdue, create, evicted, fire_timers, job_gone, job_recorded, lease_silent, outage};
 pub use parts::{
-    Activity, ActivityState, BlockedState, Gate, GateProgress, GateVerdict, Holder, ParkedState, SegmentJob,
-    SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
+    Activity, ActivityState, BlockedState, CancelRequest, Gate, GateProgress, GateVerdict, Holder, ParkedState,
+    SegmentJob, SegmentState, Terminal, Timer, TimerState, UserActionOutcome, WantedSegment,
 };
 pub use state::{Corrupt, ENTRY_COST, RunState};
 pub use user_actions::{GateDecision, Retry, SignalIn, cancel, decide, read, refuse, retry, signal, view};

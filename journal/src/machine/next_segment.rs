@@ -27,8 +27,8 @@ impl Transition {
         if self.state.terminal.is_some() {
             return;
         }
-        if let Some((actor, _)) = self.state.cancel_requested.clone() {
-            self.write(EntryBody::RunCancelled(entries::RunCancelled { actor }));
+        if self.state.cancel_requested.is_some() && !self.tells_of_cancel() {
+            self.end_cancelled();
             return;
         }
         if self.state.blocked.is_some() {
@@ -55,6 +55,31 @@ impl Transition {
         }
     }
 
+    /// Whether a further segment tells workflow code that its run is cancelled: it asked for that, has begun, and none has told
+    /// it to the end.
+    fn tells_of_cancel(&self) -> bool {
+        let state = &self.state;
+        let asked = state.pin.handles_cancel() && state.started_at.is_some() && state.blocked.is_none();
+        let told = state.resting() || state.last_release == Some(ReleaseCause::Cancelled);
+        asked && !told && state.attempts < ATTEMPTS_MAX
+    }
+
+    fn end_cancelled(&mut self) {
+        if let Some(cancel) = &self.state.cancel_requested {
+            let actor = cancel.actor.clone();
+            self.write(EntryBody::RunCancelled(entries::RunCancelled { actor }));
+        }
+    }
+
+    /// After a cancellation: who holds the run is told; else the next segment is, or the run ends.
+    pub(super) fn cancel(&mut self) {
+        match self.state.segment_state {
+            SegmentState::Held(_) => {}
+            SegmentState::Wanted(_) | SegmentState::Queued if self.tells_of_cancel() => {}
+            SegmentState::Wanted(_) | SegmentState::Queued | SegmentState::Over => self.decide_next_segment(false),
+        }
+    }
+
     /// After a delivery: a run nobody executes must hear of it.
     pub(super) fn wake(&mut self) {
         let idle = self.state.segment_state == SegmentState::Over;
@@ -70,6 +95,10 @@ impl Transition {
 
     pub(super) fn block(&mut self, code: BlockCode, activity: Option<String>) {
         self.write(EntryBody::Blocked(entries::Blocked { code, site: None, activity, detail: None }));
+        // Nobody can have a cancelled run repaired.
+        if self.state.holder().is_none() {
+            self.end_cancelled();
+        }
     }
 }
 

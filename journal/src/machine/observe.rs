@@ -91,11 +91,10 @@ pub fn lease_silent(state: &RunState, epoch: u64, now: Timestamp) -> Consequence
     transition.done(Ok(()))
 }
 
-/// Releases the holder of a run whose end was asked for longer than `grace` ago.
+/// Releases the holder of a cancelled run whose grace is over.
 pub fn cancel_overdue(state: &RunState, grace: SignedDuration, now: Timestamp) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
-    let overdue = state.cancel_requested.as_ref().is_some_and(|(_, at)| now.duration_since(*at) >= grace);
-    if overdue && state.holder().is_some() {
+    if state.cancel_grace_from().is_some_and(|from| now.duration_since(from) >= grace) {
         transition.release(ReleaseCause::Cancelled);
     }
     transition.done(Ok(()))

@@ -44,6 +44,17 @@ pub struct Holder {
     pub pod_uid: String,
     /// The UID of its Job.
     pub job_uid: String,
+    /// When it attached.
+    pub since: Timestamp,
+}
+
+/// A person's wish that the run ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelRequest {
+    /// Who asked.
+    pub actor: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Where the current segment stands.
@@ -187,10 +198,12 @@ pub struct Activity {
 impl Activity {
     /// True if nobody knows whether its effect happened, and it must not be repeated without a person.
     pub fn unknown_effect(&self) -> bool {
-        self.state == ActivityState::Running
-            && !self.effect.repeatable()
-            && !self.cancel_requested
-            && !self.repeat_allowed
+        self.may_have_happened() && !self.cancel_requested && !self.repeat_allowed
+    }
+
+    /// True if it was begun, its end was never reported, and that matters to somebody.
+    pub fn may_have_happened(&self) -> bool {
+        self.state == ActivityState::Running && !self.effect.repeatable()
     }
 }
 

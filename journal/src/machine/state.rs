@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::parts::{
-    Activity, BlockedState, Gate, Holder, ParkedState, SegmentJob, SegmentState, Terminal, Timer, TimerState,
-    UserActionOutcome, WantedSegment,
+    Activity, BlockedState, CancelRequest, Gate, Holder, ParkedState, SegmentJob, SegmentState, Terminal, Timer,
+    TimerState, UserActionOutcome, WantedSegment,
 };
 use crate::protocol::entries::SignalIgnored;
 use crate::protocol::{
@@ -109,8 +109,8 @@ pub struct RunState {
     pub unattached: u32,
     /// Why it cannot continue.
     pub blocked: Option<BlockedState>,
-    /// Who asked for its end, and when.
-    pub cancel_requested: Option<(String, Timestamp)>,
+    /// Who asked for its end.
+    pub cancel_requested: Option<CancelRequest>,
     /// How it ended.
     pub terminal: Option<Terminal>,
     /// What became of user actions, by UID.
@@ -255,6 +255,12 @@ impl RunState {
     /// True if the run is parked and has been told everything.
     pub fn resting(&self) -> bool {
         self.parked.as_ref().is_some_and(|parked| parked.seen_upto >= self.last_delivery())
+    }
+
+    /// When the grace of a cancelled run began: workflow code is told as soon as a pod holds it.
+    pub fn cancel_grace_from(&self) -> Option<Timestamp> {
+        let (cancel, holder) = (self.cancel_requested.as_ref()?, self.holder()?);
+        Some(cancel.at.max(holder.since))
     }
 
     /// `seq` of the last delivery; 0: none.

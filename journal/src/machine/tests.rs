@@ -25,13 +25,19 @@ struct Sim {
 
 impl Sim {
     fn new() -> Self {
+        Self::pinned(&json!({}))
+    }
+
+    /// With more in its pin.
+    fn pinned(more: &serde_json::Value) -> Self {
         let now = "2026-10-05T08:00:00Z".parse().unwrap();
-        let pin = json!({"activities": {
+        let mut pin = json!({"activities": {
             "look": {"effect": "none"},
             "save": {"effect": "idempotent"},
             "post": {"effect": "external", "requires": "review"},
             "mail": {"effect": "external"},
         }});
+        pin.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let run = entries::RunCreated {
             run_id: Uuid::from_u128(1),
             namespace: "acme".to_owned(),
@@ -899,6 +905,88 @@ fn cancelling_ends_at_once_or_after_the_grace() {
     assert_eq!(sim.append(vec![completed(0, 1)]), Err(ErrorCode::Sealed));
     assert!(matches!(sim.last(), EntryBody::LateCompletion(entries::LateCompletion { .. })), "evidence is kept");
     assert_eq!(sim.state.phase(), Phase::Cancelled);
+}
+
+/// A run that waits at its gate, whose runbook asks to be told of a cancellation; and was cancelled.
+fn cancelled_at_a_gate() -> Sim {
+    let mut sim = Sim::pinned(&json!({"handlesCancel": true}));
+    sim.attach_next();
+    sim.ok(vec![sim.gate(None)]);
+    sim.ok(vec![sim.parked(), release(ReleaseCause::Parked)]);
+    sim.cancel().unwrap();
+    sim
+}
+
+#[test]
+fn a_run_that_asks_to_be_told_of_its_cancellation_gets_a_segment_for_that() {
+    let mut sim = cancelled_at_a_gate();
+    assert_eq!(sim.state.wanted().unwrap().cause, SegmentCause::Wake);
+    assert_eq!(sim.cancel(), Err(RefusalReason::RunCancelled.to_string()));
+    assert_eq!(sim.decide(Verb::Approve, |_| {}), Err(RefusalReason::RunCancelled.to_string()));
+    sim.pass(3600);
+    let grace = SignedDuration::from_secs(30);
+    sim.attach_next();
+    sim.take(cancel_overdue(&sim.state, grace, sim.now)).unwrap();
+    assert_eq!(sim.state.phase(), Phase::Running, "its time runs from when a pod has attached");
+    let mut slow = Sim { state: sim.state.clone(), entries: sim.entries.clone(), ..Sim::new() };
+    slow.now = sim.now + grace;
+    slow.take(cancel_overdue(&slow.state, grace, slow.now)).unwrap();
+    assert_eq!(slow.state.phase(), Phase::Cancelled);
+    sim.ok(vec![sim.schedule("save"), started(1)]);
+    sim.ok(vec![completed(1, 1)]);
+    sim.ok(vec![release(ReleaseCause::Cancelled)]);
+    assert_eq!(sim.state.phase(), Phase::Cancelled);
+}
+
+#[test]
+fn nobody_is_told_of_a_cancellation_who_has_not_begun_or_is_blocked() {
+    let told = json!({"handlesCancel": true});
+    let mut queued = Sim::pinned(&told);
+    queued.job();
+    queued.cancel().unwrap();
+    assert_eq!(queued.state.phase(), Phase::Cancelled);
+
+    let mut blocked = Sim::pinned(&told);
+    blocked.attach_next();
+    blocked.take(block(&blocked.state, BlockCode::CodeError, blocked.now)).unwrap();
+    blocked.ok(vec![release(ReleaseCause::Blocked)]);
+    blocked.cancel().unwrap();
+    assert_eq!(blocked.state.phase(), Phase::Cancelled);
+}
+
+#[test]
+fn a_segment_that_is_to_tell_of_a_cancellation_and_is_lost_is_made_up_for() {
+    let mut sim = cancelled_at_a_gate();
+    sim.job();
+    sim.job_gone();
+    assert_eq!(sim.state.wanted().unwrap().cause, SegmentCause::Lost);
+    sim.attach_next();
+    sim.take(evicted(&sim.state, sim.state.segment, sim.now)).unwrap();
+    assert_eq!(sim.state.wanted().unwrap().cause, SegmentCause::Wake);
+    sim.attach_next();
+    sim.ok(vec![sim.schedule("save"), started(1)]);
+    for _ in 0..ATTEMPTS_MAX {
+        sim.job_gone();
+        assert_eq!(sim.state.wanted().unwrap().cause, SegmentCause::Lost);
+        sim.attach_next();
+    }
+    sim.job_gone();
+    assert_eq!(sim.state.phase(), Phase::Cancelled, "as often as any other run");
+}
+
+#[test]
+fn what_blocks_a_cancelled_run_ends_it() {
+    let mut sim = cancelled_at_a_gate();
+    sim.job();
+    sim.take(block(&sim.state, BlockCode::PendingTimeout, sim.now)).unwrap();
+    assert_eq!(sim.state.phase(), Phase::Cancelled, "no pod could be had");
+
+    let mut sim = cancelled_at_a_gate();
+    sim.attach_next();
+    sim.ok(vec![sim.schedule("mail"), started(1)]);
+    sim.job_gone();
+    assert_eq!(sim.state.phase(), Phase::Cancelled, "nobody knows whether its effect happened");
+    assert!(sim.state.activities[&1].may_have_happened());
 }
 
 #[test]

@@ -169,7 +169,7 @@ pub fn signal(state: &RunState, it: &SignalIn, now: Timestamp) -> Consequence<Us
     })
 }
 
-/// Asks for the run's end: at once if nobody holds it, else the holder has its grace.
+/// Asks for the run's end: at once if nobody holds it and its runbook does not ask to be told, else it has its grace.
 pub fn cancel(state: &RunState, user_action: &str, actor: &str, now: Timestamp) -> Consequence<UserActionOutcome> {
     unless_refused(state, now, (user_action, actor, "cancel"), |transition| {
         transition.alive()?;
@@ -177,9 +177,7 @@ pub fn cancel(state: &RunState, user_action: &str, actor: &str, now: Timestamp) 
             actor: actor.to_owned(),
             user_action: user_action.to_owned(),
         }));
-        if transition.state.holder().is_none() {
-            transition.decide_next_segment(false);
-        }
+        transition.cancel();
         Ok(seq)
     })
 }

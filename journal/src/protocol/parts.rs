@@ -38,7 +38,8 @@ pub struct RunTrigger {
 }
 
 /// What the run was fixed to at its creation. The journal reads the declarations of the activities
-/// (`activities{<name>: {effect?, requires?}}`), runners read `layerDigest`; the rest is the operator's.
+/// (`activities{<name>: {effect?, requires?}}`) and `handlesCancel`, runners read `layerDigest`; the rest is the
+/// operator's.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Pin(pub Map<String, Value>);
@@ -47,6 +48,11 @@ impl Pin {
     /// The digest (`sha256:…`) of the bundle's layer.
     pub fn layer_digest(&self) -> Option<&str> {
         self.0.get("layerDigest")?.as_str()
+    }
+
+    /// Whether workflow code is to be told of a cancellation that comes while no pod holds the run.
+    pub fn handles_cancel(&self) -> bool {
+        self.0.get("handlesCancel").and_then(Value::as_bool).unwrap_or(false)
     }
 
     /// What the runbook declares about an activity; undeclared where it says nothing.

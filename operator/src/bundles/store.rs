@@ -147,6 +147,7 @@ mod tests {
             steps: Vec::new(),
             activities: std::collections::BTreeMap::new(),
             outputs: Vec::new(),
+            handles_cancel: false,
             config_schema: None,
             workflow_class: "NavWorkflow".to_owned(),
             content_digest: Digest::of(b"tar"),

@@ -207,6 +207,7 @@ pub(crate) fn pin(sources: &Sources<'_>) -> Result<RunPin, PinError> {
         secret_refs: workflow.spec.secret_refs.clone(),
         activities: version.activities.clone(),
         outputs: version.outputs.clone(),
+        handles_cancel: version.handles_cancel,
     })
 }
 
@@ -230,6 +231,9 @@ pub(crate) fn for_journal(pin: &RunPin, request: &Request) -> Result<journal::Pi
     map.insert("layerDigest".to_owned(), json!(pin.runbook.layer_digest));
     map.insert("image".to_owned(), json!(pin.image));
     map.insert("activities".to_owned(), Value::Object(activities));
+    if pin.handles_cancel == Some(true) {
+        map.insert("handlesCancel".to_owned(), json!(true));
+    }
     if let Some(period) = request.context.as_ref().and_then(|context| context.period.clone()) {
         map.insert("period".to_owned(), Value::String(period));
     }

@@ -222,19 +222,35 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Sour
          the pods' logs",
         source.state.unattached
     );
+    let cancelled = was_cancelled(source.state);
     let (readiness, reason, message) = match phase {
         RunPhase::Succeeded => (Readiness::Ready, Reason::Succeeded, "run succeeded"),
         RunPhase::Failed => (Readiness::Ready, Reason::Failed, "run failed: its code raised an error"),
-        RunPhase::Cancelled => (Readiness::Ready, Reason::Cancelled, "run was cancelled"),
+        RunPhase::Cancelled => (Readiness::Ready, Reason::Cancelled, cancelled.as_str()),
         RunPhase::Waiting => (Readiness::Ready, Reason::Waiting, "run is waiting; no pod is running"),
         RunPhase::Blocked => (Readiness::Stalled, Reason::Blocked, cannot.as_str()),
         _ if source.state.unattached > 0 => (Readiness::Reconciling, Reason::OperatorUnreachable, unreachable.as_str()),
+        _ if source.state.cancel_requested.is_some() => {
+            let message = "run is being cancelled: its code may undo what it has done, within its grace";
+            (Readiness::Reconciling, Reason::Progressing, message)
+        }
         RunPhase::Pending | RunPhase::Queued | RunPhase::Running => {
             (Readiness::Reconciling, Reason::Progressing, "run is in progress")
         }
     };
     conditions::set_readiness(&mut list, &readiness, reason, message, source.generation, source.now);
     status.conditions = Some(list);
+}
+
+/// How a cancelled run was left: what may have happened all the same has to be looked after outside.
+fn was_cancelled(state: &RunState) -> String {
+    let open: Vec<_> = state.activities.values().filter(|activity| activity.may_have_happened()).collect();
+    if open.is_empty() {
+        return "run was cancelled".to_owned();
+    }
+    let names: Vec<_> = open.iter().take(8).map(|activity| fitting(&activity.name, 128)).collect();
+    let more = if open.len() > names.len() { ", ..." } else { "" };
+    format!("run was cancelled; nobody knows whether these activities had their effect: {}{more}", names.join(", "))
 }
 
 /// Tells in time that the journal is going to be full: a full one blocks the run.

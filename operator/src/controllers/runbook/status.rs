@@ -153,6 +153,7 @@ mod tests {
             steps: None,
             activities: None,
             outputs: None,
+            handles_cancel: None,
         };
         Found::Resolved(Resolution {
             resolved,

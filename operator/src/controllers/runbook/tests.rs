@@ -90,7 +90,7 @@ fn bundle(slug: &str, version: &str) -> PackedBundle {
     };
     let frontmatter = format!(
         "---\nslug: {slug}\nname: NAV\nversion: {version}\nstate: DRAFT\nauthor: A\nsteps:\n  - id: review\n    label: Review\n\
-         activities:\n  nav.post:\n    requires: review\n    effect: idempotent\noutputs:\n  - pack.xlsx\n---\n"
+         activities:\n  nav.post:\n    requires: review\n    effect: idempotent\noutputs:\n  - pack.xlsx\nhandles_cancel: true\n---\n"
     );
     write("runbook.md", &frontmatter);
     let class = ntro_bundle::manifest::workflow_class(slug);
@@ -192,6 +192,7 @@ async fn the_newest_version_is_resolved_fetched_once_and_told() {
     assert_eq!(version["layerDigest"], json!(new.layer_digest.as_str()));
     assert_eq!(version["activities"], json!([{"name": "nav.post", "effect": "idempotent", "requires": "review"}]));
     assert_eq!(version["outputs"], json!(["pack.xlsx"]));
+    assert_eq!(version["handlesCancel"], json!(true));
 
     let pulls = world.registry.pulls.load(Ordering::SeqCst);
     world.wait(SignedDuration::from_mins(12));

@@ -32,6 +32,7 @@ pub(super) fn verified(bundle: &Bundle) -> VerifiedVersion {
         steps: Some(steps(config)),
         activities: Some(activities(config)).filter(|activities| !activities.is_empty()),
         outputs: Some(config.outputs.clone()).filter(|outputs| !outputs.is_empty()),
+        handles_cancel: config.handles_cancel.then_some(true),
     }
 }
 

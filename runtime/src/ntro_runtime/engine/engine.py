@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..sdk import decorators
 from ..sdk.activity_table import ActivityTable
@@ -28,10 +26,12 @@ from ..workflow.replay import DivergenceError, unrecorded
 from ..workflow.scope import WorkflowScope
 from ..workflow.source_location import SourceLocator
 from .attempts import Attempts
+from .cancellation import Cancellation
 from .command_writer import CommandWriter
-from .exit import AlreadyHaltingError, Exit, Leave
+from .events import Events
+from .exit import Exit, Leave
 from .ignored_signals import record_ignored
-from .journal_client import ConnectionLostError, JournalClient, Json
+from .journal_client import ConnectionLostError, JournalClient
 from .journal_session import JournalSession
 from .probe import Probe
 from .replay_output import ReplayOutput
@@ -56,19 +56,16 @@ class Engine:
         self._probe = probe
         self._locator = SourceLocator(self._root)
         self._runtime = DurableRuntime()
-        self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._session = JournalSession(client, probe, lambda entry: self._attempts.on_entry(entry))
+        self._session = JournalSession(client, probe, self._on_entry)
         self._journal = self._session.journal
-        self._exit = Exit(self._session, exit_process, self._drain_unrepeatable)
+        self._exit = Exit(self._session, exit_process, lambda: self._events.drain_unrepeatable())
         # Before the bundle is imported, which may replace what the guard knows by identity.
         self._guard = Guard(self._locator, self._exit.misused)
-        self._attempts = Attempts(
-            self._session, self._locator, self._exit.halt, probe, lambda outcome: self._events.put(("ended", outcome))
-        )
+        self._attempts = Attempts(self._session, self._locator, self._exit.halt, probe, lambda outcome: self._events.ended(outcome))
+        self._events = Events(self._session, self._attempts, self._exit)
+        self._cancellation = Cancellation(self._session)
         self._writer = CommandWriter(self._session, self._attempts, self._exit)
         self._output = ReplayOutput()
-        self._poll: Future[Json] | None = None
-        self._terminate = False
         self._scope: WorkflowScope
         self._loaded: LoadedBundle
 
@@ -88,7 +85,9 @@ class Engine:
                 if self._journal.undelivered:
                     self._turn(self._journal.undelivered.popleft())
                 elif self._attempts.advance():
-                    self._wait(self._attempts.next_deadline())
+                    self._events.wait(self._cancellation.bound(self._attempts.next_deadline()))
+                elif self._cancellation.requested:
+                    self._rest_of_grace()
                 else:
                     self._park()
         except ProtocolError as error:
@@ -98,10 +97,13 @@ class Engine:
         except Exception:
             self._exit.crash()
 
+    def _on_entry(self, entry: Entry) -> None:
+        self._attempts.on_entry(entry)
+        self._cancellation.on_entry(entry)
+
     def terminate(self) -> None:
         """The pod is asked to go (signal handler)."""
-        self._terminate = True
-        self._events.put(("terminate", None))
+        self._events.terminate()
 
     def _load(self) -> None:
         self._output.install()
@@ -118,7 +120,7 @@ class Engine:
         bundle = self._loaded.bundle
         self._runtime.activity_by_name = bundle.activities.get
         self._runtime.activities = ActivityTable([*bundle.activities.values(), *decorators.MARKED_ACTIVITIES])
-        self._attempts.prepare(self._runtime.activities, lambda: self._events.put(("lost", None)))
+        self._attempts.prepare(self._runtime.activities, self._events.lost)
 
     # -- turns -------------------------------------------------------------------------------------
 
@@ -136,48 +138,39 @@ class Engine:
         except DivergenceError as error:
             self._diverged(error)
         record_ignored(self._session, seq, self._scope.signals.take_ignored())
-        if live:
-            self._write(live)
+        if self._scope.finished:
+            self._finish(live)
+        elif live:
+            # What the code wanted before it was told of the cancellation does not begin any more.
+            self._writer.write(live, begin=not self._journal.cancel_ahead)
 
     def _diverged(self, error: DivergenceError) -> NoReturn:
         code = BlockCode.ARGS_DRIFT if error.difference.drift else BlockCode.DIVERGENCE
         site = error.site or self._locator.of_code(self._loaded.bundle.entry)
         self._exit.halt(Block(code, error.difference.message, site))
 
-    def _write(self, commands: list[Command]) -> None:
-        if not self._scope.finished:
-            self._writer.write(commands)
-            return
-        # The code is done. What it no longer wants is cancelled first; effects under way are recorded before the run is sealed.
-        *before, last = commands
+    def _finish(self, commands: list[Command]) -> NoReturn:
+        """The code is done. What it no longer wants is cancelled first; effects under way are recorded before the run is sealed."""
+        end = [] if self._scope.ended_by_cancel else commands[-1:]
+        before = commands[: len(commands) - len(end)]
         if before:
             self._writer.write(before, begin=False)
-        while self._attempts.running.must_end and self._attempts.running.overdue is None:
-            self._wait(self._attempts.next_deadline())
+        while self._attempts.running.must_end and self._attempts.running.overdue is None and not self._cancellation.over:
+            self._events.wait(self._cancellation.bound(self._attempts.next_deadline()))
         self._ask_about_overdue()
-        self._writer.write([last])
+        if self._cancellation.over or not end:
+            self._exit.leave(Leave(ExitCode.OK, released="cancelled"))
+        self._writer.write(end)
         self._exit.leave(Leave(ExitCode.OK, released="finished"))
 
     # -- waiting -----------------------------------------------------------------------------------
 
-    def _wait(self, seconds: float | None) -> None:
-        """Wait until an attempt ends, the journal has news, the pod must go, or `seconds` are over."""
-        if self._poll is None:
-            self._poll = self._session.poll()
-            self._poll.add_done_callback(lambda future: self._events.put(("news", future)))
-        try:
-            kind, value = self._events.get(timeout=None if seconds is None else max(0.0, seconds))
-        except queue.Empty:
-            self._attempts.expire()
-            return
-        if kind == "lost":
-            _log.error("the process that activities are forked from has ended")
-            self._exit.now(ExitCode.CRASH)
-        if kind == "ended":
-            self._attempts.ended(value)
-        elif kind == "news":
-            self._poll = None
-            self._session.take_reply(value.result())
+    def _rest_of_grace(self) -> None:
+        """Nobody is asked anything in a cancelled run: only time, and the ends of effects, can bring something."""
+        if self._scope.waits_for_timer or self._attempts.running.must_end:
+            self._events.wait(self._cancellation.bound(self._attempts.next_deadline()))
+        else:
+            self._exit.leave(Leave(ExitCode.OK, released="cancelled"))
 
     def _park(self) -> None:
         """Record that the run waits, linger for news, and leave. Returns if there is something to do after all."""
@@ -187,13 +180,13 @@ class Engine:
         if not self._session.append_unless_unread({"type": "parked", "seenUpto": self._scope.recorder.seen, "waitingFor": waiting_for}):
             return
         linger_until, grace = time.monotonic() + self._session.seconds("lingerMs"), self._session.seconds("cancelGraceMs")
-        while not self._journal.undelivered and not self._terminate:
+        while not self._journal.undelivered and not self._events.terminating:
             # An effect that nobody wants any more, and that must not be repeated, is not cut short either.
             left = linger_until + (grace if self._attempts.running.unrepeatable else 0) - time.monotonic()
             if left <= 0:
                 break
             deadline = self._attempts.next_deadline()
-            self._wait(left if deadline is None else min(left, deadline))
+            self._events.wait(left if deadline is None else min(left, deadline))
         if self._journal.undelivered:
             return
         self._exit.flush()
@@ -205,41 +198,17 @@ class Engine:
     def _ask_about_overdue(self) -> None:
         """Block the run for an effect that took too long, unless its end comes within the grace after all."""
         if self._attempts.running.overdue is not None:
-            self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.running.overdue is not None)
+            self._events.drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.running.overdue is not None)
             if (block := self._attempts.running.overdue) is not None:
                 self._exit.halt(block)
 
-    def _drain_unrepeatable(self) -> None:
-        if self._attempts.running.unrepeatable:
-            self._drain(self._session.seconds("cancelGraceMs"), lambda: self._attempts.running.unrepeatable)
-
     def _leave_if_asked(self) -> None:
-        if self._journal.cancel_requested:
-            self._drain(self._session.seconds("cancelGraceMs"))
+        if self._cancellation.over:
             self._exit.leave(Leave(ExitCode.OK, released="cancelled"))
-        if self._terminate:
-            self._drain(_TERMINATION_GRACE_S)
+        if self._events.terminating:
+            self._events.drain(_TERMINATION_GRACE_S)
             # Only the operator may say that a pod is gone; it sees so at once.
             self._exit.leave(Leave(ExitCode.TERMINATED))
-
-    def _drain(self, grace_s: float, waits: Callable[[], bool] | None = None) -> None:
-        """Give running attempts `grace_s` to end, and report them; start nothing new. Done when nothing runs or `waits` is over."""
-        until = time.monotonic() + grace_s
-        while self._attempts.running and (waits is None or waits()) and time.monotonic() < until:
-            deadline = self._attempts.next_deadline()
-            left = until - time.monotonic()
-            try:
-                self._wait(left if deadline is None else min(left, deadline))
-            except Exception as error:
-                _go_on_draining(error)
-
-
-def _go_on_draining(error: Exception) -> None:
-    """What goes wrong with one attempt is no reason to cut the others short."""
-    if isinstance(error, ConnectionLostError) or (isinstance(error, ProtocolError) and error.code in ("Fenced", "Sealed")):
-        raise error
-    said = "it is in the journal" if isinstance(error, AlreadyHaltingError) else f"{type(error).__name__}: {error}"
-    _log.error("the run is being left already; what else went wrong: %s", said)
 
 
 def _workflow_info(created: Entry, workflow: type) -> WorkflowInfo:

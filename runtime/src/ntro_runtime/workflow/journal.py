@@ -26,6 +26,7 @@ WITHOUT_EFFECT = frozenset(
         "gateClosed",
         "gateDecided",
         "signalReceived",
+        "cancelRequested",
         "stepsChanged",
         "parked",
         "runCompleted",
@@ -91,7 +92,6 @@ class Journal:
     ignored_signals: set[int] = field(default_factory=set)
     """`seq` of the deliveries of signals that reached no handler."""
     undelivered: deque[Entry] = field(default_factory=deque)
-    cancel_requested: bool = False
     terminal: Entry | None = None
     blocked: Entry | None = None
     _retried: bool = False
@@ -166,9 +166,6 @@ class Journal:
     def _on_signalIgnored(self, entry: Entry) -> None:  # noqa: N802
         self.ignored_signals.add(int(entry["signal"]))
 
-    def _on_cancelRequested(self, _: Entry) -> None:  # noqa: N802
-        self.cancel_requested = True
-
     def _on_blocked(self, entry: Entry) -> None:
         self.blocked = entry
 
@@ -177,6 +174,11 @@ class Journal:
         self._retried = True
         for activity in self.activities.values():
             activity.failures = 0
+
+    @property
+    def cancel_ahead(self) -> bool:
+        """Whether the run is cancelled and workflow code has not been told yet."""
+        return any(entry["type"] == "cancelRequested" for entry in self.undelivered)
 
     def open_activities(self) -> Iterator[ActivityState]:
         """Scheduled, neither completed, failed nor cancelled by the code."""

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any, NoReturn
 
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from ..shared.errors import BlockCode
 from .activity_calls import ActivityCalls
@@ -58,9 +58,12 @@ class WorkflowScope:
         self.waits = Waits(self.loop, self.gates)
         self.signals = Signals(self.loop, self._signal_failed)
         self.finished = False
+        self.ended_by_cancel = False
+        """Workflow code was told that its run is cancelled, and ended because of it: there is no command for that."""
         self._main: asyncio.Task[Any] | None = None
         self._steps: list[dict[str, str]] = []
         self._failure: BaseException | None = None
+        self._cancelled = False
 
     def start(self, instance: Instance, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Make the workflow's main task ready; the turn under way runs it."""
@@ -78,6 +81,11 @@ class WorkflowScope:
             self._code_error(error)
         self._end_of_turn()
         return self.recorder.commands
+
+    @property
+    def waits_for_timer(self) -> bool:
+        """Whether time alone may bring something."""
+        return bool(self._timers.waiting_for())
 
     def waiting_for(self) -> list[dict[str, Any]]:
         """What the run waits for from outside, for the `parked` entry."""
@@ -122,6 +130,14 @@ class WorkflowScope:
         text = read_payload(delivery["args"], self._blobs)
         return lambda: self.signals.deliver(str(delivery["name"]), text)
 
+    def _prepare_cancel(self, _: Entry) -> HandOver:
+        def hand_over() -> None:
+            self._cancelled = True
+            if self._main is not None:
+                self._main.cancel("the run was cancelled")
+
+        return hand_over
+
     # -- the end of a turn, and of the run -----------------------------------------------------------
 
     def _end_of_turn(self) -> None:
@@ -141,6 +157,9 @@ class WorkflowScope:
         self.gates.abandon()
         self.finished = True
         error = self._failure
+        if self._cancelled and error is None and _let_cancel_through(main):
+            self.ended_by_cancel = True
+            return
         if error is None:
             own = asyncio.CancelledError("the workflow was cancelled by its own code")
             error = own if main.cancelled() else main.exception()
@@ -182,8 +201,14 @@ PREPARE: dict[str, Callable[[WorkflowScope, Entry], HandOver]] = {
     "timerFired": WorkflowScope._prepare_fired,
     "gateDecided": WorkflowScope._prepare_decision,
     "signalReceived": WorkflowScope._prepare_signal,
+    "cancelRequested": WorkflowScope._prepare_cancel,
 }
-"""By type of entry. `cancelRequested` is not here: it makes the process leave and never reaches workflow code."""
+"""By type of entry."""
+
+
+def _let_cancel_through(main: asyncio.Task[Any]) -> bool:
+    """Whether workflow code ended because it was cancelled, and not with a result or a failure of its own."""
+    return main.cancelled() or ((error := main.exception()) is not None and is_cancelled_exception(error))
 
 
 def is_failure(error: BaseException) -> bool:

@@ -11,6 +11,11 @@ async def prepare(url: str, task: str) -> dict:
     return {"amount": "1250.00"}
 
 
+@activity.defn(name="soak.undo")
+async def undo(url: str, task: str) -> None:
+    report(url, task, "undo")
+
+
 @activity.defn(name="soak.post")
 async def post(url: str, task: str) -> str:
     report(url, task, "post")

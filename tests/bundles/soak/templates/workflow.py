@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from ntro.workflow import NtroWorkflow, runbook
 
-from .activities import post, prepare
+from .activities import post, prepare, undo
 
 LONG = timedelta(minutes=10)
 
@@ -30,7 +30,11 @@ class SoakWorkflow(NtroWorkflow):
         prepared = await self._prepare(config["url"], task)
         status = "prepared"
         if config["gate"]:
-            action = await self._review(prepared)
+            try:
+                action = await self._review(prepared)
+            except asyncio.CancelledError:
+                await runbook.execute_activity(undo, args=[config["url"], task], start_to_close_timeout=LONG)
+                raise
             if action.get("kind") == "reject":
                 return {"status": "rejected"}
             status = await self._post(config["url"], task)

@@ -7,13 +7,13 @@ use ntro_journal::RunState;
 use ntro_journal::machine::{self, Append, AppendLimits};
 use ntro_journal::protocol::entries;
 use ntro_journal::protocol::{
-    AppendRequest, BlockCode, INLINE_MAX, OutputFile, Payload, PodEntry, ReleaseCause, Sha256Digest, Site,
+    AppendRequest, BlockCode, INLINE_MAX, OutputFile, Payload, Phase, PodEntry, ReleaseCause, Sha256Digest, Site,
     StepProgress, StepStatus, WaitKind, WaitTarget,
 };
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{Source, project};
+use super::{Source, project, was_cancelled};
 use crate::testing::runs::{at, created, gate, held, pin, queued, timer};
 
 /// What a pod may say, with some text in it.
@@ -104,7 +104,7 @@ fn entry((say, text): (Say, String), state: &RunState) -> PodEntry {
 }
 
 /// The run after its pod has said this, or as much of it as the journal takes.
-fn after(said: Vec<(Say, String)>, lost: bool) -> RunState {
+fn after(said: Vec<(Say, String)>, cancelled: bool, lost: bool) -> RunState {
     let mut state = held(&queued(&created()));
     for said in said {
         let request = AppendRequest {
@@ -126,6 +126,9 @@ fn after(said: Vec<(Say, String)>, lost: bool) -> RunState {
         };
         state = machine::append(&state, &append, at(3)).state;
     }
+    if cancelled {
+        state = machine::cancel(&state, "user-action", "bob", at(3)).state;
+    }
     if lost { machine::job_gone(&state, 1, at(4)).state } else { state }
 }
 
@@ -135,16 +138,28 @@ fn schema_of_status() -> Validator {
     jsonschema::validator_for(schema).unwrap()
 }
 
+#[test]
+fn a_cancelled_run_says_what_may_have_happened_all_the_same() {
+    let posting = vec![(Say::Schedule, "post".to_owned()), (Say::Start(0), String::new())];
+    let under_way = after(posting.clone(), true, false);
+    assert_eq!(under_way.phase(), Phase::Running);
+    let text = "nobody knows whether these activities had their effect: post";
+    assert!(was_cancelled(&after(posting.clone(), true, true)).contains(text));
+    let known = posting.into_iter().chain([(Say::Complete(0), "pack.xlsx".to_owned())]).collect();
+    assert_eq!(was_cancelled(&after(known, true, true)), "run was cancelled");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
     fn every_state_has_a_status_that_the_api_server_takes(
         said in prop::collection::vec(say(), 0..60),
+        cancelled in any::<bool>(),
         lost in any::<bool>(),
         pods_live in any::<bool>(),
     ) {
-        let (schema, pin, state) = (schema_of_status(), pin(None), after(said, lost));
+        let (schema, pin, state) = (schema_of_status(), pin(None), after(said, cancelled, lost));
         // Those that a manifest can declare.
         let titles = state.steps.iter().filter(|step| step.id.chars().count() <= 63);
         let titles: Vec<_> = titles.map(|step| (step.id.clone(), step.id.clone())).collect();
