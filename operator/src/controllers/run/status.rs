@@ -1,5 +1,7 @@
 //! The status of a `WorkflowRun`: a projection of its journal. Pure.
 
+mod pace;
+
 use jiff::Timestamp;
 use ntro_crds::Reason;
 use ntro_crds::conditions::{self, Readiness};
@@ -12,6 +14,8 @@ use ntro_journal::{JournalLimits, PurgedRun, RunState};
 
 use crate::clock::whole_seconds;
 use crate::error::{Class, Problem};
+
+pub(super) use pace::can_wait;
 
 /// What the projection is made from.
 #[derive(Debug, Clone, Copy)]

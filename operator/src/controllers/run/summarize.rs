@@ -20,8 +20,6 @@ use crate::launch::run_object::{last_write, owned_by};
 
 /// Changes that nobody waits for are written together, this far apart.
 const COALESCE: SignedDuration = SignedDuration::from_secs(10);
-/// How long a run may be on its way to a pod before its status says so: most are there sooner.
-const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(2);
 
 impl Runs {
     pub(super) async fn summarize(&self, applied: Applied) -> Result<Requeue, Problem> {
@@ -63,14 +61,11 @@ impl Runs {
         });
         let on_its_way = matches!(after.phase, Some(RunPhase::Pending | RunPhase::Queued))
             && before.is_none_or(|b| b.blocked.is_none());
-        if on_its_way {
-            if self.launcher.burst.defer(Deferred::Run(open.run.clone())) {
-                return Ok(Requeue::After(LONGEST_DEFERRAL));
-            }
-            let due = state.head_time.checked_add(ON_ITS_WAY).unwrap_or(now);
-            if due > now {
-                return Ok(Requeue::at(due, now));
-            }
+        if on_its_way && self.launcher.burst.defer(Deferred::Run(open.run.clone())) {
+            return Ok(Requeue::After(LONGEST_DEFERRAL));
+        }
+        if let Some(due) = status::can_wait(state, before, &after, now) {
+            return Ok(Requeue::at(due, now));
         }
         // Its pod is gone as well: nothing follows.
         let is_final = after.phase.is_some_and(RunPhase::is_terminal) && state.segment_state == SegmentState::Over;
