@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, KeyToPath, PodSecurityContext,
-    PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretVolumeSource,
-    SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+    Capabilities, ConfigMapProjection, Container, EmptyDirVolumeSource, EnvVar, KeyToPath, PodSecurityContext, PodSpec,
+    PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
+    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -19,11 +19,10 @@ use ntro_crds::workflow::Resources;
 use ntro_crds::workflow_run::RunPin;
 use ntro_crds::{API_VERSION, names};
 
-/// Where the pod finds its token.
-const TOKEN_DIR: &str = "/var/run/ntro/identity";
+/// Where the pod finds its token, and the certificate of who may ask for it.
+const IDENTITY_DIR: &str = "/var/run/ntro/identity";
 const TOKEN_FILE: &str = "/var/run/ntro/identity/token";
-const CA_DIR: &str = "/etc/ntro";
-const CA_FILE: &str = "/etc/ntro/ca.crt";
+const CA_FILE: &str = "/var/run/ntro/identity/ca.crt";
 const SECRETS_DIR: &str = "/var/run/ntro/secrets";
 /// The pod asks for a new token well before this is over.
 const TOKEN_SECONDS: i64 = 600;
@@ -171,7 +170,7 @@ fn container(input: &JobInput<'_>, resources: Option<&Resources>) -> Container {
         read_only: Some(read_only),
         ..VolumeMount::default()
     };
-    let mut mounts = vec![mount("token", TOKEN_DIR, true), mount("ca", CA_DIR, true), mount("tmp", "/tmp", false)];
+    let mut mounts = vec![mount("identity", IDENTITY_DIR, true), mount("tmp", "/tmp", false)];
     for (i, secret) in input.pin.secret_refs.iter().flatten().enumerate() {
         mounts.push(mount(&format!("secret-{i}"), &format!("{SECRETS_DIR}/{}", secret.name), true));
     }
@@ -224,28 +223,21 @@ fn volumes(input: &JobInput<'_>) -> Vec<Volume> {
         expiration_seconds: Some(TOKEN_SECONDS),
         path: "token".to_owned(),
     };
+    let authority = ConfigMapProjection {
+        name: labels::CA_CONFIG_MAP.to_owned(),
+        items: Some(vec![KeyToPath { key: labels::CA_KEY.to_owned(), path: labels::CA_KEY.to_owned(), mode: None }]),
+        optional: None,
+    };
     let mut volumes = vec![
+        // One volume, because the kubelet takes its time for each.
         Volume {
-            name: "token".to_owned(),
+            name: "identity".to_owned(),
             projected: Some(ProjectedVolumeSource {
                 default_mode: Some(0o440),
-                sources: Some(vec![VolumeProjection {
-                    service_account_token: Some(token),
-                    ..VolumeProjection::default()
-                }]),
-            }),
-            ..Volume::default()
-        },
-        Volume {
-            name: "ca".to_owned(),
-            config_map: Some(ConfigMapVolumeSource {
-                name: labels::CA_CONFIG_MAP.to_owned(),
-                items: Some(vec![KeyToPath {
-                    key: labels::CA_KEY.to_owned(),
-                    path: labels::CA_KEY.to_owned(),
-                    mode: None,
-                }]),
-                ..ConfigMapVolumeSource::default()
+                sources: Some(vec![
+                    VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() },
+                    VolumeProjection { config_map: Some(authority), ..VolumeProjection::default() },
+                ]),
             }),
             ..Volume::default()
         },
