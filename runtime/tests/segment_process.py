@@ -41,11 +41,12 @@ def run_segment(
 
     from ntro_runtime.engine.engine import Engine
     from ntro_runtime.shared.sandbox import die_with_parent
+    from ntro_runtime.shared.versions import versions
     from server_client import ServerClient
 
     class Client(ServerClient):
-        def attach(self, versions: Json) -> Json:
-            reply = self._call("attach", {"run": run, "pod": {"uid": str(uuid.uuid4())}, "versions": versions})
+        def attach(self) -> Json:
+            reply = self._call("attach", {"run": run, "pod": {"uid": str(uuid.uuid4())}, "versions": versions()})
             self.epoch = int(reply["epoch"])
             if linger_ms is not None:
                 reply["settings"]["lingerMs"] = linger_ms

@@ -57,9 +57,9 @@ class JournalClient:
         """The descriptor of the channel."""
         return self._stream.fileno()
 
-    def attach(self, versions: Json) -> Json:
-        """Become the holder. The reply has the journal, or its beginning."""
-        reply = self._call("attach", {"versions": versions})
+    def attach(self) -> Json:
+        """Become the holder. The reply has the journal, or its beginning. What runs here the supervisor has said."""
+        reply = self._call("attach", {})
         self.epoch = int(reply["epoch"])
         return reply
 

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..shared.errors import ProtocolError
-from ..shared.versions import versions
 from ..workflow.codec import encode
 from ..workflow.journal import Entry, Journal, time_of
 from ..workflow.payload import INLINE_MAX, Payload
@@ -38,7 +37,7 @@ class JournalSession:
 
     def attach(self) -> None:
         """Become the holder and learn the journal so far, all of it."""
-        reply = self.client.attach(versions())
+        reply = self.client.attach()
         self.settings = reply["settings"]
         self.inline_max = int(self.settings["inlineMax"])
         self.take_reply(reply)

@@ -31,6 +31,17 @@ def after_import(name: str, change: Callable[[Any], None]) -> None:
         execute_by(execute, name)
 
 
+def when_asked(package: ModuleType, loader: Loader) -> None:
+    """Execute a package only when somebody asks for a name in it. Its modules can be imported without."""
+
+    def lookup(name: str) -> Any:
+        del package.__getattr__
+        loader.exec_module(package)
+        return getattr(package, name)
+
+    package.__getattr__ = lookup  # type: ignore[method-assign]
+
+
 class _Finder(MetaPathFinder):
     def __init__(self, execute: Execute, names: Sequence[str]) -> None:
         self._execute = execute

@@ -8,15 +8,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from importlib.abc import Loader
-from types import ModuleType
 from typing import Any
 
 from ..workflow.block import SdkMisuse
 from ..workflow.scope import WorkflowScope
 from ..workflow.source_location import SourceLocation
 from . import lazy_models
-from .imports import after_import, execute_by
+from .imports import after_import, execute_by, when_asked
 from .instance import SdkInstance
 from .runtime import DurableRuntime
 
@@ -44,8 +42,8 @@ def install(runtime: DurableRuntime) -> None:
     first, _bound = _bound is None, runtime
     if first:
         lazy_models.install()
-        if "ntro" not in sys.modules:
-            execute_by(_without_client, "ntro")
+        # They import the client of the platform's API, and all types there are: half of what a start costs.
+        execute_by(when_asked, *({"ntro", "ntro.types"} - set(sys.modules)))
         _exceptions()
     os.environ.pop("TEMPORAL_HOST", None)
     _sdk("ntro.workflow.runtime").set_runtime(runtime)
@@ -59,21 +57,6 @@ def settings(envelope: Any) -> dict[str, str]:
         return {}
     names = {"tenant_id": "NTRO_TENANT_ID", "tenant_slug": "NTRO_TENANT_SLUG", "entity_id": "NTRO_ENTITY_ID"}
     return {name: envelope[key] for key, name in names.items() if isinstance(envelope.get(key), str)}
-
-
-def _without_client(package: ModuleType, _: Loader) -> None:
-    """All that `ntro/__init__.py` does is to import the client of the platform's API, half of what a start costs."""
-
-    def lookup(name: str) -> Any:
-        if name == "Client":
-            return _sdk("ntro.workspace").Client
-        try:
-            return _sdk(f"ntro.{name}")
-        except ModuleNotFoundError:
-            raise AttributeError(f"module 'ntro' has no attribute {name!r}") from None
-
-    package.__all__ = ["Client"]  # type: ignore[attr-defined]
-    package.__getattr__ = lookup  # type: ignore[method-assign]
 
 
 def _replace() -> None:
