@@ -1,6 +1,7 @@
 //! Arguments of `ntro tenant`.
 
 use clap::{Args, Subcommand};
+use ntro_crds::quantity;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TenantCommand {
@@ -26,6 +27,18 @@ pub(crate) struct TenantCreateArgs {
     /// How long the log of a run is kept after its end, in days.
     #[arg(long, default_value = "30d", value_name = "DAYS", value_parser = days)]
     pub(crate) retention_logs: String,
+    /// How much the journal of a run may have, such as 64Mi; at most the operator's limit, and that one unless said.
+    #[arg(long, default_value = "", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_run_journal: String,
+    /// How much the blobs of a run (results and files) may have, in the same way.
+    #[arg(long, default_value = "", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_run_blobs: String,
+    /// How much the log of a run may have, in the same way.
+    #[arg(long, default_value = "", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_run_log: String,
+    /// How much may be kept of the tenant, everything together, in the same way.
+    #[arg(long, default_value = "", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_tenant: String,
     /// User allowed to read gates, outputs and logs; can be repeated.
     #[arg(long = "viewer", value_name = "USER")]
     pub(crate) viewers: Vec<String>,
@@ -56,4 +69,12 @@ fn days(text: &str) -> Result<String, String> {
         Some(1..=36_500) => Ok(text.to_owned()),
         _ => Err("must be a number of days from 1d to 36500d".to_owned()),
     }
+}
+
+/// Bytes as the operator reads them; empty for the operator's own limit.
+fn bytes(text: &str) -> Result<String, quantity::BadBytes> {
+    if !text.is_empty() {
+        quantity::bytes(text)?;
+    }
+    Ok(text.to_owned())
 }

@@ -7,7 +7,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::{Api, Client};
 use ntro_crds::labels::{CA_CONFIG_MAP, CLI_FIELD_MANAGER};
-use ntro_manifests::tenant::{People, RetentionSpec, TenantSpec, manifests};
+use ntro_manifests::tenant::{LimitsSpec, People, RetentionSpec, TenantSpec, manifests};
 use serde_json::Value;
 
 use crate::args::{GlobalArgs, TenantCreateArgs};
@@ -83,6 +83,12 @@ fn spec(args: &TenantCreateArgs, global: &GlobalArgs) -> Result<TenantSpec> {
         operator_namespace: args.operator_namespace.clone(),
         registry: registry.trim_start_matches("oci://").trim_end_matches('/').to_owned(),
         retention: RetentionSpec { journal: args.retention_journal.clone(), logs: args.retention_logs.clone() },
+        limits: LimitsSpec {
+            run_journal: args.limits_run_journal.clone(),
+            run_blobs: args.limits_run_blobs.clone(),
+            run_log: args.limits_run_log.clone(),
+            tenant: args.limits_tenant.clone(),
+        },
         viewers: people(&args.viewers, &args.viewer_groups),
         approvers: people(&args.approvers, &args.approver_groups),
         runners: people(&args.runners, &args.runner_groups),
