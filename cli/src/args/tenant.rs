@@ -6,6 +6,7 @@ use ntro_crds::quantity;
 #[derive(Debug, Subcommand)]
 pub(crate) enum TenantCommand {
     /// Prepare a namespace for a tenant: service accounts, roles, quota and network policy. Equivalent to the chart `ntro-tenant`.
+    /// What a namespace that is there says of registry, retention and limits stays as it is, unless a flag says otherwise.
     ///
     /// Example: ntro tenant create acme-fund-admin --viewer anna@example.com --approver bob@example.com
     Create(TenantCreateArgs),
@@ -21,24 +22,25 @@ pub(crate) struct TenantCreateArgs {
     /// Namespace of the operator.
     #[arg(long, default_value = "ntro-system", value_name = "NAME")]
     pub(crate) operator_namespace: String,
-    /// How long the journal of a run is kept after its end, in days.
-    #[arg(long, default_value = "365d", value_name = "DAYS", value_parser = days)]
-    pub(crate) retention_journal: String,
-    /// How long the log of a run is kept after its end, in days.
-    #[arg(long, default_value = "30d", value_name = "DAYS", value_parser = days)]
-    pub(crate) retention_logs: String,
-    /// How much the journal of a run may have, such as 64Mi; at most the operator's limit, and that one unless said.
-    #[arg(long, default_value = "", value_name = "BYTES", value_parser = bytes)]
-    pub(crate) limits_run_journal: String,
+    /// How long the journal of a run is kept after its end, in days. Of a new namespace: 365d.
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    pub(crate) retention_journal: Option<String>,
+    /// How long the log of a run is kept after its end, in days. Of a new namespace: 30d.
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    pub(crate) retention_logs: Option<String>,
+    /// How much the journal of a run may have, such as 64Mi; at most the operator's limit, which is that of a new namespace
+    /// and of an empty text.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_run_journal: Option<String>,
     /// How much the blobs of a run (results and files) may have, in the same way.
-    #[arg(long, default_value = "", value_name = "BYTES", value_parser = bytes)]
-    pub(crate) limits_run_blobs: String,
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_run_blobs: Option<String>,
     /// How much the log of a run may have, in the same way.
-    #[arg(long, default_value = "", value_name = "BYTES", value_parser = bytes)]
-    pub(crate) limits_run_log: String,
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_run_log: Option<String>,
     /// How much may be kept of the tenant, everything together, in the same way.
-    #[arg(long, default_value = "", value_name = "BYTES", value_parser = bytes)]
-    pub(crate) limits_tenant: String,
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_tenant: Option<String>,
     /// User allowed to read gates, outputs and logs; can be repeated.
     #[arg(long = "viewer", value_name = "USER")]
     pub(crate) viewers: Vec<String>,
