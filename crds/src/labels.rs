@@ -8,6 +8,15 @@ pub const REGISTRY: &str = "ntro.dev/registry";
 pub const RETENTION_JOURNAL: &str = "ntro.dev/retention-journal";
 /// Namespace annotation: how long a run's log is kept after its end, in days, as `30d`.
 pub const RETENTION_LOGS: &str = "ntro.dev/retention-logs";
+/// Namespace annotation: how much the journal of a run may have, blobs aside, as `64Mi`. At most the operator's bound, which
+/// counts where nothing is said; so for the other limits.
+pub const LIMITS_RUN_JOURNAL: &str = "ntro.dev/limits-run-journal";
+/// Namespace annotation: how much the blobs of a run may have, as `1Gi`.
+pub const LIMITS_RUN_BLOBS: &str = "ntro.dev/limits-run-blobs";
+/// Namespace annotation: how much the log of a run may have, as `64Mi`.
+pub const LIMITS_RUN_LOG: &str = "ntro.dev/limits-run-log";
+/// Namespace annotation: how much the tenant may keep, everything together, as `5Gi`.
+pub const LIMITS_TENANT: &str = "ntro.dev/limits-tenant";
 /// Annotation of runs, and of a tenant's namespace for all of its runs: nothing of them is purged while it is there. It says why.
 pub const HOLD: &str = "ntro.dev/hold";
 

@@ -17,6 +17,7 @@ pub mod gate;
 pub mod labels;
 pub mod names;
 pub mod policy;
+pub mod quantity;
 pub mod reasons;
 pub mod runbook;
 pub mod schema;

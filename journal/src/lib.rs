@@ -19,7 +19,7 @@ pub use clock::{Clock, SystemClock, TestClock};
 pub use error::{ErrorClass, JournalError};
 pub use journal::{
     AttachPod, CreateRun, DraftRef, Export, Journal, JournalLimits, JournalSettings, PAGE_BYTES, PublishedHead,
-    VerifyError, verify,
+    TenantLimits, VerifyError, verify,
 };
 pub use machine::{GateDecision, RunState, UserActionOutcome};
 pub use protocol::Session;

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use ntro_journal::machine::ActivityState;
 use ntro_journal::protocol::{
-    BlockCode, EntryBody, LOG_LINE_COST, LogLine, LogRequest, LogStream, Payload, Pin, PodEntry, PollRequest, entries,
+    BlockCode, EntryBody, LOG_LINE_COST, LogLine, LogRequest, LogStream, Payload, Pin, PodEntry, PollRequest,
+    RunTenant, entries,
 };
 use ntro_journal::{
-    CreateRun, DraftRef, Journal, JournalError, JournalSettings, PAGE_BYTES, Session, SystemClock, TestClock,
+    CreateRun, DraftRef, Journal, JournalError, JournalSettings, PAGE_BYTES, Session, SystemClock, TenantLimits,
+    TestClock,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -34,9 +36,15 @@ impl World {
     }
 
     async fn running(&self, name: &str) -> (Uuid, Session) {
+        self.running_of("acme", name).await
+    }
+
+    async fn running_of(&self, tenant: &str, name: &str) -> (Uuid, Session) {
         let run_id = Uuid::new_v4();
         let pin = json!({"activities": {"none": {"effect": "none"}}}).as_object().unwrap().clone();
-        let run = entries::RunCreated { pin: Pin(pin), ..run_created(run_id, name) };
+        let (namespace, namespace_uid) = (tenant.to_owned(), tenant.to_owned());
+        let tenant = RunTenant { slug: tenant.to_owned(), namespace_uid };
+        let run = entries::RunCreated { pin: Pin(pin), namespace, tenant, ..run_created(run_id, name) };
         self.journal.create_run(CreateRun { run, request_hash: "h".to_owned() }).await.unwrap();
         let job = format!("job-of-{name}");
         self.journal.job_recorded(run_id, 1, &job, &job, "t").await.unwrap();
@@ -235,6 +243,61 @@ async fn a_namespace_that_keeps_all_it_may_takes_no_more_blobs_and_drafts() {
     let journal =
         Journal::open(JournalSettings::new(world.dir.path()), Arc::new(SystemClock::default())).await.unwrap();
     assert_eq!(journal.kept("acme"), kept, "counted anew it is the same");
+}
+
+#[tokio::test]
+async fn a_tenants_own_bounds_hold_for_its_runs_and_for_no_others() {
+    let world = World::with(|_| {}).await;
+    let (run, session) = world.running_of("acme", "nav").await;
+    let (_, other) = world.running_of("beta", "nav").await;
+    let own = TenantLimits {
+        entry_bytes_max: Some(20_000),
+        blobs_max: Some(2 * 4096),
+        log_max: Some(3 * LOG_LINE_COST),
+        tenant_max: None,
+    };
+    world.journal.set_limits("acme", own);
+    let fill = async |session: &Session| {
+        let (mut blobs, mut activities) = (0, 0);
+        for text in ["1", "2", "3"] {
+            blobs += usize::from(put_blob(&world.journal, session, text.as_bytes()).await.is_ok());
+        }
+        world.log(session, 0..5, "").await.unwrap();
+        let lines = world.journal.read_log(session.run_id, None, 10, std::time::Duration::ZERO).await.unwrap();
+        for _ in 0..10 {
+            activities += usize::from(world.activity(session, 3000).await.is_ok());
+        }
+        (blobs, lines.len(), activities)
+    };
+    let (blobs, lines, activities) = fill(&session).await;
+    assert_eq!((blobs, lines), (2, 3));
+    assert!((3..8).contains(&activities), "it was stopped by bytes, after {activities} activities");
+    let state = world.journal.state(run).await.unwrap();
+    assert_eq!(state.blocked.as_ref().unwrap().code, BlockCode::TooLarge);
+    assert!(world.journal.limits("acme").nearly_full(&state) && !world.journal.limits("beta").nearly_full(&state));
+    assert_eq!(fill(&other).await, (3, 5, 10));
+}
+
+#[tokio::test]
+async fn a_tenant_may_have_less_than_the_journals_bounds_and_never_more() {
+    let world = World::with(|settings| settings.limits.tenant_max = 20_000).await;
+    let (_, session) = world.running("nav").await;
+    let bound = |bytes| world.journal.set_limits("acme", TenantLimits { tenant_max: bytes, ..TenantLimits::default() });
+    bound(Some(10_000));
+    while !world.journal.is_full("acme") {
+        world.activity(&session, 1000).await.unwrap();
+    }
+    assert!((10_000..15_000).contains(&world.journal.kept("acme")));
+    let refused = put_blob(&world.journal, &session, b"1").await.unwrap_err();
+    assert!(refused.to_string().contains("10000"), "it says which bound: {refused}");
+    bound(None);
+    put_blob(&world.journal, &session, b"1").await.unwrap();
+    bound(Some(u64::MAX));
+    assert_eq!(world.journal.limits("acme"), world.journal.settings().limits);
+    while world.journal.kept("acme") < 20_000 {
+        world.activity(&session, 1000).await.unwrap();
+    }
+    assert_eq!(put_blob(&world.journal, &session, b"2").await.unwrap_err().reason(), "TooLarge");
 }
 
 #[tokio::test]

@@ -133,8 +133,8 @@ fn start_controllers(tasks: &mut Tasks, context: &Context, certificate: &ServerC
     context.metrics.set_storage_reserve(context.settings.storage_reserve);
     let shutdown = tasks.shutdown.clone();
     let start = || (context.clone(), shutdown.clone());
-    let Context { kube, tenants, clock, clock_jump, .. } = context.clone();
-    tasks.spawn("tenants", tenants::watch(kube, tenants, shutdown.clone()));
+    let Context { kube, tenants, journal, clock, clock_jump, .. } = context.clone();
+    tasks.spawn("tenants", tenants::watch(kube, tenants, journal, shutdown.clone()));
     let (context, stop) = start();
     tasks.spawn("tenant controller", controllers::tenant::run(context, certificate.ca_pem().into(), stop));
     tasks.spawn("clock", clock_jump.watch(clock, clock::INTERVAL, shutdown.clone()));

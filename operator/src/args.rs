@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use ntro_crds::quantity::bytes;
 
 /// Runs versioned Python runbooks on Kubernetes.
 #[derive(Debug, Parser)]
@@ -199,22 +200,6 @@ fn millis_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A number of bytes as Kubernetes writes it: `1048576`, `64Mi`, `10Gi`, `1Ti`.
-fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match &text[digits.len()..] {
-        "" => 0,
-        "Ki" => 10,
-        "Mi" => 20,
-        "Gi" => 30,
-        "Ti" => 40,
-        _ => return Err("must be a number of bytes such as 64Mi or 10Gi".to_owned()),
-    };
-    let number = digits.parse::<u64>().ok().filter(|number| *number > 0 && *number < 1 << 20);
-    let bytes = number.or_else(|| digits.parse().ok().filter(|number| shift == 0 && *number > 0));
-    bytes.map(|number| number << shift).ok_or_else(|| "must be a number of bytes such as 64Mi or 10Gi".to_owned())
-}
-
 fn log_filter(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
@@ -240,12 +225,6 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn bytes_are_written_as_in_kubernetes() {
-        assert_eq!([bytes("1"), bytes("3000000000")], [Ok(1), Ok(3_000_000_000)]);
-        assert_eq!([bytes("64Mi"), bytes("10Gi"), bytes("2Ti")], [Ok(64 << 20), Ok(10 << 30), Ok(2 << 40)]);
     }
 
     #[test]

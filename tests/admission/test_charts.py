@@ -65,6 +65,8 @@ def test_lint(chart: str, values: tuple[str, ...]) -> None:
         ("ntro-tenant", ("tenant=acme", "approver=ada"), "approver"),
         ("ntro-tenant", ("tenant=acme", "approvers={ada}"), "/approvers"),
         ("ntro-tenant", ("tenant=acme", "registrySecrets=null"), "registrySecrets"),
+        ("ntro-tenant", ("tenant=acme", "limits.tenant=much"), "/limits/tenant"),
+        ("ntro-tenant", ("tenant=acme", "limits.reserve=1Gi"), "reserve"),
         ("ntro-crds", ("enabled=false",), "enabled"),
     ],
 )
@@ -194,6 +196,8 @@ TENANTS: dict[str, Object] = {
         "operatorNamespace": "ntro",
         "registry": "registry.example.com/acme",
         "registrySecrets": ["a", "b"],
+        "retention": {"journal": "3650d", "logs": "90d"},
+        "limits": {"runJournal": "8Mi", "runBlobs": "512Mi", "runLog": "4Mi", "tenant": "2Gi"},
         "viewers": {
             "users": ["vera@example.com", 'it\'s "quoted" {{ .Values.tenant }}'],
             "groups": ["auditors"],

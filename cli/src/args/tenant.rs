@@ -1,10 +1,12 @@
 //! Arguments of `ntro tenant`.
 
 use clap::{Args, Subcommand};
+use ntro_crds::quantity;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TenantCommand {
     /// Prepare a namespace for a tenant: service accounts, roles, quota and network policy. Equivalent to the chart `ntro-tenant`.
+    /// What a namespace that is there says of registry, retention and limits stays as it is, unless a flag says otherwise.
     ///
     /// Example: ntro tenant create acme-fund-admin --viewer anna@example.com --approver bob@example.com
     Create(TenantCreateArgs),
@@ -20,12 +22,25 @@ pub(crate) struct TenantCreateArgs {
     /// Namespace of the operator.
     #[arg(long, default_value = "ntro-system", value_name = "NAME")]
     pub(crate) operator_namespace: String,
-    /// How long the journal of a run is kept after its end, in days.
-    #[arg(long, default_value = "365d", value_name = "DAYS", value_parser = days)]
-    pub(crate) retention_journal: String,
-    /// How long the log of a run is kept after its end, in days.
-    #[arg(long, default_value = "30d", value_name = "DAYS", value_parser = days)]
-    pub(crate) retention_logs: String,
+    /// How long the journal of a run is kept after its end, in days. Of a new namespace: 365d.
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    pub(crate) retention_journal: Option<String>,
+    /// How long the log of a run is kept after its end, in days. Of a new namespace: 30d.
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    pub(crate) retention_logs: Option<String>,
+    /// How much the journal of a run may have, such as 64Mi; at most the operator's limit, which is that of a new namespace
+    /// and of an empty text.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_run_journal: Option<String>,
+    /// How much the blobs of a run (results and files) may have, in the same way.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_run_blobs: Option<String>,
+    /// How much the log of a run may have, in the same way.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_run_log: Option<String>,
+    /// How much may be kept of the tenant, everything together, in the same way.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) limits_tenant: Option<String>,
     /// User allowed to read gates, outputs and logs; can be repeated.
     #[arg(long = "viewer", value_name = "USER")]
     pub(crate) viewers: Vec<String>,
@@ -56,4 +71,12 @@ fn days(text: &str) -> Result<String, String> {
         Some(1..=36_500) => Ok(text.to_owned()),
         _ => Err("must be a number of days from 1d to 36500d".to_owned()),
     }
+}
+
+/// Bytes as the operator reads them; empty for the operator's own limit.
+fn bytes(text: &str) -> Result<String, quantity::BadBytes> {
+    if !text.is_empty() {
+        quantity::bytes(text)?;
+    }
+    Ok(text.to_owned())
 }

@@ -5,6 +5,7 @@ mod audit;
 mod cell;
 mod collect;
 mod create;
+mod limits;
 mod payloads;
 mod pods;
 mod purge;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 pub use audit::{Export, VerifyError, verify};
 pub use create::CreateRun;
+pub use limits::TenantLimits;
 pub use pods::{AttachPod, PublishedHead};
 pub use settings::{JournalLimits, JournalSettings};
 pub use user_actions::DraftRef;
@@ -35,6 +37,7 @@ use crate::retention::RunPart;
 use crate::store::{self, ClaimKey, Commit, Store, StoreError, ViewKey};
 use accounts::Accounts;
 use cell::Cell;
+use limits::LimitsOfTenants;
 
 /// Bytes of entries that are read at once: a journal is never held whole.
 pub const PAGE_BYTES: u64 = 1 << 20;
@@ -48,6 +51,7 @@ struct Shared {
     store: Arc<dyn Store>,
     blobs: Blobs,
     accounts: Accounts,
+    limits: LimitsOfTenants,
     session_key: SessionKey,
     cells: Mutex<HashMap<Uuid, Arc<Cell>>>,
     /// The runs in `cells` by UID of the namespace and name: what is claimed never changes.
@@ -101,6 +105,7 @@ impl Journal {
             store,
             blobs,
             accounts,
+            limits: LimitsOfTenants::default(),
             session_key: SessionKey::from_bytes(key),
             cells: Mutex::default(),
             names: Mutex::default(),

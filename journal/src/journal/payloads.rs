@@ -69,7 +69,7 @@ impl Journal {
         if !self.hears(state, session) {
             return Err(Refusal::new(ErrorCode::Fenced, "the segment is over").into());
         }
-        let limits = self.inner.settings.limits;
+        let limits = self.limits(&state.tenant.namespace_uid);
         if size > limits.blob_max {
             return Err(BlobError::TooLarge(limits.blob_max).into());
         }
@@ -83,7 +83,8 @@ impl Journal {
 
     /// Counts a blob before it is written: what the account says is never less than what is there.
     async fn count_blob(&self, state: &RunState, digest: Sha256Digest, size: u64) -> Result<(), JournalError> {
-        let (limits, cell, uid) = (self.inner.settings.limits, self.cell(state.run_id), &state.tenant.namespace_uid);
+        let (cell, uid) = (self.cell(state.run_id), &state.tenant.namespace_uid);
+        let limits = self.limits(uid);
         let mut known = cell.blobs().await;
         if known.is_none() {
             *known = Some(self.inner.store.blobs(state.run_id).await?.into_iter().collect());
@@ -175,6 +176,6 @@ impl Journal {
 
     /// Whether the tenant whose namespace has this UID keeps all that it may.
     pub fn is_full(&self, namespace_uid: &str) -> bool {
-        self.kept(namespace_uid) >= self.inner.settings.limits.tenant_max
+        self.kept(namespace_uid) >= self.limits(namespace_uid).tenant_max
     }
 }

@@ -103,7 +103,8 @@ impl Journal {
                 blobs.insert(blob);
             }
         }
-        let (limits, head, epoch) = (self.inner.settings.append_limits(), request.head, request.epoch);
+        let limits = self.limits(&state.tenant.namespace_uid).for_append();
+        let (head, epoch) = (request.head, request.epoch);
         if epoch != session.epoch {
             return Err(JournalError::invalid("epoch differs from the session's"));
         }
@@ -231,7 +232,7 @@ impl Journal {
         }
         self.renew(session);
         let cell = self.cell(session.run_id);
-        let limits = self.inner.settings.limits;
+        let limits = self.limits(&state.tenant.namespace_uid);
         let mut known = cell.log_bytes().await;
         let before = match *known {
             Some(bytes) => bytes,

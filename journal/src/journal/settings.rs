@@ -53,6 +53,15 @@ impl JournalLimits {
     pub fn nearly_full(&self, run: &RunState) -> bool {
         run.length >= self.entries_max / 4 * 3 || run.bytes >= self.entry_bytes_max / 4 * 3
     }
+
+    pub(crate) fn for_append(&self) -> AppendLimits {
+        AppendLimits {
+            inline_max: INLINE_MAX,
+            entry_max: self.entry_max,
+            entries_max: self.entries_max,
+            bytes_max: self.entry_bytes_max,
+        }
+    }
 }
 
 /// Where a journal lies and the times it goes by.
@@ -72,7 +81,7 @@ pub struct JournalSettings {
     pub cancel_grace: Duration,
     /// How long a draft is kept for its user action.
     pub draft_ttl: Duration,
-    /// Bounds.
+    /// Bounds; a tenant may have smaller ones of its own.
     pub limits: JournalLimits,
 }
 
@@ -100,15 +109,6 @@ impl JournalSettings {
             outage_wait_ms: ms(self.outage_wait),
             cancel_grace_ms: ms(self.cancel_grace),
             inline_max: INLINE_MAX as u64,
-        }
-    }
-
-    pub(crate) fn append_limits(&self) -> AppendLimits {
-        AppendLimits {
-            inline_max: INLINE_MAX,
-            entry_max: self.limits.entry_max,
-            entries_max: self.limits.entries_max,
-            bytes_max: self.limits.entry_bytes_max,
         }
     }
 }

@@ -8,7 +8,10 @@ mod roles;
 
 use std::collections::BTreeMap;
 
-use ntro_crds::labels::{REGISTRY, RETENTION_JOURNAL, RETENTION_LOGS, RUNNER_SERVICE_ACCOUNT, TENANT};
+use ntro_crds::labels::{
+    LIMITS_RUN_BLOBS, LIMITS_RUN_JOURNAL, LIMITS_RUN_LOG, LIMITS_TENANT, REGISTRY, RETENTION_JOURNAL, RETENTION_LOGS,
+    RUNNER_SERVICE_ACCOUNT, TENANT,
+};
 use ntro_crds::schema::SLUG;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,6 +41,10 @@ pub struct TenantSpec {
     pub registry_secrets: Vec<String>,
     /// How long runs are kept after their end. What ended before that is purged: only the ledger stays.
     pub retention: RetentionSpec,
+    /// How much is kept, such as `64Mi`: of one run its journal, its blobs (results and files) and its log, and of the
+    /// tenant everything together. Each is at most the operator's (`limits` of the chart `ntro`); a larger one counts as
+    /// the operator's, and so does an empty one.
+    pub limits: LimitsSpec,
     /// Who may see runs and gates and read their payload (role `ntro-viewer`).
     pub viewers: People,
     /// Who may decide every gate of the tenant (role `ntro-approver`), as far as the gate policies let them.
@@ -75,6 +82,27 @@ impl Default for RetentionSpec {
         Self { journal: "365d".to_owned(), logs: "30d".to_owned() }
     }
 }
+
+/// How much is kept, such as `64Mi`; at most the operator's limit, and that one if it is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LimitsSpec {
+    /// Of the journal of a run, blobs aside: with so much it is blocked.
+    #[schemars(regex(pattern = BYTES))]
+    pub run_journal: String,
+    /// Of the blobs of a run: results and files.
+    #[schemars(regex(pattern = BYTES))]
+    pub run_blobs: String,
+    /// Of the log of a run: lines after that are dropped.
+    #[schemars(regex(pattern = BYTES))]
+    pub run_log: String,
+    /// Of all that is kept of the tenant: with so much no run of it begins.
+    #[schemars(regex(pattern = BYTES))]
+    pub tenant: String,
+}
+
+/// A number of bytes as the chart `ntro` takes it, or nothing.
+const BYTES: &str = "^([1-9][0-9]{0,5}(Ki|Mi|Gi|Ti))?$";
 
 /// Users and groups as the API server knows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -123,6 +151,7 @@ impl Default for TenantSpec {
             registry: String::new(),
             registry_secrets: vec!["ntro-registry".to_owned()],
             retention: RetentionSpec::default(),
+            limits: LimitsSpec::default(),
             viewers: People::default(),
             approvers: People::default(),
             runners: People::default(),
@@ -158,6 +187,7 @@ pub fn manifests(spec: &TenantSpec) -> Vec<Value> {
         registry: spec.registry.clone(),
         retention_journal: spec.retention.journal.clone(),
         retention_logs: spec.retention.logs.clone(),
+        limits: spec.limits.clone(),
         dns_namespace: spec.dns_namespace.clone(),
         registry_secrets: json!(spec.registry_secrets),
         viewers: subjects(&[&spec.viewers]),
@@ -202,6 +232,8 @@ pub struct TenantValues {
     pub retention_journal: String,
     /// How long logs are kept.
     pub retention_logs: String,
+    /// How much is kept.
+    pub limits: LimitsSpec,
     /// Namespace of the cluster's DNS.
     pub dns_namespace: String,
     /// Names of Secrets: an array.
@@ -268,6 +300,10 @@ fn namespace(values: &TenantValues) -> Value {
         REGISTRY: values.registry,
         RETENTION_JOURNAL: values.retention_journal,
         RETENTION_LOGS: values.retention_logs,
+        LIMITS_RUN_JOURNAL: values.limits.run_journal,
+        LIMITS_RUN_BLOBS: values.limits.run_blobs,
+        LIMITS_RUN_LOG: values.limits.run_log,
+        LIMITS_TENANT: values.limits.tenant,
         "helm.sh/resource-policy": "keep",
     });
     namespace

@@ -2,6 +2,7 @@
 
 mod index;
 mod keeping;
+mod limits;
 mod run_ref;
 mod run_store;
 mod run_summary;
@@ -17,6 +18,7 @@ use ntro_crds::{Gate, Runbook, UserAction, Workflow};
 
 pub(crate) use index::Index;
 pub(crate) use keeping::Keeping;
+pub(crate) use limits::OwnLimits;
 pub(crate) use run_ref::RunRef;
 pub(crate) use run_store::{Lookup, RunStore};
 pub(crate) use run_summary::{Ending, RunSummary, Standing, is_precreated};

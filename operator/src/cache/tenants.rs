@@ -9,11 +9,12 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use ntro_crds::labels;
+use ntro_journal::Journal;
 use ntro_journal::protocol::RunTenant;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Keeping;
+use super::{Keeping, OwnLimits};
 use crate::k8s::Access;
 
 /// A tenant as its namespace describes it.
@@ -29,6 +30,8 @@ pub(crate) struct Tenant {
     pub terminating: bool,
     /// How long its runs are kept after their end.
     pub keeping: Keeping,
+    /// How much it and its runs may keep.
+    pub limits: OwnLimits,
 }
 
 impl Tenant {
@@ -141,11 +144,12 @@ pub(crate) fn tenant_of(namespace: &Namespace) -> Option<Tenant> {
         slug: slug.clone(),
         terminating: namespace.metadata.deletion_timestamp.is_some(),
         keeping: Keeping::of(namespace.annotations()),
+        limits: OwnLimits::of(namespace.annotations()),
     })
 }
 
-/// Keeps [`Tenants`] up to date until told to stop.
-pub(crate) async fn watch(access: Access, tenants: Arc<Tenants>, shutdown: CancellationToken) {
+/// Keeps [`Tenants`], and what the journal knows of their limits, up to date until told to stop.
+pub(crate) async fn watch(access: Access, tenants: Arc<Tenants>, journal: Journal, shutdown: CancellationToken) {
     let mut config = watcher::Config::default().labels(labels::TENANT);
     if let Some(namespace) = &access.namespace {
         config = config.fields(&format!("metadata.name={namespace}"));
@@ -156,7 +160,10 @@ pub(crate) async fn watch(access: Access, tenants: Arc<Tenants>, shutdown: Cance
         let mut listed = BTreeMap::new();
         loop {
             match stream.try_next().await {
-                Ok(Some(event)) => observe(&tenants, &mut listed, event),
+                Ok(Some(event)) => {
+                    bound(&tenants, &journal, &event);
+                    observe(&tenants, &mut listed, event);
+                }
                 Ok(None) => return,
                 Err(error) => tracing::warn!(error = %crate::error::chain(&error), "watching namespaces failed"),
             }
@@ -165,6 +172,22 @@ pub(crate) async fn watch(access: Access, tenants: Arc<Tenants>, shutdown: Cance
     tokio::select! {
         () = follow => {}
         () = shutdown.cancelled() => {}
+    }
+}
+
+/// Tells the journal the limits of a tenant, before anybody serves the tenant as it is now.
+fn bound(tenants: &Tenants, journal: &Journal, event: &watcher::Event<Namespace>) {
+    let (watcher::Event::InitApply(namespace) | watcher::Event::Apply(namespace)) = event else { return };
+    let Some(Tenant { namespace, uid, limits, .. }) = tenant_of(namespace) else { return };
+    journal.set_limits(&uid, limits.bounds);
+    if tenants.get(&namespace).is_none_or(|known| known.limits != limits) {
+        for annotation in &limits.unreadable {
+            tracing::warn!(
+                namespace,
+                annotation,
+                "the operator's limit counts: the annotation is not a number of bytes such as 64Mi"
+            );
+        }
     }
 }
 
@@ -244,5 +267,28 @@ mod tests {
         observe(&tenants, &mut listed, watcher::Event::Init);
         observe(&tenants, &mut listed, watcher::Event::InitDone);
         assert!(tenants.get("gone").is_none());
+    }
+
+    #[tokio::test]
+    async fn the_journal_is_told_what_a_tenant_may_keep() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = ntro_journal::JournalSettings::new(dir.path());
+        let most = settings.limits;
+        let clock = Arc::new(ntro_journal::SystemClock::default());
+        let (tenants, journal) = (Tenants::default(), Journal::open(settings, clock).await.unwrap());
+        let told = |bytes: Option<&str>, event: fn(Namespace) -> watcher::Event<Namespace>| {
+            let mut namespace = namespace("acme", Some("acme"));
+            let limit = |bytes: &str| [(labels::LIMITS_RUN_LOG.to_owned(), bytes.to_owned())].into();
+            namespace.metadata.annotations = bytes.map(limit);
+            bound(&tenants, &journal, &event(namespace));
+            journal.limits("uid-acme").log_max
+        };
+        assert_eq!(told(Some("1Mi"), watcher::Event::InitApply), 1 << 20);
+        assert_eq!(told(Some("2Mi"), watcher::Event::Apply), 2 << 20);
+        assert_eq!(journal.limits("uid-beta"), most);
+        assert_eq!(told(Some("1Ti"), watcher::Event::Apply), most.log_max, "at most the operator's");
+        assert_eq!(told(Some("much"), watcher::Event::Apply), most.log_max);
+        assert_eq!(told(Some("1Mi"), watcher::Event::Apply), 1 << 20);
+        assert_eq!(told(None, watcher::Event::Apply), most.log_max);
     }
 }

@@ -14,6 +14,7 @@ use super::Launcher;
 use super::pin::{self, Sources};
 use super::request;
 use crate::cache::RunRef;
+use crate::context::Context;
 use crate::error::{Class, Classified, Problem};
 
 /// What became of a run that was to be admitted.
@@ -38,7 +39,7 @@ impl Launcher {
     ) -> Result<Admitted, Problem> {
         let context = &self.context;
         let tenant = context.tenant(&run.namespace)?.of_runs();
-        self.check_storage(run, &tenant).await?;
+        check_storage(context, run, &tenant).await?;
         request::check(workflow, request, context.clock.now())?;
         let runbook = self.cache.runbook(&run.namespace, &workflow.spec.runbook_ref.name);
         let workflow_uid = workflow.metadata.uid.clone().unwrap_or_default();
@@ -66,19 +67,17 @@ impl Launcher {
 /// When a run that finds no room is tried again.
 const STORAGE_RETRY: Duration = Duration::from_secs(30);
 
-impl Launcher {
-    /// Holds back runs that have not begun while there is no room for them. Those that have go on.
-    async fn check_storage(&self, run: &RunRef, tenant: &RunTenant) -> Result<(), Problem> {
-        let (journal, settings) = (&self.context.journal, &self.context.settings);
-        let uid = &tenant.namespace_uid;
-        let kept = (journal.kept(uid), settings.tenant_bytes);
-        let free = (journal.free_bytes()?, settings.storage_reserve);
-        let Some(message) = no_room(kept, free) else { return Ok(()) };
-        if journal.run_by_name(uid, &run.name).await?.is_some() {
-            return Ok(());
-        }
-        Err(Problem::new(Class::Waiting { after: STORAGE_RETRY }, Reason::StorageFull, message))
+/// Holds back runs that have not begun while there is no room for them. Those that have go on.
+async fn check_storage(context: &Context, run: &RunRef, tenant: &RunTenant) -> Result<(), Problem> {
+    let (journal, settings) = (&context.journal, &context.settings);
+    let uid = &tenant.namespace_uid;
+    let kept = (journal.kept(uid), journal.limits(uid).tenant_max);
+    let free = (journal.free_bytes()?, settings.storage_reserve);
+    let Some(message) = no_room(kept, free) else { return Ok(()) };
+    if journal.run_by_name(uid, &run.name).await?.is_some() {
+        return Ok(());
     }
+    Err(Problem::new(Class::Waiting { after: STORAGE_RETRY }, Reason::StorageFull, message))
 }
 
 /// Why no run begins, if none may: bytes that the tenant keeps, of at most so many, and that the volume has left, of at least
@@ -86,7 +85,7 @@ impl Launcher {
 fn no_room((kept, most): (u64, u64), (free, reserve): (u64, u64)) -> Option<String> {
     if kept >= most {
         Some(format!(
-            "tenant keeps {kept} bytes of at most {most}: delete what is not needed, or raise the chart's limits.tenant"
+            "tenant keeps {kept} bytes of at most {most}: delete what is not needed, or raise limits.tenant, the tenant's or the operator's"
         ))
     } else if free < reserve {
         Some(format!("the operator's volume has {free} bytes left, and new runs are held below {reserve}: enlarge it"))
@@ -124,12 +123,37 @@ fn journal_header(
 
 #[cfg(test)]
 mod tests {
-    use super::no_room;
+    use ntro_journal::TenantLimits;
+
+    use super::*;
+    use crate::testing::runs::run_created;
+    use crate::testing::{api_server, context};
 
     #[test]
     fn no_run_begins_for_a_tenant_or_on_a_volume_that_is_full() {
         assert_eq!(no_room((9, 10), (5, 5)), None);
         assert!(no_room((10, 10), (5, 5)).is_some_and(|why| why.contains("limits.tenant")));
         assert!(no_room((0, 10), (4, 5)).is_some_and(|why| why.contains("enlarge it")));
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_keeps_all_it_may_have_of_its_own_begins_no_run_and_no_other_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let (context, _) = context(dir.path(), api_server(|_| None).0).await;
+        for namespace in ["acme", "beta"] {
+            let run = run_created(Uuid::new_v4(), namespace, "nav-1");
+            context.journal.create_run(CreateRun { run, request_hash: "r".to_owned() }).await.unwrap();
+        }
+        let own = TenantLimits { tenant_max: Some(100), ..TenantLimits::default() };
+        context.journal.set_limits("uid-acme", own);
+        let check = async |namespace: &str, name: &str| {
+            let tenant = context.tenant(namespace).unwrap().of_runs();
+            check_storage(&context, &RunRef::new(namespace, name), &tenant).await
+        };
+        let held = check("acme", "nav-2").await.unwrap_err();
+        assert_eq!(held.reason, Reason::StorageFull);
+        assert!(held.message.contains("at most 100"), "{}", held.message);
+        assert!(check("acme", "nav-1").await.is_ok(), "what has begun goes on");
+        assert!(check("beta", "nav-2").await.is_ok());
     }
 }

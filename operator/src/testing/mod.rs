@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 
 use crate::args::Settings;
 use crate::bundles::Bundles;
-use crate::cache::Keeping;
 use crate::cache::tenants::{Tenant, Tenants};
+use crate::cache::{Keeping, OwnLimits};
 use crate::clock::Clock;
 use crate::context::Context;
 use crate::k8s::{Access, Events};
@@ -80,6 +80,7 @@ pub(crate) async fn context(dir: &std::path::Path, client: Client) -> (Context, 
             slug: name.to_owned(),
             terminating: false,
             keeping: Keeping::For(Retention::default()),
+            limits: OwnLimits::default(),
         };
         tenants.set(name, Some(tenant));
     }

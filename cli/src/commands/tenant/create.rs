@@ -1,13 +1,14 @@
 //! `ntro tenant create`: the same manifests as the chart `ntro-tenant`, from the same source.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::{Api, Client};
-use ntro_crds::labels::{CA_CONFIG_MAP, CLI_FIELD_MANAGER};
-use ntro_manifests::tenant::{People, RetentionSpec, TenantSpec, manifests};
+use ntro_crds::labels::{self, CA_CONFIG_MAP, CLI_FIELD_MANAGER};
+use ntro_manifests::tenant::{People, TenantSpec, manifests};
 use serde_json::Value;
 
 use crate::args::{GlobalArgs, TenantCreateArgs};
@@ -18,7 +19,10 @@ use crate::printer::{Printer, Table};
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(args: &TenantCreateArgs, global: &GlobalArgs, printer: Printer) -> Result<ExitStatus> {
-    let spec = spec(args, global)?;
+    let mut spec = spec(args, global)?;
+    let cluster = Cluster::connect(global).await?;
+    let before = annotations(&cluster.client, spec.namespace()).await?;
+    annotate(&mut spec, args, &before);
     let objects = manifests(&spec);
     if args.dry_run {
         let rows = || Table {
@@ -28,7 +32,6 @@ pub(super) async fn run(args: &TenantCreateArgs, global: &GlobalArgs, printer: P
         printer.objects(&objects, rows)?;
         return Ok(ExitStatus::Success);
     }
-    let cluster = Cluster::connect(global).await?;
     for object in &objects {
         let changed = apply(&cluster.client, object).await?;
         if printer.is_human_readable() {
@@ -63,6 +66,14 @@ async fn wait_served(cluster: &Cluster, namespace: &str, printer: Printer) -> Re
     }
 }
 
+/// What a namespace says, if it is there.
+async fn annotations(client: &Client, namespace: &str) -> Result<BTreeMap<String, String>> {
+    let what = format!("get Namespace {namespace}");
+    let found = Api::<Namespace>::all(client.clone()).get_opt(namespace).await;
+    let found = found.map_err(|e| Failure::from_kube(&what, e))?;
+    Ok(found.and_then(|namespace| namespace.metadata.annotations).unwrap_or_default())
+}
+
 fn spec(args: &TenantCreateArgs, global: &GlobalArgs) -> Result<TenantSpec> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let slug = &args.slug;
@@ -76,18 +87,35 @@ fn spec(args: &TenantCreateArgs, global: &GlobalArgs) -> Result<TenantSpec> {
         )));
     }
     let people = |users: &[String], groups: &[String]| People { users: users.to_vec(), groups: groups.to_vec() };
-    let registry = args.registry.as_deref().unwrap_or_default();
     Ok(TenantSpec {
         tenant: slug.clone(),
         namespace: global.namespace.clone().unwrap_or_default(),
         operator_namespace: args.operator_namespace.clone(),
-        registry: registry.trim_start_matches("oci://").trim_end_matches('/').to_owned(),
-        retention: RetentionSpec { journal: args.retention_journal.clone(), logs: args.retention_logs.clone() },
         viewers: people(&args.viewers, &args.viewer_groups),
         approvers: people(&args.approvers, &args.approver_groups),
         runners: people(&args.runners, &args.runner_groups),
         ..TenantSpec::default()
     })
+}
+
+/// Puts into the tenant what its namespace is to say: what a flag says, else what the namespace says already. Who names another
+/// approver must not shorten the retention by it: what is purged cannot be got back.
+fn annotate(spec: &mut TenantSpec, args: &TenantCreateArgs, before: &BTreeMap<String, String>) {
+    let registry = args.registry.as_deref().map(|prefix| prefix.trim_start_matches("oci://").trim_end_matches('/'));
+    let (retention, limits) = (&mut spec.retention, &mut spec.limits);
+    for (value, flag, annotation) in [
+        (&mut spec.registry, registry, labels::REGISTRY),
+        (&mut retention.journal, args.retention_journal.as_deref(), labels::RETENTION_JOURNAL),
+        (&mut retention.logs, args.retention_logs.as_deref(), labels::RETENTION_LOGS),
+        (&mut limits.run_journal, args.limits_run_journal.as_deref(), labels::LIMITS_RUN_JOURNAL),
+        (&mut limits.run_blobs, args.limits_run_blobs.as_deref(), labels::LIMITS_RUN_BLOBS),
+        (&mut limits.run_log, args.limits_run_log.as_deref(), labels::LIMITS_RUN_LOG),
+        (&mut limits.tenant, args.limits_tenant.as_deref(), labels::LIMITS_TENANT),
+    ] {
+        if let Some(said) = flag.or_else(|| before.get(annotation).map(String::as_str)) {
+            said.clone_into(value);
+        }
+    }
 }
 
 /// Gives whether anything changed.
@@ -115,5 +143,71 @@ fn label(object: &Value) -> String {
     match object["metadata"]["namespace"].as_str() {
         Some(namespace) => format!("{kind}/{name} (namespace {namespace})"),
         None => format!("{kind}/{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Commands, TenantCommand};
+
+    /// The annotations of the namespace after the command with these flags, if it had these before.
+    fn applied(flags: &[&str], before: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let Cli { global, command } = Cli::parse_from([&["ntro", "tenant", "create", "acme"], flags].concat());
+        let Commands::Tenant(TenantCommand::Create(mut args)) = command else { unreachable!("parsed `tenant create`") };
+        // The environment may say it as well.
+        args.registry = args.registry.filter(|_| flags.contains(&"--registry"));
+        let mut spec = spec(&args, &global).unwrap();
+        annotate(
+            &mut spec,
+            &args,
+            &before.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
+        );
+        serde_json::from_value(manifests(&spec)[0]["metadata"]["annotations"].clone()).unwrap()
+    }
+
+    #[test]
+    fn a_new_namespace_says_the_defaults_and_what_flags_say() {
+        let says = applied(&["--registry", "oci://registry.example.com/acme/", "--limits-tenant", "2Gi"], &[]);
+        assert_eq!(says[labels::REGISTRY], "registry.example.com/acme");
+        assert_eq!((says[labels::RETENTION_JOURNAL].as_str(), says[labels::RETENTION_LOGS].as_str()), ("365d", "30d"));
+        assert_eq!((says[labels::LIMITS_RUN_LOG].as_str(), says[labels::LIMITS_TENANT].as_str()), ("", "2Gi"));
+    }
+
+    #[test]
+    fn what_a_namespace_says_stays_unless_a_flag_says_otherwise() {
+        let before = [
+            (labels::REGISTRY, "registry.example.com/acme"),
+            (labels::RETENTION_JOURNAL, "3650d"),
+            (labels::RETENTION_LOGS, "90d"),
+            (labels::LIMITS_RUN_JOURNAL, "8Mi"),
+            (labels::LIMITS_RUN_BLOBS, "512Mi"),
+            (labels::LIMITS_RUN_LOG, "4Mi"),
+            (labels::LIMITS_TENANT, "2Gi"),
+        ];
+        let says = applied(&["--approver", "ada"], &before);
+        for (annotation, text) in before {
+            assert_eq!(says[annotation], text, "{annotation}");
+        }
+        let flags = ["--registry", "", "--retention-logs", "31d", "--limits-run-log", "", "--limits-tenant", "3Gi"];
+        let changed = applied(&flags, &before);
+        let differs: Vec<_> = changed.iter().filter(|(name, text)| says[*name] != **text).collect();
+        let said = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let expected = BTreeMap::from([
+            said(labels::REGISTRY, ""),
+            said(labels::RETENTION_LOGS, "31d"),
+            said(labels::LIMITS_RUN_LOG, ""),
+            said(labels::LIMITS_TENANT, "3Gi"),
+        ]);
+        assert_eq!(differs, expected.iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn flags_that_the_operator_could_not_read_are_refused() {
+        for (flag, text) in [("--limits-tenant", "5GB"), ("--limits-run-log", "0"), ("--retention-logs", "1y")] {
+            assert!(Cli::try_parse_from(["ntro", "tenant", "create", "acme", flag, text]).is_err(), "{flag} {text}");
+        }
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Source<'a> {
     pub pin: &'a RunPin,
     /// Titles of steps, from the manifest.
     pub titles: &'a [(String, String)],
-    /// What a journal may hold.
+    /// What the tenant's runs may keep.
     pub limits: JournalLimits,
     /// Something lives that belongs to the run: a cancelled run is Cancelled only when nothing does.
     pub pods_live: bool,

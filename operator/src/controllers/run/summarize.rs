@@ -50,7 +50,7 @@ impl Runs {
         let (object, state, now) = (&open.object, &open.state, self.context.clock.now());
         let before = object.status.as_ref();
         let after = status::project(&Source {
-            limits: self.context.journal.settings().limits,
+            limits: self.context.journal.limits(&state.tenant.namespace_uid),
             generation: object.metadata.generation,
             before,
             state,
