@@ -107,13 +107,13 @@ fn versions() -> RunnerVersions {
 }
 
 impl World {
-    async fn new() -> Self {
+    async fn new(handles_cancel: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let settings = JournalSettings::new(dir.path());
         let clock = Arc::new(TestClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
         let journal = Journal::open(settings.clone(), clock.clone()).await.unwrap();
         let run = Uuid::new_v4();
-        let pin = serde_json::json!({"activities": {
+        let pin = serde_json::json!({"handlesCancel": handles_cancel, "activities": {
             "look": {"effect": "none"},
             "save": {"effect": "idempotent"},
             "mail": {"effect": "external"},
@@ -700,10 +700,10 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn every_history_keeps_what_must_always_hold(ops in prop::collection::vec(op(), 20..120)) {
+    fn every_history_keeps_what_must_always_hold(ops in prop::collection::vec(op(), 20..120), handles_cancel in any::<bool>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut world = World::new().await;
+            let mut world = World::new(handles_cancel).await;
             for op in ops {
                 world.step(op).await;
             }
@@ -716,7 +716,7 @@ proptest! {
 /// The histories above are worth something only if a refusal is a refusal: an operator that fails is none.
 #[tokio::test]
 async fn the_world_tells_refusals_from_failures() {
-    let world = World::new().await;
+    let world = World::new(false).await;
     let session = Session { run_id: world.run, epoch: 1, pod_uid: "p".to_owned() };
     let request = AppendRequest { epoch: 1, head: 0, head_hash: None, entries: Vec::new() };
     let refused = world.journal.append(&session, request).await;

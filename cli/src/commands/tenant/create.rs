@@ -20,18 +20,13 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(args: &TenantCreateArgs, global: &GlobalArgs, printer: Printer) -> Result<ExitStatus> {
     let mut spec = spec(args, global)?;
+    if args.dry_run {
+        return dry_run(spec, args, global, printer).await;
+    }
     let cluster = Cluster::connect(global).await?;
     let before = annotations(&cluster.client, spec.namespace()).await?;
     annotate(&mut spec, args, &before);
     let objects = manifests(&spec);
-    if args.dry_run {
-        let rows = || Table {
-            rows: objects.iter().map(|o| vec![format!("{} (dry run)", label(o))]).collect(),
-            ..Table::default()
-        };
-        printer.objects(&objects, rows)?;
-        return Ok(ExitStatus::Success);
-    }
     for object in &objects {
         let changed = apply(&cluster.client, object).await?;
         if printer.is_human_readable() {
@@ -43,6 +38,36 @@ pub(super) async fn run(args: &TenantCreateArgs, global: &GlobalArgs, printer: P
     }
     wait_served(&cluster, spec.namespace(), printer).await?;
     Ok(ExitStatus::Success)
+}
+
+/// What would be applied. Without a cluster that is what a new tenant would get.
+async fn dry_run(
+    mut spec: TenantSpec,
+    args: &TenantCreateArgs,
+    global: &GlobalArgs,
+    printer: Printer,
+) -> Result<ExitStatus> {
+    match namespace_of(global, spec.namespace()).await {
+        Ok(before) => annotate(&mut spec, args, &before),
+        Err(failure) => {
+            annotate(&mut spec, args, &BTreeMap::new());
+            printer.warn(format!(
+                "warning: what namespace {} says already is not known and not kept: {failure}",
+                spec.namespace()
+            ));
+        }
+    }
+    let objects = manifests(&spec);
+    let rows = || Table {
+        rows: objects.iter().map(|o| vec![format!("{} (dry run)", label(o))]).collect(),
+        ..Table::default()
+    };
+    printer.objects(&objects, rows)?;
+    Ok(ExitStatus::Success)
+}
+
+async fn namespace_of(global: &GlobalArgs, namespace: &str) -> Result<BTreeMap<String, String>> {
+    annotations(&Cluster::connect(global).await?.client, namespace).await
 }
 
 /// A missing operator is only a warning, as it may be installed later.

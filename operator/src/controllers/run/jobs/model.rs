@@ -149,14 +149,16 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(handles_cancel: bool) -> Self {
         let now: Timestamp = "2026-11-05T08:00:00Z".parse().unwrap();
         let declared = serde_json::json!({
             "safe": {"effect": "idempotent"},
             "post": {"effect": "external", "requires": "review"},
         });
         let run = entries::RunCreated {
-            pin: Pin([("activities".to_owned(), declared)].into_iter().collect()),
+            pin: Pin([("activities".to_owned(), declared), ("handlesCancel".to_owned(), handles_cancel.into())]
+                .into_iter()
+                .collect()),
             ..run_created(Uuid::from_u128(7), "acme", "nav-abcde")
         };
         let outcome = machine::create(run, RunSecret::from_bytes([7; 32]), now).unwrap();
@@ -692,8 +694,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_run_ends_once_and_every_effect_is_accounted_for(events in prop::collection::vec(event(), 0..250)) {
-        let mut world = World::new();
+    fn whatever_happens_the_run_ends_once_and_every_effect_is_accounted_for(
+        events in prop::collection::vec(event(), 0..250),
+        handles_cancel in any::<bool>(),
+    ) {
+        let mut world = World::new(handles_cancel);
         for event in &events {
             world.happen(event);
         }
@@ -704,7 +709,7 @@ proptest! {
 /// Without trouble: two Jobs, each effect once.
 #[test]
 fn a_quiet_run_has_two_jobs_and_each_effect_once() {
-    let mut world = World::new();
+    let mut world = World::new(false);
     let round = |world: &mut World| {
         world.look();
         while !world.plan.is_empty() {
