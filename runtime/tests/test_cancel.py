@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from harness import Run
-from journal_server import Json
+from journal_server import Json, Server
 from segment_process import KILLED
 from test_workflows import POSTING, REVIEW
 from test_workflows import make as make
@@ -35,6 +36,14 @@ COMPENSATING = """
     return "done"
 """
 GATE = COMPENSATING.replace("WAIT", REVIEW)
+
+
+@pytest.fixture
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """With a grace that a busy machine does not use up, unless the test says so many milliseconds."""
+    it = Server(tmp_path / "server", "--linger-ms", "0", "--cancel-grace-ms", str(getattr(request, "param", 120_000)))
+    yield it
+    it.close()
 
 
 def cancel_when(started: str) -> Callable[[Run], None]:
@@ -119,7 +128,10 @@ def test_the_code_says_how_a_cancelled_run_ends(make: Make, end: str) -> None:
     assert [entry["code"] for entry in run.entries("blocked")] == ([code] if code else [])
 
 
-@pytest.mark.parametrize("again", [REVIEW, "await asyncio.sleep(3600)", "await asyncio.Event().wait()"])
+WAITS = [(REVIEW, 120_000), ("await asyncio.Event().wait()", 120_000), ("await asyncio.sleep(3600)", 500)]
+
+
+@pytest.mark.parametrize(("again", "server"), WAITS, indirect=["server"])
 def test_who_waits_on_after_it_was_told_is_ended(make: Make, again: str) -> None:
     run = make(f"try:\n    {REVIEW}\nexcept asyncio.CancelledError:\n    {again}", handles_cancel=True)
     cancel_parked(run)
@@ -131,7 +143,7 @@ def test_who_waits_on_after_it_was_told_is_ended(make: Make, again: str) -> None
 def test_an_undo_may_take_its_time(make: Make) -> None:
     undo = "await asyncio.sleep(0.2)\n    await runbook.execute_activity(undo)\n    raise"
     body = f"try:\n    {REVIEW}\nexcept asyncio.CancelledError:\n    {undo}"
-    run = make(body, UNDO, effects=EFFECTS, handles_cancel=True, meanwhile=lambda run: run.server.ask("advance", ms=100))
+    run = make(body, UNDO, effects=EFFECTS, handles_cancel=True, meanwhile=lambda run: run.server.ask("advance", ms=20))
     cancel_parked(run)
     assert run.drive() == "Cancelled"
     assert run.effect_counts() == {"undo": 1}
