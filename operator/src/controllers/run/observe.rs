@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kube::ResourceExt;
 use ntro_crds::workflow_run::WorkflowRunStatus;
 use ntro_crds::{UserAction, WorkflowRun};
 use ntro_journal::machine::SegmentState;
@@ -29,13 +30,21 @@ pub(super) struct Observed {
     /// Not one that is being deleted.
     pub object: Option<Arc<WorkflowRun>>,
     pub journal: JournalSeen,
+    pub signs: Signs,
+    pub user_actions: Vec<Arc<UserAction>>,
+    /// Ends the run's launch when the reconcile is over.
+    _launching: Option<Busy>,
+}
+
+/// What tells whether an object and a journal belong together.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Signs {
     /// The journal is older than what the object's status tells of it.
     pub behind: bool,
     /// The API server has a status that the watch does not show yet.
     pub stale: bool,
-    pub user_actions: Vec<Arc<UserAction>>,
-    /// Ends the run's launch when the reconcile is over.
-    _launching: Option<Busy>,
+    /// There is a Job that this very object owns: the run was executed for it, whether or not its status says so yet.
+    pub owns_job: bool,
 }
 
 /// What the store knows of a run's name.
@@ -69,14 +78,21 @@ impl Runs {
         };
         let object = self.object(run).await?;
         let journal = self.journal_of(run).await?;
-        let (mut behind, mut stale) = (false, false);
+        let mut signs = Signs::default();
         if let (Some(object), JournalSeen::Begun(state)) = (&object, &journal) {
-            behind = self.is_behind(object.status.as_ref(), state.run_id).await?;
-            stale = self.is_stale(run, object, state).await?;
+            signs.behind = self.is_behind(object.status.as_ref(), state.run_id).await?;
+            signs.stale = self.is_stale(run, object, state).await?;
+            signs.owns_job = self.owns_job(run, object);
         }
         let user_actions = self.cache.user_actions.of(run);
         let run = run.clone();
-        Ok(Seen::Present(Observed { run, object, journal, behind, stale, user_actions, _launching: launching }))
+        Ok(Seen::Present(Observed { run, object, journal, signs, user_actions, _launching: launching }))
+    }
+
+    fn owns_job(&self, run: &RunRef, object: &WorkflowRun) -> bool {
+        let jobs = self.cache.jobs.of(run);
+        jobs.iter()
+            .any(|job| job.owner_references().iter().any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref()))
     }
 
     async fn object(&self, run: &RunRef) -> Result<Option<Arc<WorkflowRun>>, Problem> {
@@ -167,8 +183,7 @@ mod tests {
             run: RunRef { namespace: "acme".to_owned(), name: "nav-1".to_owned() },
             object: Some(Arc::new(object)),
             journal,
-            behind: false,
-            stale: false,
+            signs: Signs::default(),
             user_actions: Vec::new(),
             _launching: None,
         }

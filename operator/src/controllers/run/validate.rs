@@ -7,7 +7,7 @@ use ntro_crds::{Reason, UserActionReason};
 use ntro_crds::{UserAction, WorkflowRun};
 use ntro_journal::{PurgedRun, RunState};
 
-use super::observe::{JournalSeen, Observed};
+use super::observe::{JournalSeen, Observed, Signs};
 use crate::cache::{RunRef, is_precreated};
 use crate::error::Problem;
 use crate::launch::pin;
@@ -116,7 +116,7 @@ pub(super) fn validate(observed: &Observed) -> Result<Validated, Problem> {
         (Some(object), JournalSeen::Unknown | JournalSeen::Claimed) => unbegun(object),
         (Some(_), JournalSeen::Corrupt) => Mismatch::Refuse(Refusal::Corrupt),
         (Some(object), JournalSeen::Purged(purged)) => purged_run(object, purged),
-        (Some(object), JournalSeen::Begun(state)) => match begun(observed, object, state) {
+        (Some(object), JournalSeen::Begun(state)) => match begun(observed.signs, object, state) {
             Some(mismatch) => mismatch,
             None => return open(observed, object, state).map(|open| Validated::Consistent(Box::new(open))),
         },
@@ -149,16 +149,16 @@ fn purged_run(object: &WorkflowRun, purged: &PurgedRun) -> Mismatch {
 }
 
 /// An object with a journal: `None` if they belong together.
-fn begun(observed: &Observed, object: &WorkflowRun, state: &RunState) -> Option<Mismatch> {
+fn begun(signs: Signs, object: &WorkflowRun, state: &RunState) -> Option<Mismatch> {
+    let behind = signs.behind.then_some(Mismatch::Refuse(Refusal::Behind));
     match object.status.as_ref().and_then(|status| status.run_id.as_deref()) {
         Some(published) if published != state.run_id.to_string() => Some(Mismatch::Refuse(Refusal::OtherRun)),
-        None if observed.stale => Some(Mismatch::ReconcileSoon),
-        None if state.terminal.is_none() && is_same(object, state) => {
-            observed.behind.then_some(Mismatch::Refuse(Refusal::Behind))
-        }
+        None if signs.stale => Some(Mismatch::ReconcileSoon),
+        // It may have ended before its first status could be written.
+        None if is_same(object, state) && (state.terminal.is_none() || signs.owns_job) => behind,
         None if state.terminal.is_none() && asks_for_same_slot(object, state) => Some(Mismatch::DeleteDuplicate),
         None => Some(Mismatch::Refuse(Refusal::AlreadyRan)),
-        Some(_) => observed.behind.then_some(Mismatch::Refuse(Refusal::Behind)),
+        Some(_) => behind,
     }
 }
 
@@ -175,10 +175,13 @@ fn open(observed: &Observed, object: &Arc<WorkflowRun>, state: &Arc<RunState>) -
 
 #[cfg(test)]
 mod tests {
+    use ntro_journal::protocol::entries::RunCompleted;
+    use ntro_journal::protocol::{Payload, PodEntry};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::runs::purged;
+    use crate::launch::run_object;
+    use crate::testing::runs::{created, held, purged, queued, said};
 
     fn object(status: &Value) -> WorkflowRun {
         let request = json!({"workflowRef": {"name": "nav"}, "trigger": {"kind": "Manual", "initiator": "ina"}});
@@ -196,6 +199,20 @@ mod tests {
         assert_eq!(purged_run(&made_again, &left), Mismatch::Refuse(Refusal::AlreadyRan));
         let other = object(&json!({"runId": uuid::Uuid::nil(), "phase": "Succeeded"}));
         assert_eq!(purged_run(&other, &left), Mismatch::Refuse(Refusal::OtherRun));
+    }
+
+    #[test]
+    fn a_run_that_ended_before_its_first_status_is_that_of_the_object_it_was_executed_for() {
+        let state = held(&queued(&created()));
+        let request = run_object::request_of(&state).unwrap();
+        let run = RunRef { namespace: state.namespace.clone(), name: state.name.clone() };
+        let object = run_object::build(&run, &request, &state.workflow.uid, state.run_id);
+        assert_eq!(begun(Signs::default(), &object, &state), None);
+        let done = RunCompleted { command: 0, seen_upto: 0, result: Payload::inline("1") };
+        let ended = said(&state, vec![PodEntry::RunCompleted(done)]);
+        assert_eq!(begun(Signs { owns_job: true, ..Signs::default() }, &object, &ended), None);
+        let again = begun(Signs::default(), &object, &ended);
+        assert_eq!(again, Some(Mismatch::Refuse(Refusal::AlreadyRan)), "it was made again since");
     }
 
     #[test]
