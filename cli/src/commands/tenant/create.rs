@@ -40,30 +40,39 @@ pub(super) async fn run(args: &TenantCreateArgs, global: &GlobalArgs, printer: P
     Ok(ExitStatus::Success)
 }
 
-/// What would be applied. Without a cluster that is what a new tenant would get.
+/// What would be applied. Without a cluster, the namespace says nothing that no flag says: a default might shorten what is kept.
 async fn dry_run(
     mut spec: TenantSpec,
     args: &TenantCreateArgs,
     global: &GlobalArgs,
     printer: Printer,
 ) -> Result<ExitStatus> {
-    match namespace_of(global, spec.namespace()).await {
-        Ok(before) => annotate(&mut spec, args, &before),
-        Err(failure) => {
-            annotate(&mut spec, args, &BTreeMap::new());
-            printer.warn(format!(
-                "warning: what namespace {} says already is not known and not kept: {failure}",
-                spec.namespace()
-            ));
-        }
+    let before = namespace_of(global, spec.namespace()).await;
+    annotate(&mut spec, args, before.as_ref().unwrap_or(&BTreeMap::new()));
+    let mut objects = manifests(&spec);
+    if let Err(failure) = before {
+        printer.warn(format!(
+            "warning: the annotations of namespace {} are not known, so only those that a flag names are printed: {failure}",
+            spec.namespace()
+        ));
+        keep_said(&mut objects, args);
     }
-    let objects = manifests(&spec);
     let rows = || Table {
         rows: objects.iter().map(|o| vec![format!("{} (dry run)", label(o))]).collect(),
         ..Table::default()
     };
     printer.objects(&objects, rows)?;
     Ok(ExitStatus::Success)
+}
+
+/// Takes out of a namespace's annotations what no flag says.
+fn keep_said(objects: &mut [Value], args: &TenantCreateArgs) {
+    let mut annotations = objects.first_mut().and_then(|namespace| namespace.pointer_mut("/metadata/annotations"));
+    for (annotation, flag) in said(args) {
+        if let Some(Value::Object(annotations)) = annotations.as_deref_mut().filter(|_| flag.is_none()) {
+            annotations.remove(annotation);
+        }
+    }
 }
 
 async fn namespace_of(global: &GlobalArgs, namespace: &str) -> Result<BTreeMap<String, String>> {
@@ -126,21 +135,35 @@ fn spec(args: &TenantCreateArgs, global: &GlobalArgs) -> Result<TenantSpec> {
 /// Puts into the tenant what its namespace is to say: what a flag says, else what the namespace says already. Who names another
 /// approver must not shorten the retention by it: what is purged cannot be got back.
 fn annotate(spec: &mut TenantSpec, args: &TenantCreateArgs, before: &BTreeMap<String, String>) {
-    let registry = args.registry.as_deref().map(|prefix| prefix.trim_start_matches("oci://").trim_end_matches('/'));
     let (retention, limits) = (&mut spec.retention, &mut spec.limits);
-    for (value, flag, annotation) in [
-        (&mut spec.registry, registry, labels::REGISTRY),
-        (&mut retention.journal, args.retention_journal.as_deref(), labels::RETENTION_JOURNAL),
-        (&mut retention.logs, args.retention_logs.as_deref(), labels::RETENTION_LOGS),
-        (&mut limits.run_journal, args.limits_run_journal.as_deref(), labels::LIMITS_RUN_JOURNAL),
-        (&mut limits.run_blobs, args.limits_run_blobs.as_deref(), labels::LIMITS_RUN_BLOBS),
-        (&mut limits.run_log, args.limits_run_log.as_deref(), labels::LIMITS_RUN_LOG),
-        (&mut limits.tenant, args.limits_tenant.as_deref(), labels::LIMITS_TENANT),
-    ] {
+    let values = [
+        &mut spec.registry,
+        &mut retention.journal,
+        &mut retention.logs,
+        &mut limits.run_journal,
+        &mut limits.run_blobs,
+        &mut limits.run_log,
+        &mut limits.tenant,
+    ];
+    for (value, (annotation, flag)) in values.into_iter().zip(said(args)) {
         if let Some(said) = flag.or_else(|| before.get(annotation).map(String::as_str)) {
             said.clone_into(value);
         }
     }
+}
+
+/// The annotations of the namespace, and what a flag says of each.
+fn said(args: &TenantCreateArgs) -> [(&'static str, Option<&str>); 7] {
+    let registry = args.registry.as_deref().map(|prefix| prefix.trim_start_matches("oci://").trim_end_matches('/'));
+    [
+        (labels::REGISTRY, registry),
+        (labels::RETENTION_JOURNAL, args.retention_journal.as_deref()),
+        (labels::RETENTION_LOGS, args.retention_logs.as_deref()),
+        (labels::LIMITS_RUN_JOURNAL, args.limits_run_journal.as_deref()),
+        (labels::LIMITS_RUN_BLOBS, args.limits_run_blobs.as_deref()),
+        (labels::LIMITS_RUN_LOG, args.limits_run_log.as_deref()),
+        (labels::LIMITS_TENANT, args.limits_tenant.as_deref()),
+    ]
 }
 
 /// Gives whether anything changed.
@@ -227,6 +250,19 @@ mod tests {
             said(labels::LIMITS_TENANT, "3Gi"),
         ]);
         assert_eq!(differs, expected.iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn without_a_cluster_only_what_a_flag_says_is_printed() {
+        let cli = ["ntro", "tenant", "create", "acme", "--registry", "", "--retention-logs", "31d"];
+        let Cli { global, command } = Cli::parse_from(cli);
+        let Commands::Tenant(TenantCommand::Create(args)) = command else { unreachable!("parsed `tenant create`") };
+        let mut spec = spec(&args, &global).unwrap();
+        annotate(&mut spec, &args, &BTreeMap::new());
+        let mut objects = manifests(&spec);
+        keep_said(&mut objects, &args);
+        let expected = serde_json::json!({(labels::REGISTRY): "", (labels::RETENTION_LOGS): "31d"});
+        assert_eq!(objects[0]["metadata"]["annotations"], expected);
     }
 
     #[test]
