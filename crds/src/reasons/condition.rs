@@ -43,6 +43,8 @@ reasons! {
         Failed,
         /// WorkflowRun: a person ended it.
         Cancelled,
+        /// WorkflowRun: a person ended it, and nobody knows whether all of its activities had their effect.
+        CancelledEffectUnknown,
         /// The Workflow of a run does not exist.
         WorkflowMissing,
         /// The schedule, the calendar or the zone is invalid.

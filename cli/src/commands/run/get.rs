@@ -1,6 +1,7 @@
 //! `ntro run get`.
 
 use ntro_crds::conditions;
+use ntro_crds::workflow_run::RunPhase;
 
 use super::{get, phase};
 use crate::cluster::Cluster;
@@ -38,9 +39,9 @@ pub(super) async fn run(name: &str, cluster: &Cluster, printer: Printer) -> Resu
     if let Some(purged) = columns::condition(status.conditions.as_ref(), conditions::JOURNAL_PURGED) {
         field("purged", purged.message.clone());
     }
-    if let Some(ready) =
-        columns::condition(status.conditions.as_ref(), conditions::READY).filter(|c| c.status != "True")
-    {
+    let ready = columns::condition(status.conditions.as_ref(), conditions::READY);
+    // What a cancelled run has done all the same concerns whoever cancelled it.
+    if let Some(ready) = ready.filter(|c| c.status != "True" || status.phase == Some(RunPhase::Cancelled)) {
         field("ready", format!("{} {}: {}", ready.status, ready.reason, ready.message));
     }
     print_lists(&status, printer);

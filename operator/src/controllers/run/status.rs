@@ -9,6 +9,7 @@ use ntro_crds::workflow_run::{
     BlockedRun, JobRef, JournalHead, Output, RunPhase, RunPin, StepState, StepStatus, WaitKind, WaitingFor,
     WorkflowRunStatus,
 };
+use ntro_journal::machine::{Activity, ActivityState};
 use ntro_journal::protocol as journal;
 use ntro_journal::{JournalLimits, PurgedRun, RunState};
 
@@ -226,11 +227,11 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Sour
          the pods' logs",
         source.state.unattached
     );
-    let cancelled = was_cancelled(source.state);
+    let (left, cancelled) = was_cancelled(source.state);
     let (readiness, reason, message) = match phase {
         RunPhase::Succeeded => (Readiness::Ready, Reason::Succeeded, "run succeeded"),
         RunPhase::Failed => (Readiness::Ready, Reason::Failed, "run failed: its code raised an error"),
-        RunPhase::Cancelled => (Readiness::Ready, Reason::Cancelled, cancelled.as_str()),
+        RunPhase::Cancelled => (Readiness::Ready, left, cancelled.as_str()),
         RunPhase::Waiting => (Readiness::Ready, Reason::Waiting, "run is waiting; no pod is running"),
         RunPhase::Blocked => (Readiness::Stalled, Reason::Blocked, cannot.as_str()),
         _ if source.state.unattached > 0 => (Readiness::Reconciling, Reason::OperatorUnreachable, unreachable.as_str()),
@@ -246,15 +247,28 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Sour
     status.conditions = Some(list);
 }
 
-/// How a cancelled run was left: what may have happened all the same has to be looked after outside.
-fn was_cancelled(state: &RunState) -> String {
-    let open: Vec<_> = state.activities.values().filter(|activity| activity.may_have_happened()).collect();
-    if open.is_empty() {
-        return "run was cancelled".to_owned();
+/// How a cancelled run was left: what was done all the same, or may have been, people have to look after outside.
+fn was_cancelled(state: &RunState) -> (Reason, String) {
+    let external = |activity: &&Activity| activity.effect == journal::Effect::External;
+    let done = names(state.activities.values().filter(external).filter(|it| it.state == ActivityState::Completed));
+    let unknown = names(state.activities.values().filter(|activity| activity.may_have_happened()));
+    let done = done.map(|names| format!("; these activities had their effect: {names}")).unwrap_or_default();
+    match unknown {
+        None => (Reason::Cancelled, format!("run was cancelled{done}")),
+        Some(names) => {
+            let text =
+                format!("run was cancelled{done}; it is not known whether these activities had their effect: {names}");
+            (Reason::CancelledEffectUnknown, text)
+        }
     }
-    let names: Vec<_> = open.iter().take(8).map(|activity| fitting(&activity.name, 128)).collect();
-    let more = if open.len() > names.len() { ", ..." } else { "" };
-    format!("run was cancelled; nobody knows whether these activities had their effect: {}{more}", names.join(", "))
+}
+
+/// Their names, if there are any: as many as people read.
+fn names<'a>(activities: impl Iterator<Item = &'a Activity>) -> Option<String> {
+    let all: Vec<_> = activities.map(|activity| fitting(&activity.name, 128)).collect();
+    let more = if all.len() > 8 { ", ..." } else { "" };
+    (!all.is_empty())
+        .then(|| format!("{}{more}", all.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ")))
 }
 
 /// Tells in time that the journal is going to be full: a full one blocks the run.

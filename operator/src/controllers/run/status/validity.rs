@@ -2,7 +2,7 @@
 
 use jsonschema::Validator;
 use kube::CustomResourceExt as _;
-use ntro_crds::WorkflowRun;
+use ntro_crds::{Reason, WorkflowRun};
 use ntro_journal::RunState;
 use ntro_journal::machine::{self, Append, AppendLimits};
 use ntro_journal::protocol::entries;
@@ -143,10 +143,11 @@ fn a_cancelled_run_says_what_may_have_happened_all_the_same() {
     let posting = vec![(Say::Schedule, "post".to_owned()), (Say::Start(0), String::new())];
     let under_way = after(posting.clone(), true, false);
     assert_eq!(under_way.phase(), Phase::Running);
-    let text = "nobody knows whether these activities had their effect: post";
-    assert!(was_cancelled(&after(posting.clone(), true, true)).contains(text));
+    let (reason, text) = was_cancelled(&after(posting.clone(), true, true));
+    assert_eq!(reason, Reason::CancelledEffectUnknown);
+    assert_eq!(text, "run was cancelled; it is not known whether these activities had their effect: post");
     let known = posting.into_iter().chain([(Say::Complete(0), "pack.xlsx".to_owned())]).collect();
-    assert_eq!(was_cancelled(&after(known, true, true)), "run was cancelled");
+    assert_eq!(was_cancelled(&after(known, true, true)), (Reason::Cancelled, "run was cancelled".to_owned()));
 }
 
 proptest! {
