@@ -154,8 +154,8 @@ fn begun(signs: Signs, object: &WorkflowRun, state: &RunState) -> Option<Mismatc
     match object.status.as_ref().and_then(|status| status.run_id.as_deref()) {
         Some(published) if published != state.run_id.to_string() => Some(Mismatch::Refuse(Refusal::OtherRun)),
         None if signs.stale => Some(Mismatch::ReconcileSoon),
-        // It may have ended before its first status could be written.
-        None if is_same(object, state) && (state.terminal.is_none() || signs.owns_job) => behind,
+        // It may have ended before its first status could be written, or before it had a Job.
+        None if is_same(object, state) && (state.terminal.is_none() || state.job.is_none() || signs.owns_job) => behind,
         None if state.terminal.is_none() && asks_for_same_slot(object, state) => Some(Mismatch::DeleteDuplicate),
         None => Some(Mismatch::Refuse(Refusal::AlreadyRan)),
         Some(_) => behind,
@@ -208,6 +208,9 @@ mod tests {
         let run = RunRef { namespace: state.namespace.clone(), name: state.name.clone() };
         let object = run_object::build(&run, &request, &state.workflow.uid, state.run_id);
         assert_eq!(begun(Signs::default(), &object, &state), None);
+        let cancelled =
+            ntro_journal::machine::cancel(&created(), "user-action", "bob", crate::testing::runs::at(1)).state;
+        assert_eq!(begun(Signs::default(), &object, &cancelled), None, "nothing was executed");
         let done = RunCompleted { command: 0, seen_upto: 0, result: Payload::inline("1") };
         let ended = said(&state, vec![PodEntry::RunCompleted(done)]);
         assert_eq!(begun(Signs { owns_job: true, ..Signs::default() }, &object, &ended), None);
