@@ -47,9 +47,8 @@ impl Child {
         inherit(&theirs)?;
         inherit(&log_end)?;
         let mut command = Command::new(&config.python);
-        command.args(["-P", "-m", "ntro_runtime.engine.child", "--bundle"]).arg(bundle).arg("--scratch").arg(scratch);
-        command.arg("--journal-fd").arg(theirs.as_raw_fd().to_string());
-        command.arg("--log-fd").arg(log_end.as_raw_fd().to_string());
+        command.args(["-P", "-m", "ntro_runtime.engine.child"]).args([bundle, scratch]);
+        command.args([theirs.as_raw_fd(), log_end.as_raw_fd()].map(|fd| fd.to_string()));
         if config.allow_no_landlock {
             command.arg("--allow-no-landlock");
         }

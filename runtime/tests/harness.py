@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import segment_process
 from journal_server import RUNTIME, Json, Server
 from ntro_runtime.workflow.entries import COMMANDS
@@ -19,6 +21,12 @@ from ntro_runtime.workflow.scope import PREPARE
 
 BUNDLES = RUNTIME / "tests" / "bundles"
 STAMPED = ("seq", "time", "hash", "gateId", "firesAt", "due")
+
+
+def slug_of(bundle: Path) -> str:
+    """Of a bundle, or of one that a pod will fetch."""
+    manifest = bundle / "runbook.md"
+    return str(yaml.safe_load(manifest.read_text().split("---\n")[1])["slug"]) if manifest.exists() else "probe"
 
 
 @dataclass
@@ -48,7 +56,7 @@ class Run:
         self.points.touch()
         self.effects = self.directory / "effects"
         self.effects.touch()
-        pin = {"activities": self.activities, "handlesCancel": self.handles_cancel}
+        pin = {"runbook": {"name": slug_of(self.bundle)}, "activities": self.activities, "handlesCancel": self.handles_cancel}
         self.server.ask("create", name=f"run-{self.id[:8]}", run=self.id, input=self.input, pin=pin, requestHash="x")
 
     # -- the journal --

@@ -42,9 +42,10 @@ def replay(journal: Path, bundle: Path, out: Path) -> NoReturn:
     created, halt = entries[0], _Halt(out)
     locator, runtime = SourceLocator(bundle.resolve()), DurableRuntime()
     guard = Guard(locator, halt.misused)
-    loaded = load_bundle(bundle.resolve(), created["input"]["inline"], runtime, locator, halt)  # type: ignore[arg-type]
+    loaded = load_bundle(bundle.resolve(), created, created["input"]["inline"], runtime, locator, halt)  # type: ignore[arg-type]
     scope = WorkflowScope(locator, None, halt.halt, time_of(created), guard)  # type: ignore[arg-type]
     known = loaded.bundle.activities
+    scope.activities.journal.extend(entries)
     runtime.bind(scope, WorkflowInfo(created["runId"], created["runId"], "", "", time_of(created)), created["tenant"]["slug"])
     runtime.activity_by_name = known.get
     runtime.activities = ActivityTable([*known.values(), *decorators.MARKED_ACTIVITIES])

@@ -364,7 +364,7 @@ def test_orphans_of_the_child_are_reaped(pod: Callable[..., Pod]) -> None:
         {"layer": layer_of({"runbook.md": HEAD, "../outside": "x"})},
         {"layer": layer_of({"templates/workflow.py": ""})},
     ],
-    ids=["other bytes", "no archive", "outside", "no runbook.md"],
+    ids=["other bytes", "no archive", "outside", "no such class"],
 )
 def test_a_bundle_that_cannot_be_run_blocks_the_run(pod: Callable[..., Pod], options: Json) -> None:
     it = pod("return 1", **options)

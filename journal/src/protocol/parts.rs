@@ -38,8 +38,8 @@ pub struct RunTrigger {
 }
 
 /// What the run was fixed to at its creation. The journal reads the declarations of the activities
-/// (`activities{<name>: {effect?, requires?}}`) and `handlesCancel`, runners read `layerDigest`; the rest is the
-/// operator's.
+/// (`activities{<name>: {effect?, requires?}}`) and `handlesCancel`, runners read `layerDigest` and
+/// `runbook.name`; the rest is the operator's.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Pin(pub Map<String, Value>);

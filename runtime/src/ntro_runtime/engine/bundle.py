@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..sdk import decorators
-from ..shared.manifest import BundleError, read_slug
+
+
+class BundleError(Exception):
+    """The bundle cannot be run. The text names what is wrong, for people."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +21,13 @@ class Bundle:
     """`entry` is the function marked `@runbook.run`; `activities` are by the name they are scheduled under."""
 
     root: Path
-    slug: str
     workflow: type
     entry: Callable[..., Any]
     activities: dict[str, Callable[..., Any]]
 
 
-def load(root: Path) -> Bundle:
+def load(root: Path, slug: str) -> Bundle:
     """Import `templates.workflow` of the bundle. Exceptions of its own code pass through."""
-    slug = read_slug(root)
     if not (root / "templates" / "workflow.py").is_file():
         raise BundleError("the bundle has no templates/workflow.py")
     sys.path.insert(0, str(root))
@@ -35,7 +36,7 @@ def load(root: Path) -> Bundle:
     if (root / "templates" / "activities.py").is_file():
         importlib.import_module("templates.activities")
     cls = _workflow_class(module, class_name(slug))
-    return Bundle(root, slug, cls, _entry(cls), _activities())
+    return Bundle(root, cls, _entry(cls), _activities())
 
 
 def class_name(slug: str) -> str:

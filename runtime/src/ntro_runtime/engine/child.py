@@ -1,11 +1,14 @@
-"""The process that runs a bundle: `python -m ntro_runtime.engine.child`, started by the supervisor.
+"""The process that runs a bundle, started by the supervisor.
 
-It first gives up every right it does not need, then talks to the journal over an inherited socket. It never has the pod's token.
+    python -m ntro_runtime.engine.child BUNDLE SCRATCH JOURNAL_FD LOG_FD [--allow-no-landlock]
+
+BUNDLE is where the bundle is unpacked, alone in its directory, before the attach is answered; SCRATCH the only directory that may be
+written; JOURNAL_FD a socket to the supervisor; LOG_FD a pipe for log records. The process first gives up every right it does not need,
+then talks to the journal over the socket. It never has the pod's token.
 """
 
 from __future__ import annotations
 
-import argparse
 import faulthandler
 import fcntl
 import json
@@ -22,6 +25,8 @@ from ..shared import sandbox
 from ..shared.errors import ExitCode
 from .engine import Engine
 from .journal_client import JournalClient
+
+ALLOW_NO_LANDLOCK = "--allow-no-landlock"
 
 
 class LogPipe(logging.Handler):
@@ -48,9 +53,9 @@ class LogPipe(logging.Handler):
             self.handleError(record)
 
 
-def set_up_logging(fd: int | None) -> None:
-    """Everything from INFO on goes to the run's log, through the pipe or else to stderr."""
-    handler: logging.Handler = logging.StreamHandler() if fd is None else LogPipe(fd)
+def set_up_logging(fd: int) -> None:
+    """Everything from INFO on goes to the run's log, through the pipe."""
+    handler = LogPipe(fd)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
@@ -60,27 +65,20 @@ def set_up_logging(fd: int | None) -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one segment and exit with one of the runner's exit codes."""
-    parser = argparse.ArgumentParser(prog="ntro-runtime-child")
-    parser.add_argument(
-        "--bundle", type=Path, required=True, help="where the bundle is unpacked, alone in its directory, before the attach is answered"
-    )
-    parser.add_argument("--journal-fd", type=int, required=True, help="socket to the supervisor")
-    parser.add_argument("--log-fd", type=int, help="pipe for log records")
-    parser.add_argument("--scratch", type=Path, required=True, help="the only directory that may be written")
-    parser.add_argument("--allow-no-landlock", action="store_true", help="run although the kernel has no Landlock")
-    options = parser.parse_args(argv)
-
+    # Not argparse, whose import is a thirtieth of a start: there is one caller.
+    arguments = sys.argv[1:] if argv is None else argv
+    bundle, scratch, journal_fd, log_fd = Path(arguments[0]), Path(arguments[1]), int(arguments[2]), int(arguments[3])
     # The supervisor aborts a process whose workflow code does not yield: the log then shows where it was.
     faulthandler.enable()
-    set_up_logging(options.log_fd)
+    set_up_logging(log_fd)
     try:
         sandbox.die_with_parent()
-        sandbox.restrict(sandbox.policy(options.bundle.parent, options.scratch), required=not options.allow_no_landlock)
+        sandbox.restrict(sandbox.policy(bundle.parent, scratch), required=ALLOW_NO_LANDLOCK not in arguments)
     except sandbox.SandboxError as error:
         logging.getLogger("ntro.runtime").error("%s", error)
         sys.exit(ExitCode.CONFIG)
-    os.chdir(options.scratch)
-    engine = Engine(JournalClient(socket.socket(fileno=options.journal_fd), options.scratch), options.bundle)
+    os.chdir(scratch)
+    engine = Engine(JournalClient(socket.socket(fileno=journal_fd), scratch), bundle)
     signal.signal(signal.SIGTERM, lambda *_: engine.terminate())
     engine.run()
 

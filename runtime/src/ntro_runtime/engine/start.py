@@ -12,13 +12,13 @@ from ..sdk import patches
 from ..sdk.instance import SdkInstance
 from ..sdk.runtime import DurableRuntime
 from ..shared.errors import BlockCode, ExitCode
-from ..shared.manifest import BundleError
 from ..workflow import loop
 from ..workflow.block import Block
 from ..workflow.codec import CodecError, Signature, decode_args, signature_of
+from ..workflow.journal import Entry
 from ..workflow.scope import WorkflowScope
 from ..workflow.source_location import SourceLocator
-from .bundle import Bundle, load
+from .bundle import Bundle, BundleError, load
 from .exit import Exit
 
 
@@ -41,14 +41,15 @@ class LoadedBundle:
         scope.start(SdkInstance(instance), entry)
 
 
-def load_bundle(root: Path, envelope: str, runtime: DurableRuntime, locator: SourceLocator, exit: Exit) -> LoadedBundle:
-    """Import the bundle with the SDK on `runtime`. `envelope` is the run's input as JSON text."""
+def load_bundle(root: Path, created: Entry, envelope: str, runtime: DurableRuntime, locator: SourceLocator, exit: Exit) -> LoadedBundle:
+    """Import the bundle of the run with the SDK on `runtime`. `envelope` is the run's input as JSON text."""
     patches.install(runtime)
     loop.install()
     loop.set_misuse_handler(lambda message: exit.misused(message, locator.of_caller()))
     os.environ.update(patches.settings(json.loads(envelope)))
     try:
-        bundle = load(root)
+        # The operator has seen that it is the slug in `runbook.md`, whose parser takes its time to import.
+        bundle = load(root, created["pin"]["runbook"]["name"])
         signature = signature_of(bundle.entry, skip_self=True)
     except BundleError as error:
         exit.halt(Block(BlockCode.BUNDLE_INVALID, str(error), exit_code=ExitCode.CONFIG))
