@@ -289,6 +289,12 @@ async fn a_cancelled_run_has_its_grace() {
     world.pass(1).await;
     assert_eq!(world.phase(run).await, Phase::Cancelled);
     assert_eq!(world.journal.next_due(), None);
+
+    let (run, _) = world.running("other").await;
+    world.journal.cancel(run, "act", "bob").await.unwrap();
+    world.clock.set(SignedDuration::from_hours(1));
+    world.pass(0).await;
+    assert_eq!(world.phase(run).await, Phase::Running, "a clock that is set ends no grace");
 }
 
 #[tokio::test]

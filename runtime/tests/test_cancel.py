@@ -166,3 +166,43 @@ def test_an_effect_under_way_is_not_cut_short_and_its_end_is_recorded(make: Make
     assert run.drive() == "Cancelled"
     assert run.effect_counts() == {"post": 1, "posted": 1}
     assert kinds(run, "activityCompleted", "runCancelled") == ["activityCompleted", "runCancelled"]
+
+
+def test_a_cancellation_that_the_pod_does_not_know_of_yet_lets_nothing_begin(make: Make) -> None:
+    def look(run: Run) -> None:
+        state = run.state()
+        if state["holder"] is not None and not state["cancelRequested"]:
+            run.server.ask("cancel", run=run.id)
+
+    run = make("await runbook.execute_activity(post, args=[0])", POSTING + "\ntime.sleep(0.7)\n", effects=EFFECTS, meanwhile=look)
+    assert run.drive() == "Cancelled"
+    assert run.effect_counts() == {}
+    assert kinds(run, "activityStarted") == []
+
+
+def test_what_other_tasks_wanted_does_not_begin_either(make: Make) -> None:
+    methods = "@runbook.signal\nasync def pay(self) -> None:\n    await runbook.execute_activity(post, args=[0])\n"
+    body = f"try:\n    {REVIEW}\nexcept asyncio.CancelledError:\n    await runbook.execute_activity(undo)\n    raise"
+    run = make(body, POSTING + UNDO, methods, effects=EFFECTS, handles_cancel=True)
+    run.answer = lambda _: None
+    assert run.drive() == "Waiting"
+    run.signal("pay")
+    run.server.ask("cancel", run=run.id)
+    assert run.drive() == "Cancelled"
+    assert run.effect_counts() == {"undo": 1}
+
+
+def test_the_undo_comes_after_what_it_undoes(make: Make) -> None:
+    undo = "except asyncio.CancelledError:\n    await runbook.execute_activity(undo)\n    raise"
+    body = f"try:\n    await runbook.execute_activity(post, args=[0.3])\n{undo}"
+    run = make(body, POSTING + UNDO, effects=EFFECTS, meanwhile=cancel_when("post"))
+    assert run.drive() == "Cancelled"
+    assert run.effects.read_text().split() == ["post", "posted", "undo"]
+    assert kinds(run, "activityCancelRequested") == []
+
+
+def test_a_failure_after_the_cancellation_is_recorded(make: Make) -> None:
+    more = "@activity.defn\ndef pay() -> int:\n    time.sleep(0.3)\n    raise ApplicationError('no', non_retryable=True)\n"
+    run = make("await runbook.execute_activity(pay)", more, effects={"pay": "external"}, meanwhile=cancel_when("pay"))
+    assert run.drive() == "Cancelled"
+    assert len(run.entries("activityFailed")) == 1

@@ -14,7 +14,7 @@ import pytest
 from harness import Run
 from journal_server import Server
 from ntro_runtime.engine import left_behind
-from test_workflows import HEAD, REVIEW, Make, abandoned, assert_blocked, make, source  # noqa: F401 - the fixture
+from test_workflows import HEAD, POSTING, REVIEW, Make, abandoned, assert_blocked, make, source  # noqa: F401 - the fixture
 
 QUICK = "start_to_close_timeout=timedelta(seconds=0.3), retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=1))"
 # Says whether an earlier attempt, or something that it has started, is still there.
@@ -493,3 +493,51 @@ def test_an_effect_that_nobody_wants_any_more_is_not_cut_short_when_the_run_park
     assert (counts["begun"], counts["ended"]) == (1, 1)
     # Its end is known as well, although nobody waits for it.
     assert sorted(entry["target"] for entry in run.entries("activityCompleted")) == [0, 1]
+
+
+# -- effects that the code gave up ---------------------------------------------------------------------
+
+GIVEN_UP = """
+posts = [asyncio.ensure_future(runbook.execute_activity(post, args=[{seconds}]{options})) for _ in range({count})]
+await asyncio.sleep(0.01)
+for each in posts:
+    each.cancel()
+{then}
+"""
+
+
+def time_passes_after(begun: int) -> Callable[[Run], None]:
+    """So many effects have begun when the code gives them up."""
+
+    def look(run: Run) -> None:
+        if run.effect_counts().get("post", 0) == begun:
+            run.server.ask("advance", ms=10)
+
+    return look
+
+
+def test_an_effect_that_the_code_gave_up_asks_nobody_when_it_takes_too_long(make: Make) -> None:  # noqa: F811
+    options = ", start_to_close_timeout=timedelta(seconds=0.1)"
+    body = GIVEN_UP.format(seconds=1.0, options=options, count=1, then="await asyncio.gather(*posts, return_exceptions=True)\nreturn 7")
+    run = make(body, POSTING, effects={"post": "external"}, meanwhile=time_passes_after(1))
+    assert run.drive() == "Succeeded"
+    assert run.effect_counts()["post"] == 1
+
+
+def test_effects_that_the_code_gave_up_take_no_places(make: Make) -> None:  # noqa: F811
+    body = GIVEN_UP.format(seconds=4.0, options="", count=16, then="return await runbook.execute_activity(echo, args=[7])")
+    more = "@activity.defn\ndef post(seconds: float) -> int:\n    effect('post')\n    time.sleep(seconds)\n    return effect('posted')\n"
+    run = make(body, more, effects={"post": "external"}, meanwhile=time_passes_after(16))
+    assert run.drive() == "Succeeded"
+    kinds = [(e["type"], e["target"]) for e in run.entries("activityCompleted")]
+    echo = run.entries("activityScheduled")[-1]["command"]
+    assert kinds[0][1] == echo, "before any of those that were given up"
+    assert run.effect_counts() == {"post": 16, "posted": 16}
+
+
+def test_how_an_effect_failed_that_the_code_gave_up_is_recorded(make: Make) -> None:  # noqa: F811
+    more = "@activity.defn\ndef post(seconds: float) -> int:\n    effect('post')\n    time.sleep(0.3)\n    raise ApplicationError('no')\n"
+    body = GIVEN_UP.format(seconds=1.0, options="", count=1, then="await asyncio.gather(*posts, return_exceptions=True)\nreturn 7")
+    run = make(body, more, effects={"post": "external"}, meanwhile=time_passes_after(1))
+    assert run.drive() == "Succeeded"
+    assert len(run.entries("activityFailed")) == 1

@@ -1134,3 +1134,64 @@ def test_an_answer_while_the_pod_lingers_goes_on_in_place(tmp_path: Path, bundle
         assert len(run.entries("attached")) == 1
     finally:
         server.close()
+
+
+# -- what the bundle's own code makes of being called ------------------------------------------------------
+
+DOCUMENT = """
+from pydantic import model_validator
+class Doc(BaseModel):
+    total: int
+    @model_validator(mode="before")
+    @classmethod
+    def check(cls, data):
+        assert data["lines"] is not None
+        return data
+"""
+
+
+def test_what_a_validator_cannot_take_is_a_signal_that_does_not_fit(make: Make) -> None:
+    methods = "doc = None\n@runbook.signal\ndef hand_in(self, doc: Doc) -> None:\n    self.doc = doc\n"
+    run = make("await runbook.wait_condition(lambda: self.doc is not None)", DOCUMENT, methods)
+    assert run.drive() == "Waiting"
+    run.signal("hand_in", {"total": 1})
+    assert run.drive() == "Waiting"
+    assert [entry["reason"] for entry in run.entries("signalIgnored")] == ["ArgumentsDoNotFit"]
+
+
+RAISING = {
+    "a predicate that asks a cancelled task": (
+        "task = asyncio.ensure_future(asyncio.sleep(3600))\nawait runbook.execute_activity(echo, args=[1])\ntask.cancel()\n"
+        "await runbook.wait_condition(lambda: task.done() and task.result())"
+    ),
+    "an error without words": "raise Wordless()",
+    "an error with half a surrogate pair": "raise RuntimeError('\\udcff')",
+}
+
+
+@pytest.mark.parametrize("what", RAISING)
+def test_whatever_the_code_raises_blocks_the_run_at_once(make: Make, what: str) -> None:
+    more = "class Wordless(Exception):\n    def __str__(self):\n        raise ValueError('none')\n"
+    run = make(RAISING[what], more)
+    assert run.drive() == "Blocked"
+    assert run.blocked()[0] == "CodeError"
+    assert len(run.exits) == 1
+
+
+def test_a_file_whose_name_is_no_unicode_is_refused(make: Make) -> None:
+    more = """
+    @activity.defn
+    async def fetch() -> int:
+        await storage.write(path="statement-\\udcff.csv", content=b"x")
+        return 1
+    """
+    run = make("return await runbook.execute_activity(fetch)", more, effects={"fetch": "external"})
+    assert run.drive() == "Failed"
+    assert len(run.exits) == 1
+
+
+def test_a_step_whose_name_is_no_unicode_blocks_the_run(make: Make) -> None:
+    methods = "@runbook.step(name='half \\udcff', title='Half')\nasync def _half(self):\n    await asyncio.sleep(1)\n"
+    run = make("await self._half()", "", methods)
+    assert run.drive() == "Blocked"
+    assert len(run.exits) == 1

@@ -45,6 +45,8 @@ pub(super) struct Cell {
     log: watch::Sender<u64>,
     /// When its holder was last heard of, by [`Clock::listened`](crate::Clock::listened).
     heard: Mutex<Duration>,
+    /// The epoch whose run is cancelled, and when that was first seen, by the same clock.
+    grace: Mutex<Option<(u64, Duration)>>,
     log_bytes: tokio::sync::Mutex<Option<u64>>,
     blobs: tokio::sync::Mutex<Option<HashMap<Sha256Digest, u64>>>,
     trouble: Mutex<Trouble>,
@@ -80,6 +82,7 @@ impl Cell {
             length: watch::Sender::new(0),
             log: watch::Sender::new(0),
             heard: Mutex::default(),
+            grace: Mutex::default(),
             log_bytes: tokio::sync::Mutex::default(),
             blobs: tokio::sync::Mutex::default(),
             trouble: Mutex::default(),
@@ -214,6 +217,15 @@ impl Cell {
 
     pub(super) fn heard_of_holder(&self, listened: Duration) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = listened;
+    }
+
+    /// When the grace of this epoch began: the first time that this is asked.
+    pub(super) fn grace_began(&self, epoch: u64, listened: Duration) -> Duration {
+        let mut grace = self.grace.lock().unwrap_or_else(PoisonError::into_inner);
+        match *grace {
+            Some((known, began)) if known == epoch => began,
+            _ => grace.insert((epoch, listened)).1,
+        }
     }
 
     pub(super) fn holder_heard_at(&self) -> Duration {

@@ -246,6 +246,9 @@ impl Journal {
             journal.inner.accounts.add(&state.tenant.namespace_uid, outcome.state.bytes - state.bytes);
             let before = state.length;
             let state = Arc::new(outcome.state);
+            if let Some(epoch) = state.cancel_grace_of() {
+                cell.grace_began(epoch, journal.inner.clock.listened());
+            }
             cell.publish(state.clone());
             let _ = journal.inner.feed.send(run_id);
             Ok(Changed { reply: outcome.reply, before, entries: outcome.entries, state })

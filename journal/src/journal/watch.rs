@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Journal;
@@ -85,9 +85,10 @@ impl Journal {
         match cell.known() {
             Known::Unread => None,
             Known::Lost => Some(Timestamp::MIN),
-            Known::State(state) => {
-                [state.next_timer(), self.lease_end(&state, cell), self.grace_end(&state)].into_iter().flatten().min()
-            }
+            Known::State(state) => [state.next_timer(), self.lease_end(&state, cell), self.grace_end(&state, cell)]
+                .into_iter()
+                .flatten()
+                .min(),
         }
     }
 
@@ -148,9 +149,10 @@ impl Journal {
         if let Some(upto) = upto.filter(|_| timer_due) {
             self.changed(cell.run_id, move |state: &RunState, _| machine::fire_timers(state, upto)).await?;
         }
-        if self.grace_end(&state).is_some_and(|end| end <= now) {
-            let grace = SignedDuration::try_from(self.inner.settings.cancel_grace).unwrap_or(SignedDuration::MAX);
-            self.changed(cell.run_id, move |state, now| machine::cancel_overdue(state, grace, now)).await?;
+        if let Some((epoch, left)) = self.grace_left(&state, cell)
+            && left.is_zero()
+        {
+            self.changed(cell.run_id, move |state, now| machine::cancel_overdue(state, epoch, now)).await?;
         }
         if let Some(holder) = state.holder()
             && self.lease_left(cell).is_zero()
@@ -201,9 +203,17 @@ impl Journal {
         self.now().checked_add(self.lease_left(cell)).ok()
     }
 
-    fn grace_end(&self, state: &RunState) -> Option<Timestamp> {
-        let grace = self.inner.settings.cancel_grace + self.inner.settings.grace;
-        state.cancel_grace_from()?.checked_add(SignedDuration::try_from(grace).ok()?).ok()
+    /// How much longer the holder of a cancelled run may take, and its epoch. It has a whole grace from when this process
+    /// first saw it, by a clock that cannot be set.
+    fn grace_left(&self, state: &RunState, cell: &Cell) -> Option<(u64, Duration)> {
+        let (epoch, listened) = (state.cancel_grace_of()?, self.inner.clock.listened());
+        let passed = listened.saturating_sub(cell.grace_began(epoch, listened));
+        Some((epoch, (self.inner.settings.cancel_grace + self.inner.settings.grace).saturating_sub(passed)))
+    }
+
+    fn grace_end(&self, state: &RunState, cell: &Cell) -> Option<Timestamp> {
+        let (_, left) = self.grace_left(state, cell)?;
+        self.now().checked_add(left).ok()
     }
 
     /// Keeps a fact about the namespace with this UID, replacing the one before.

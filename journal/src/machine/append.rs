@@ -141,7 +141,7 @@ impl Transition {
         }
         self.check_size(entry, &said, append)?;
         self.check_command(&said)?;
-        self.check_rule(entry, append.request.epoch)?;
+        self.check_rule(entry, append.request)?;
         let body = self.stamp(entry.clone());
         self.write(body);
         if let PodEntry::Released(it) = entry {

@@ -1,6 +1,6 @@
 //! What the operator sees and says: runs, Jobs, silence, time.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::parts::{SegmentState, TimerState};
 use super::state::{Corrupt, RunState};
@@ -91,10 +91,10 @@ pub fn lease_silent(state: &RunState, epoch: u64, now: Timestamp) -> Consequence
     transition.done(Ok(()))
 }
 
-/// Releases the holder of a cancelled run whose grace is over.
-pub fn cancel_overdue(state: &RunState, grace: SignedDuration, now: Timestamp) -> Consequence<()> {
+/// The grace of a cancelled run is over for the holder of `epoch`.
+pub fn cancel_overdue(state: &RunState, epoch: u64, now: Timestamp) -> Consequence<()> {
     let mut transition = Transition::of(state, now);
-    if state.cancel_grace_from().is_some_and(|from| now.duration_since(from) >= grace) {
+    if state.cancel_grace_of() == Some(epoch) {
         transition.release(ReleaseCause::Cancelled);
     }
     transition.done(Ok(()))

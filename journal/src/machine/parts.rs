@@ -55,6 +55,8 @@ pub struct CancelRequest {
     pub actor: String,
     /// When.
     pub at: Timestamp,
+    /// `seq` of the entry.
+    pub seq: u64,
 }
 
 /// Where the current segment stands.

@@ -4,18 +4,21 @@ use super::append::{Stop, invalid};
 use super::parts::{Activity, ActivityState, Gate};
 use super::{Refusal, Transition};
 use crate::protocol::entries::PodReleased;
-use crate::protocol::{BlockCode, ErrorCode, PodEntry, RUNNING_MAX, ReleaseCause, RetryCause, Verb};
+use crate::protocol::{AppendRequest, BlockCode, ErrorCode, PodEntry, RUNNING_MAX, ReleaseCause, RetryCause, Verb};
 
 impl Transition {
-    pub(super) fn check_rule(&self, entry: &PodEntry, epoch: u64) -> Result<(), Stop> {
+    pub(super) fn check_rule(&self, entry: &PodEntry, request: &AppendRequest) -> Result<(), Stop> {
         match entry {
-            PodEntry::Released(it) => self.check_release(it, epoch),
+            PodEntry::Released(it) => self.check_release(it, request.epoch),
             PodEntry::Parked(it) => self.check_quiet(it.seen_upto),
             PodEntry::ActivityScheduled(it) => {
                 let requires = self.state.pin.policy(&it.activity).requires;
                 self.check_requirement(&it.activity, requires.as_deref(), it.seen_upto)
             }
-            PodEntry::ActivityStarted(it) => self.check_start(it.target, it.attempt, it.cause),
+            PodEntry::ActivityStarted(it) => {
+                self.check_news(request.head)?;
+                self.check_start(it.target, it.attempt, it.cause)
+            }
             PodEntry::ActivityCompleted(it) => self.check_end(it.target, it.attempt, false),
             PodEntry::ActivityAttemptFailed(it) => self.check_end(it.target, it.attempt, false),
             PodEntry::ActivityFailed(it) => self.check_end(it.target, it.attempt, true),
@@ -46,6 +49,12 @@ impl Transition {
         let message = format!("{activity} requires the gate of step {step} to be approved");
         let refusal = Refusal::new(ErrorCode::RequirementNotMet, message);
         Err(Stop::Block(BlockCode::RequirementNotMet, Some(activity.to_owned()), refusal))
+    }
+
+    /// Who does not know yet that the run is cancelled begins nothing more.
+    fn check_news(&self, head: u64) -> Result<(), Stop> {
+        let cancelled = self.state.cancel_requested.as_ref().is_some_and(|cancel| cancel.seq > head);
+        if cancelled { unread() } else { Ok(()) }
     }
 
     fn check_start(&self, target: u64, attempt: u32, cause: Option<RetryCause>) -> Result<(), Stop> {

@@ -257,10 +257,10 @@ impl RunState {
         self.parked.as_ref().is_some_and(|parked| parked.seen_upto >= self.last_delivery())
     }
 
-    /// When the grace of a cancelled run began: workflow code is told as soon as a pod holds it.
-    pub fn cancel_grace_from(&self) -> Option<Timestamp> {
-        let (cancel, holder) = (self.cancel_requested.as_ref()?, self.holder()?);
-        Some(cancel.at.max(holder.since))
+    /// The epoch whose holder has its grace, because the run is cancelled.
+    pub fn cancel_grace_of(&self) -> Option<u64> {
+        self.cancel_requested.as_ref()?;
+        Some(self.holder()?.epoch)
     }
 
     /// `seq` of the last delivery; 0: none.

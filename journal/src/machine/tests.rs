@@ -895,12 +895,9 @@ fn cancelling_ends_at_once_or_after_the_grace() {
     assert_eq!(sim.state.phase(), Phase::Running);
     assert_eq!(sim.cancel(), Err(RefusalReason::RunCancelled.to_string()));
     assert_eq!(sim.signal("late"), Err(RefusalReason::RunCancelled.to_string()));
-    let grace = SignedDuration::from_secs(30);
-    sim.pass(29);
-    sim.take(cancel_overdue(&sim.state, grace, sim.now)).unwrap();
-    assert_eq!(sim.state.phase(), Phase::Running);
-    sim.pass(1);
-    sim.take(cancel_overdue(&sim.state, grace, sim.now)).unwrap();
+    sim.take(cancel_overdue(&sim.state, 0, sim.now)).unwrap();
+    assert_eq!(sim.state.phase(), Phase::Running, "that was another holder's");
+    sim.take(cancel_overdue(&sim.state, 1, sim.now)).unwrap();
     assert_eq!(sim.state.phase(), Phase::Cancelled);
     assert_eq!(sim.append(vec![completed(0, 1)]), Err(ErrorCode::Sealed));
     assert!(matches!(sim.last(), EntryBody::LateCompletion(entries::LateCompletion { .. })), "evidence is kept");
@@ -923,14 +920,11 @@ fn a_run_that_asks_to_be_told_of_its_cancellation_gets_a_segment_for_that() {
     assert_eq!(sim.state.wanted().unwrap().cause, SegmentCause::Wake);
     assert_eq!(sim.cancel(), Err(RefusalReason::RunCancelled.to_string()));
     assert_eq!(sim.decide(Verb::Approve, |_| {}), Err(RefusalReason::RunCancelled.to_string()));
-    sim.pass(3600);
-    let grace = SignedDuration::from_secs(30);
+    assert_eq!(sim.state.cancel_grace_of(), None, "its time runs from when a pod has attached");
     sim.attach_next();
-    sim.take(cancel_overdue(&sim.state, grace, sim.now)).unwrap();
-    assert_eq!(sim.state.phase(), Phase::Running, "its time runs from when a pod has attached");
     let mut slow = Sim { state: sim.state.clone(), entries: sim.entries.clone(), ..Sim::new() };
-    slow.now = sim.now + grace;
-    slow.take(cancel_overdue(&slow.state, grace, slow.now)).unwrap();
+    slow.now = sim.now;
+    slow.take(cancel_overdue(&slow.state, 2, slow.now)).unwrap();
     assert_eq!(slow.state.phase(), Phase::Cancelled);
     sim.ok(vec![sim.schedule("save"), started(1)]);
     sim.ok(vec![completed(1, 1)]);
@@ -972,6 +966,21 @@ fn a_segment_that_is_to_tell_of_a_cancellation_and_is_lost_is_made_up_for() {
     }
     sim.job_gone();
     assert_eq!(sim.state.phase(), Phase::Cancelled, "as often as any other run");
+}
+
+#[test]
+fn who_does_not_know_yet_that_the_run_is_cancelled_begins_nothing_more() {
+    let mut sim = Sim::running();
+    let head = sim.state.length - 1;
+    sim.cancel().unwrap();
+    let entries = vec![sim.schedule("mail"), started(0)];
+    let request = AppendRequest { epoch: 1, head, head_hash: None, entries };
+    let pod = sim.state.last_pod.clone();
+    let it = Append { pod_uid: &pod, request: &request, has_blob: &|_| true, limits: LIMITS };
+    let refused = sim.take(append(&sim.state, &it, sim.now)).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Unread);
+    assert!(sim.state.activities.is_empty(), "all or none");
+    sim.ok(vec![sim.schedule("save"), started(0)]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ from ..workflow.journal import ActivityState, Entry, time_of
 from ..workflow.retry_policy import REPEATABLE, Verdict, decide_retry
 from ..workflow.source_location import SourceLocation, SourceLocator
 from .activity_runner import ActivityRunner, OnEnd
-from .attempt import Attempt, AttemptError, AttemptOutcome, Died, Refused, Unwritable
+from .attempt import Attempt, AttemptError, AttemptOutcome, Died, Refused, Reported, Unwritable
 from .journal_client import Json
 from .journal_session import JournalSession
 from .probe import Probe
@@ -67,7 +67,7 @@ class Attempts:
     def first_of(self, commands: list[int]) -> dict[int, Json]:
         """The intents of the first attempts that begin as soon as they are journaled with the commands: as many as there are places."""
         wanted = [command for command in commands if command in self.wanted]
-        return {command: _intent(command, 1) for command in wanted[: MAX_RUNNING - len(self.running)]}
+        return {command: _intent(command, 1) for command in wanted[: self._places()]}
 
     def advance(self) -> bool:
         """Start what may start. False if nothing is under way or due."""
@@ -77,9 +77,13 @@ class Attempts:
             if pending is None:
                 continue
             busy = True
-            if state.command not in self.running and len(self.running) < MAX_RUNNING and self._due_in(state) <= 0:
+            if state.command not in self.running and self._places() > 0 and self._due_in(state) <= 0:
                 self._start(state, pending)
         return busy
+
+    def _places(self) -> int:
+        """For so many more attempts. Those that nobody wants any more take none, within reason."""
+        return max(0, min(MAX_RUNNING - self.running.wanted, 2 * MAX_RUNNING - len(self.running)))
 
     def next_deadline(self) -> float | None:
         """Seconds until an attempt has taken too long or a further one is due."""
@@ -87,7 +91,7 @@ class Attempts:
         waits = [deadline - now for deadline in self.running.deadlines()]
         for state in self._session.journal.open_activities():
             # What waits for a place is woken by the end of another one.
-            if state.command in self.wanted and state.command not in self.running and len(self.running) < MAX_RUNNING:
+            if state.command in self.wanted and state.command not in self.running and self._places() > 0:
                 waits.append(self._due_in(state))
         return min(waits) if waits else None
 
@@ -105,7 +109,8 @@ class Attempts:
             return
         cause = None if state.attempt == 0 else "failure" if state.failed_attempt == state.attempt else "crash"
         try:
-            self._session.append(_intent(state.command, state.attempt + 1, cause))
+            if not self._session.append_unless_unread(_intent(state.command, state.attempt + 1, cause)):
+                return
         except ProtocolError as error:
             if error.code != "NotAllowedToRepeat":
                 raise
@@ -120,7 +125,7 @@ class Attempts:
         entry = {"target": state.command, "attempt": max(1, state.attempt), "detail": self._detail(failure, pending.site)}
         # The journal knows ends of attempts only: one that never had any gets the intent of one that never begins.
         first = [] if state.attempt else [_intent(state.command, 1)]
-        self._session.append(*first, {**entry, "type": "activityFailed", "error": error_fields(failure)})
+        self._session.append_unless_unread(*first, {**entry, "type": "activityFailed", "error": error_fields(failure)})
 
     def begin(self, command: int) -> None:
         """Begin the attempt whose intent was acknowledged."""
@@ -182,6 +187,7 @@ class Attempts:
 
     def _went_wrong(self, running: Running, error: AttemptError) -> None:
         if running.cancelled:
+            self._failed_unwanted(running, error)
             return
         if isinstance(error, Refused):
             raise error.error
@@ -196,6 +202,14 @@ class Attempts:
             text = f"{error}; activity {name!r} (command {running.attempt.command}) may have had its effect, and a person must allow it to "
             self._halt(Block(BlockCode.EFFECT_UNKNOWN, f"{text}be repeated", call_site, name))
 
+    def _failed_unwanted(self, running: Running, error: AttemptError) -> None:
+        """What nobody wants any more and must not be repeated: people may want to know that it failed."""
+        if isinstance(error, Reported) and not running.attempt.repeatable:
+            attempt, failure = running.attempt, error.failure
+            _log.error("activity %s, attempt %d, failed\n%s", attempt.name, attempt.number, error.traceback)
+            entry = {"target": attempt.command, "attempt": attempt.number, "detail": self._detail(failure, error.site)}
+            self._session.append({**entry, "type": "activityFailed", "error": error_fields(failure)})
+
     def _failed(self, running: Running, failure: Failure, site: SourceLocation | None = None, traceback: str = "") -> None:
         attempt = running.attempt
         site = site or self._locator.of_code(attempt.function)
@@ -203,13 +217,16 @@ class Attempts:
         _log.error("activity %s, attempt %d, failed\n%s", attempt.name, attempt.number, text)
         state = self._session.journal.activities[attempt.command]
         call = running.pending.call
+        # Nothing of a cancelled run begins again.
+        cancelled = attempt.command in (self._session.journal.under_way_at_cancel or ())
+        last = cancelled or (running.given_up and running.limit == SCHEDULE_TO_CLOSE)
         step = decide_retry(
             failure,
             effect=state.effect,
             policy=call.policy,
             failures=state.failures + 1,
             elapsed_ms=elapsed_ms(state, self._session.now()),
-            limit_ms=0 if running.given_up and running.limit == SCHEDULE_TO_CLOSE else call.limit_ms,
+            limit_ms=0 if last else call.limit_ms,
         )
         entry = {"target": attempt.command, "attempt": attempt.number, "detail": self._detail(failure, site)}
         if step.verdict is Verdict.FAIL:

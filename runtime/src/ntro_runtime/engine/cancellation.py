@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import time
 
-from ..workflow.journal import Entry
 from .journal_session import JournalSession
 
 
 class Cancellation:
-    """Its time runs from when this process learned that the run is cancelled."""
+    """Its time runs from when this process tells workflow code: what comes before, such as a replay, is not the code's."""
 
     def __init__(self, session: JournalSession) -> None:
         self._session = session
         self._until: float | None = None
 
-    def on_entry(self, entry: Entry) -> None:
-        """Take in an entry of the journal."""
-        if entry["type"] == "cancelRequested":
+    def begin(self) -> None:
+        """Workflow code is told now."""
+        if self._until is None:
             self._until = time.monotonic() + self._session.seconds("cancelGraceMs")
 
     @property
-    def requested(self) -> bool:
-        """Whether the run is cancelled."""
+    def told(self) -> bool:
+        """Whether workflow code was told."""
         return self._until is not None
 
     @property

@@ -29,12 +29,16 @@ class CommandWriter:
 
     def _append(self, commands: list[Command], begin: bool) -> None:
         scheduled = [command.number for command in commands if command.type == "activityScheduled"]
-        starts = self._attempts.first_of(scheduled) if begin else {}
+        # What the code wanted before it was told of a cancellation does not begin any more.
+        starts = self._attempts.first_of(scheduled) if begin and not self._session.journal.cancel_ahead else {}
         for command in commands:
             if command.payload is not None:
                 self._session.upload(command.payload)
         try:
-            self._session.append(*self._entries(commands, starts))
+            if not self._session.append_unless_unread(*self._entries(commands, starts)):
+                # The run was cancelled meanwhile.
+                starts = {}
+                self._session.append(*self._entries(commands, starts))
         except ProtocolError as error:
             self._exit.refused(error, commands[0].site)
         for number in starts:

@@ -56,7 +56,7 @@ class Engine:
         self._probe = probe
         self._locator = SourceLocator(self._root)
         self._runtime = DurableRuntime()
-        self._session = JournalSession(client, probe, self._on_entry)
+        self._session = JournalSession(client, probe, lambda entry: self._attempts.on_entry(entry))
         self._journal = self._session.journal
         self._exit = Exit(self._session, exit_process, lambda: self._events.drain_unrepeatable())
         # Before the bundle is imported, which may replace what the guard knows by identity.
@@ -85,8 +85,9 @@ class Engine:
                 if self._journal.undelivered:
                     self._turn(self._journal.undelivered.popleft())
                 elif self._attempts.advance():
-                    self._events.wait(self._cancellation.bound(self._attempts.next_deadline()))
-                elif self._cancellation.requested:
+                    if not self._journal.undelivered:
+                        self._events.wait(self._cancellation.bound(self._attempts.next_deadline()))
+                elif self._cancellation.told:
                     self._rest_of_grace()
                 else:
                     self._park()
@@ -97,10 +98,6 @@ class Engine:
         except Exception:
             self._exit.crash()
 
-    def _on_entry(self, entry: Entry) -> None:
-        self._attempts.on_entry(entry)
-        self._cancellation.on_entry(entry)
-
     def terminate(self) -> None:
         """The pod is asked to go (signal handler)."""
         self._events.terminate()
@@ -109,9 +106,10 @@ class Engine:
         self._output.install()
         created = self._journal.created
         envelope = read_payload(created["input"], self._session.client)
-        self._loaded = load_bundle(self._root, envelope, self._runtime, self._locator, self._exit)
+        self._loaded = load_bundle(self._root, created, envelope, self._runtime, self._locator, self._exit)
         self._scope = WorkflowScope(self._locator, self._session.client, self._exit.halt, time_of(created), self._guard)
         self._attempts.wanted = self._scope.activities.pending
+        self._scope.activities.journal = self._journal
         self._runtime.bind(self._scope, _workflow_info(created, self._loaded.bundle.workflow), created["tenant"]["slug"])
         self._fork_template()
         self._session.client.read_in_background()
@@ -129,6 +127,8 @@ class Engine:
         self._runtime.replaying = seq <= self._session.replay_until
         phase = "replay" if self._runtime.replaying else "turn"
         self._probe(f"{phase}:before")
+        if delivery is not None and delivery["type"] == "cancelRequested":
+            self._cancellation.begin()
         hand_over = (lambda: self._loaded.begin(self._scope)) if delivery is None else self._scope.prepare(delivery)
         with self._session.client.in_turn(), self._output.turn(replayed=self._runtime.replaying):
             commands = self._scope.turn(delivery, hand_over)
@@ -141,8 +141,7 @@ class Engine:
         if self._scope.finished:
             self._finish(live)
         elif live:
-            # What the code wanted before it was told of the cancellation does not begin any more.
-            self._writer.write(live, begin=not self._journal.cancel_ahead)
+            self._writer.write(live)
 
     def _diverged(self, error: DivergenceError) -> NoReturn:
         code = BlockCode.ARGS_DRIFT if error.difference.drift else BlockCode.DIVERGENCE

@@ -94,7 +94,7 @@ class JournalClient:
 
     def turn(self, *, begin: bool) -> None:
         """Note that the bundle's workflow code gets its turn, or is done with it: a turn that never ends is found by that. No reply."""
-        self._write({"op": "turn", "begin": begin})
+        self._write(_line({"op": "turn", "begin": begin}))
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -116,14 +116,14 @@ class JournalClient:
 
     def _send(self, op: str, body: Json, file: int | None = None) -> Future[Json]:
         request_id = next(self._ids)
+        line = _line({"op": op, "id": request_id, **body})
         future: Future[Json] = Future()
         self._pending[request_id] = future
-        if not self._write({"op": op, "id": request_id, **body}, file) or self._lost:
+        if not self._write(line, file) or self._lost:
             self._fail_all()
         return future
 
-    def _write(self, message: Json, file: int | None = None) -> bool:
-        line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    def _write(self, line: bytes, file: int | None = None) -> bool:
         try:
             with self._write_lock:
                 sent = 0 if file is None else socket.send_fds(self._stream, [line], [file])
@@ -180,6 +180,14 @@ class JournalClient:
             with_error = self._pending.popitem()[1]
             if not with_error.done():
                 with_error.set_exception(ConnectionLostError("the journal does not answer any more"))
+
+
+def _line(message: Json) -> bytes:
+    """Raises `ProtocolError` for text that is no Unicode, which nobody could read: half a surrogate pair, out of a file's name."""
+    try:
+        return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        raise ProtocolError("Invalid", "a text has half a surrogate pair, which is no Unicode") from None
 
 
 def _write(file: IO[bytes], data: bytes) -> IO[bytes]:

@@ -51,10 +51,10 @@ class JournalSession:
         self._probe("append:after")
         self.take_reply(reply)
 
-    def append_unless_unread(self, entry: Json) -> bool:
-        """Write a record that is refused while there are deliveries to hand over. False if it was."""
+    def append_unless_unread(self, *entries: Json) -> bool:
+        """Write entries, all or none, that are refused while there are deliveries to hand over. False if they were."""
         try:
-            self.append(entry)
+            self.append(*entries)
         except ProtocolError as error:
             if error.code != "Unread":
                 raise

@@ -29,6 +29,8 @@ class Running:
     """Workflow code no longer wants it: how it ends is recorded if it had its effect, and of no consequence."""
     given_up: bool = False
     """It took too long, and is ended; it counts as failed, whatever comes of it."""
+    forgotten: bool = False
+    """Nobody wants it, it must not be repeated, and it took too long: it is waited for no more."""
     asked_to_end: bool = False
     overdue: bool = False
     """It took too long, and must not be repeated: nobody knows whether it has, or will have, its effect."""
@@ -54,6 +56,11 @@ class RunningAttempts:
     def __len__(self) -> int:
         return len(self._by_command)
 
+    @property
+    def wanted(self) -> int:
+        """How many there are that workflow code waits for."""
+        return sum(not running.cancelled for running in self._by_command.values())
+
     def __contains__(self, command: int) -> bool:
         return command in self._by_command
 
@@ -69,7 +76,7 @@ class RunningAttempts:
         running = self._by_command.get(command)
         if running is None:
             return None
-        running.cancelled = True
+        running.cancelled, running.overdue = True, False
         return running if running.attempt.repeatable else None
 
     def deadlines(self) -> Iterator[float]:
@@ -87,6 +94,8 @@ class RunningAttempts:
             if running.attempt.repeatable:
                 running.given_up = True
                 expired.append(running)
+            elif running.cancelled:
+                running.forgotten = True
             else:
                 running.overdue = True
         return expired
@@ -105,9 +114,9 @@ class RunningAttempts:
     @property
     def unrepeatable(self) -> bool:
         """Whether an attempt is under way whose effect must not be repeated."""
-        return any(not running.attempt.repeatable for running in self._by_command.values())
+        return any(not running.attempt.repeatable and not running.forgotten for running in self._by_command.values())
 
     @property
     def must_end(self) -> bool:
         """Whether an attempt is under way before whose end the run is not sealed: its effect is wanted, or must not be repeated."""
-        return any(not running.cancelled or not running.attempt.repeatable for running in self._by_command.values())
+        return any(not running.cancelled or not (running.attempt.repeatable or running.forgotten) for running in self._by_command.values())

@@ -91,6 +91,8 @@ def file_name(path: str) -> str:
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
         raise ValueError(f"not a relative path within the run's files: {path!r}")
     name = "/".join(parts)
+    if name != name.encode(errors="replace").decode():
+        raise ValueError(f"a file's path is Unicode: {path!r}")
     if len(name) > MAX_NAME:
         raise ValueError(f"a file's path has at most {MAX_NAME} characters, this one {len(name)}")
     return name

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from .codec import CodecError, Signature, decode, decode_args, encode_args, signature_of
+from .journal import Journal
 from .loop import WorkflowLoop
 from .options import ActivityCall
 from .payload import Payload
 from .recorder import CommandRecorder
+from .retry_policy import REPEATABLE
 from .source_location import SourceLocation
 
 
@@ -40,6 +43,9 @@ class ActivityCalls:
         self._recorder = recorder
         self._loop = loop
         self.pending: dict[int, PendingActivity] = {}
+        self.journal = Journal()
+        """What has begun: the journal of the run."""
+        self._cancelled_at = 0
 
     async def run(self, call: ActivityCall, site: SourceLocation | None) -> Any:
         """Schedule an activity and wait for its result."""
@@ -47,9 +53,35 @@ class ActivityCalls:
         try:
             return await pending.future
         except asyncio.CancelledError:
-            if self.pending.pop(pending.command, None) is not None:
-                self._recorder.emit("activityCancelRequested", {"target": pending.command}, site=site)
+            try:
+                if self._must_end(pending):
+                    await self._end_of(pending)
+            finally:
+                if self.pending.pop(pending.command, None) is not None:
+                    self._recorder.emit("activityCancelRequested", {"target": pending.command}, site=site)
             raise
+
+    def cancel_unbegun(self) -> None:
+        """The run is cancelled: of what it wanted, nothing begins any more."""
+        self._cancelled_at = self._recorder.seen
+        under_way = self.journal.under_way_at_cancel or frozenset()
+        for pending in list(self.pending.values()):
+            if pending.command not in under_way and not pending.future.done():
+                pending.future.cancel()
+
+    def _must_end(self, pending: PendingActivity) -> bool:
+        """Whether an effect is under way that the cancellation of the run finds in the middle, and that cannot be cut short."""
+        if self._cancelled_at == 0 or self._cancelled_at != self._recorder.seen:
+            return False
+        state = self.journal.activities.get(pending.command)
+        under_way = self.journal.under_way_at_cancel or frozenset()
+        return state is not None and pending.command in under_way and state.effect not in REPEATABLE
+
+    async def _end_of(self, pending: PendingActivity) -> None:
+        """What is to undo an effect must not come before it."""
+        pending.future = self._loop.create_future()
+        with contextlib.suppress(ActivityError):
+            await pending.future
 
     def _schedule(self, call: ActivityCall, site: SourceLocation | None) -> PendingActivity:
         signature = signature_of(call.function)

@@ -75,7 +75,8 @@ def decode(text: str, hint: Any, what: str) -> Any:
         return _adapter(hint).validate_json(f"[{text}]")[0]
     except PydanticUserError as error:
         raise CodecError(f"{what} has an annotation that cannot be read from JSON: {_first_line(error)}") from None
-    except ValueError as error:
+    except Exception as error:
+        # A ValueError, or whatever a validator of the bundle raises.
         raise CodecError(f"{what} does not fit its annotation: {_describe(error)}") from None
 
 
@@ -120,7 +121,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _describe(error: ValueError) -> str:
+def _describe(error: Exception) -> str:
     errors = getattr(error, "errors", None)
     if not callable(errors):
         return _first_line(error)

@@ -30,7 +30,15 @@ def failure_of(error: BaseException) -> Failure:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
         text = "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'value'}: {e['msg']}" for e in problems[:20])
         return Failure("ValidationError", _writable(text), non_retryable=True)
-    return Failure(class_name(type(error).__name__), _writable(str(error)), isinstance(error, ValueError))
+    return Failure(class_name(type(error).__name__), text_of(error), isinstance(error, ValueError))
+
+
+def text_of(error: BaseException) -> str:
+    """The words of an exception, whatever its own code makes of them."""
+    try:
+        return _writable(str(error))
+    except Exception:
+        return ""
 
 
 def _writable(text: str) -> str:

@@ -26,7 +26,6 @@ WITHOUT_EFFECT = frozenset(
         "gateClosed",
         "gateDecided",
         "signalReceived",
-        "cancelRequested",
         "stepsChanged",
         "parked",
         "runCompleted",
@@ -92,6 +91,8 @@ class Journal:
     ignored_signals: set[int] = field(default_factory=set)
     """`seq` of the deliveries of signals that reached no handler."""
     undelivered: deque[Entry] = field(default_factory=deque)
+    under_way_at_cancel: frozenset[int] | None = None
+    """Activities with an attempt under way when the run was cancelled; None while it is not."""
     terminal: Entry | None = None
     blocked: Entry | None = None
     _retried: bool = False
@@ -165,6 +166,9 @@ class Journal:
 
     def _on_signalIgnored(self, entry: Entry) -> None:  # noqa: N802
         self.ignored_signals.add(int(entry["signal"]))
+
+    def _on_cancelRequested(self, _: Entry) -> None:  # noqa: N802
+        self.under_way_at_cancel = frozenset(it.command for it in self._open.values() if it.attempt > it.failed_attempt)
 
     def _on_blocked(self, entry: Entry) -> None:
         self.blocked = entry

@@ -21,7 +21,7 @@ from .activity_calls import ActivityCalls
 from .block import Block, SdkMisuse
 from .codec import encode
 from .commands import Command
-from .failures import failure_of
+from .failures import failure_of, text_of
 from .gatekeeper import GateKeeper
 from .instance import Instance
 from .journal import Entry
@@ -77,9 +77,12 @@ class WorkflowScope:
         try:
             with self._guard:
                 self.loop.turn(hand_over, self.waits.evaluate)
-        except (SystemExit, KeyboardInterrupt) as error:
+            self._end_of_turn()
+        except (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+            # What did not go through the bundle's code is a defect of ours.
+            if self.recorder.locator.of_exception(error) is None:
+                raise
             self._code_error(error)
-        self._end_of_turn()
         return self.recorder.commands
 
     @property
@@ -135,6 +138,7 @@ class WorkflowScope:
             self._cancelled = True
             if self._main is not None:
                 self._main.cancel("the run was cancelled")
+            self.activities.cancel_unbegun()
 
         return hand_over
 
@@ -176,7 +180,7 @@ class WorkflowScope:
         cause = error.cause if isinstance(error, FailureError) and error.cause is not None else error
         failure = failure_of(cause)
         site = self.recorder.locator.of_exception(error)
-        detail = {"message": str(error) or failure.message, "cause": failure.message, "type": failure.type}
+        detail = {"message": text_of(error) or failure.message, "cause": failure.message, "type": failure.type}
         if site is not None:
             detail["site"] = str(site)
         self.recorder.emit("runFailed", {"error": {"type": failure.type}}, Payload(encode(detail, "the failure")))
@@ -191,7 +195,8 @@ class WorkflowScope:
         site = self.recorder.locator.of_exception(error)
         if isinstance(error, SdkMisuse):
             self.recorder.misuse(str(error), site)
-        message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = text_of(error)
+        message = f"{type(error).__name__}: {text}" if text else type(error).__name__
         self.recorder.halt(Block(BlockCode.CODE_ERROR, message, site))
 
 

@@ -62,7 +62,7 @@ class Signals:
             return
         try:
             result = handler(self._workflow, *args)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._fail(error)
             return
         if asyncio.iscoroutine(result):

@@ -71,7 +71,7 @@ class Waits:
                 if not waiter.predicate():
                     continue
                 waiter.future.set_result(None)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 waiter.future.set_exception(error)
             progress = True
         return progress

@@ -588,7 +588,7 @@ impl World {
                 self.commit(outcome).unwrap();
             }
             Event::GraceEnds => {
-                let outcome = machine::cancel_overdue(&self.state, SignedDuration::from_secs(30), self.now);
+                let outcome = machine::cancel_overdue(&self.state, self.state.epoch, self.now);
                 self.commit(outcome).unwrap();
             }
             Event::Pass(seconds) => self.now += SignedDuration::from_secs(i64::from(*seconds)),
