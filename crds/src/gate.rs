@@ -54,16 +54,16 @@ pub struct GateSpec {
     /// Step of the runbook that asks.
     #[schemars(length(max = 63), regex(pattern = schema::STEP))]
     pub step: String,
-    /// `<runbook>.<step>`: the name under which roles grant the verb `approve` on `gates`.
+    /// `<runbook>.<step>`. Roles grant the verb `approve` on `gates` under this name.
     #[schemars(length(max = 94), regex(pattern = schema::CLASS))]
     pub class: String,
-    /// Title, from the runbook's manifest.
+    /// Title, from `runbook.md`.
     #[schemars(length(max = 256))]
     pub title: String,
     /// How the content is shown, for example `DATA_TABLE`.
     #[schemars(length(max = 63))]
     pub component: String,
-    /// Verbs the gate can be answered with.
+    /// Verbs with which the gate can be answered.
     #[schemars(length(min = 1, max = 8))]
     pub actions: Vec<GateAction>,
     /// When the gate expires.
@@ -133,13 +133,13 @@ pub struct GateStatus {
     /// `Open`, `Approved`, `Rejected`, `Corrected`, `Submitted`, `Satisfied`, `Expired` or `Abandoned`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<GateState>,
-    /// What is shown now. Any change makes a new revision; user actions on older ones are refused.
+    /// What the gate shows now. Any change makes a new revision; user actions on older revisions are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
     /// Who may decide, as frozen into the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Deciders>,
-    /// The decisions of people that counted.
+    /// The decisions of people that were accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -160,12 +160,12 @@ pub struct Revision {
     /// Number of the revision, from 1.
     #[schemars(range(min = 1))]
     pub n: i64,
-    /// Digest of the content, keyed with the run's key.
+    /// Digest of the content, keyed with the run secret.
     #[schemars(length(max = 76), regex(pattern = schema::KEYED_DIGEST))]
     pub digest: String,
 }
 
-/// A decision of a person that counted.
+/// A decision of a person that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CountedDecision {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema;
 
-/// What happens to a gate nobody decided in time.
+/// What happens to a gate that nobody decided in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnExpiry {
@@ -18,20 +18,21 @@ pub enum OnExpiry {
     Fail,
 }
 
-/// Who decides the gates of a workflow's runs, beyond the right to approve that RBAC gives.
+/// Who may decide the gates of a workflow's runs, in addition to the verb `approve` that RBAC must grant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatePolicy {
-    /// Name of the user who wrote this policy. Admission demands that it is the user who sends it, on creation and on
-    /// every change of the policy. Under GitOps that is the account of the GitOps tool.
+    /// Name of the user who wrote this policy. Admission requires it to be the requesting user, on creation and on
+    /// every change of the policy. With GitOps that is the account of the GitOps tool.
     #[schemars(length(min = 1, max = 253))]
     pub author: String,
-    /// Rules per step. A step named here twice is an error.
+    /// Rules per step. Naming a step twice is an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["step".to_string()]))]
     pub gates: Option<Vec<GateRule>>,
-    /// Rule for steps that `gates` does not name. If unset, everyone whom RBAC allows to approve the gate may decide it.
+    /// Rule for steps that `gates` does not name. If unset, everyone to whom RBAC grants `approve` on the gate may
+    /// decide it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Deciders>,
 }
@@ -43,12 +44,12 @@ pub struct GateRule {
     /// Identifier of the step in `runbook.md`.
     #[schemars(length(max = 63), regex(pattern = schema::STEP))]
     pub step: String,
-    /// Who decides.
+    /// Who may decide.
     #[serde(flatten)]
     pub deciders: Deciders,
 }
 
-/// Who may decide a gate. With neither `users` nor `groups`, everyone whom RBAC allows to approve it.
+/// Who may decide a gate. With neither `users` nor `groups`, everyone to whom RBAC grants `approve` on it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deciders {

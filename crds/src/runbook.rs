@@ -40,7 +40,7 @@ pub struct RunbookSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[0-9A-Za-z.+-]+$"))]
     pub version: Option<String>,
-    /// Digest of the manifest. If set, nothing is resolved: exactly these bytes are used.
+    /// Digest of the OCI manifest. If set, no version is resolved: exactly this artifact is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71), regex(pattern = schema::DIGEST))]
     pub digest: Option<String>,
@@ -106,13 +106,14 @@ pub struct RunbookStatus {
     /// When the repository was last read successfully.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_resolved_time: Option<Time>,
-    /// Ready is True while a verified bundle of the current version is available. Reconciling and Stalled are present only while True.
+    /// Ready is True while a verified bundle of the current version is available. Reconciling and Stalled are present
+    /// only while True.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Option<Vec<Condition>>,
 }
 
-/// A version and the bytes it names.
+/// A version and the digest it resolves to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resolved {
@@ -163,7 +164,8 @@ pub struct VerifiedVersion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub outputs: Option<Vec<String>>,
-    /// Whether `runbook.md` asks for a pod to tell workflow code of a cancellation that comes while the run waits.
+    /// Whether a waiting run that is cancelled gets a pod, so that its code can handle the cancellation:
+    /// `handles_cancel` in `runbook.md`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handles_cancel: Option<bool>,
 }
@@ -181,7 +183,7 @@ pub struct DeclaredStep {
     pub title: Option<String>,
 }
 
-/// What an activity does outside, as its author declares it.
+/// What an activity does to other systems, as declared by its author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
@@ -189,13 +191,13 @@ pub enum Effect {
     None,
     /// Something that may be repeated without harm.
     Idempotent,
-    /// Something that must not happen twice: after a crash a person is asked.
+    /// Something that must not happen twice: if the outcome is unknown, a person is asked.
     External,
     /// The author did not say: treated as `external`.
     Undeclared,
 }
 
-/// What `runbook.md` says of an activity.
+/// What `runbook.md` declares about an activity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeclaredActivity {

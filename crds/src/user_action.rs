@@ -46,13 +46,14 @@ pub struct UserActionSpec {
     /// Name of the user who acts. Must be the user who creates this object.
     #[schemars(length(min = 1, max = 253))]
     pub actor: String,
-    /// Groups the actor claims; each must be one of the user who creates this object. Needed where a gate's policy names groups.
+    /// Groups that the actor claims. The user who creates this object must be a member of each. Needed if the gate
+    /// policy names groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     pub groups: Option<Vec<String>>,
     /// `approve`, `reject`, `correct`, `submit` (on a gate), `cancel`, `retry`, `signal`, `view` (on a run).
     pub verb: Verb,
-    /// Name of the Workflow: the name under which roles grant `cancel`, `retry`, `signal` and `view` on `workflowruns`.
+    /// Name of the Workflow. Roles grant `cancel`, `retry`, `signal` and `view` on `workflowruns` under this name.
     #[schemars(length(min = 1, max = 30), regex(pattern = schema::SLUG))]
     pub workflow: String,
     /// Name of the WorkflowRun.
@@ -72,7 +73,7 @@ pub struct UserActionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 76), regex(pattern = schema::KEYED_DIGEST))]
     pub comment_digest: Option<String>,
-    /// Hash of the one-time key that opens the read API for ten minutes.
+    /// Hash of the one-time key that gives access to the read API for ten minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71), regex(pattern = schema::DIGEST))]
     pub key_hash: Option<String>,
@@ -80,7 +81,7 @@ pub struct UserActionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub signal: Option<String>,
-    /// Numbers of the effects that may be repeated although they may have happened already, as listed in
+    /// Numbers of the effects that may be repeated although they may have happened already: all of those listed in
     /// `status.blocked.repeatEffects` of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(range(min = 0)))]
@@ -105,7 +106,7 @@ pub enum Verb {
     Retry,
     /// Send a signal to a run.
     Signal,
-    /// Read what a run holds.
+    /// Read the payload of a run.
     View,
 }
 
@@ -175,7 +176,7 @@ pub struct UserActionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub reason: Option<String>,
-    /// Ready is True once the user action was evaluated.
+    /// Ready is True once the user action has been evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Option<Vec<Condition>>,

@@ -57,25 +57,26 @@ use crate::schema::{self, Object};
 pub struct WorkflowSpec {
     /// The runbook to run.
     pub runbook_ref: RunbookRef,
-    /// Slug of the entity (company, fund, vehicle) the runs are for. Cannot be changed.
+    /// Slug of the entity (company, fund, vehicle) that the runs are for. Immutable.
     #[schemars(length(min = 1, max = 63), regex(pattern = schema::SLUG))]
     pub entity: String,
-    /// Configuration handed to every run, checked against the runbook's `config_schema`. Visible to whoever may read
-    /// this object: no secrets, no personal data.
+    /// Configuration handed to every run, checked against the runbook's `config_schema`. Visible to anyone who may read
+    /// this object: do not put secrets or personal data here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::object")]
     pub config: Option<Object>,
     /// When to start runs, as five cron fields: minute, hour, day of month, month, day of week; or `@hourly`, `@daily`,
     /// `@midnight`, `@weekly`, `@monthly`, `@yearly`. A field is `*`, a number, a range `a-b`, each with or without a
-    /// step `/n`, a list of these, or `H`: a value that follows from the names of namespace and Workflow, so that many
-    /// Workflows do not start at once (`H 8 5 * *`, `H(0-29) 8 5 * *`). If both days are restricted, either is enough.
-    /// When clocks change: a fixed time fires once that day, at the end of the gap if it falls into one and in the first
-    /// pass if it comes twice; `*`, lists, ranges and steps fire in real time, not in a gap and in both passes.
-    /// For example `0 8 5 * *`: at 08:00 on the fifth of every month.
+    /// step `/n`, a list of these, or `H`: a value derived from the names of namespace and Workflow, so that many
+    /// Workflows do not start at once (`H 8 5 * *`, `H(0-29) 8 5 * *`). If both day fields are restricted, a match of
+    /// either is enough. When the clocks change, a fixed time fires once that day: at the end of the gap if it falls
+    /// into one, and the first time if it occurs twice. `*`, lists, ranges and steps follow elapsed time: they do not
+    /// fire in a gap, and fire both times when an hour repeats. Example: `0 8 5 * *` is 08:00 on the fifth of every
+    /// month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub schedule: Option<String>,
-    /// Several schedules; a slot due by more than one of them gives one run.
+    /// Several schedules; a slot that more than one of them matches gives one run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 128)))]
     pub schedules: Option<Vec<String>>,
@@ -88,38 +89,39 @@ pub struct WorkflowSpec {
     /// No slot after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
-    /// Start each run later than its slot by up to this many seconds: always by the same, which follows from the names of
-    /// namespace and Workflow. The slot, its period and the run's name stay as they are.
+    /// Maximum delay of each run after its slot, in seconds. The actual delay is fixed: it is derived from the names of
+    /// namespace and Workflow. The slot, its period and the run's name do not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400))]
     pub jitter_seconds: Option<i64>,
-    /// Time zone of schedule and calendar by its IANA name as it is written there, for example `Europe/London`. Defaults to UTC.
+    /// IANA name of the time zone of schedule and calendar, spelled exactly as in the IANA database, for example
+    /// `Europe/London`. Defaults to UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
-    /// The accounting period a scheduled run is for. Defaults to the month before that of the slot.
+    /// The accounting period that a scheduled run is for. Defaults to the month before the slot's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<PeriodRule>,
     /// How late a scheduled run may start, in seconds, whatever delayed it: an outage, a runbook that was not ready, a
-    /// queue. A slot that is later counts as missed. Defaults to 24 hours.
+    /// queue. After that the slot counts as missed. Defaults to 24 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub starting_deadline_seconds: Option<i64>,
-    /// What to do with slots that passed while nothing could be started, as far as the starting deadline allows: `Latest`
-    /// (the default) starts the latest of them, `Skip` none, `All` every one, oldest first. For `Skip` a slot has passed when
-    /// its run could not be started within two minutes.
+    /// What to do with slots that passed while no run could be started, and that are still within the starting
+    /// deadline: `Latest` (the default) starts the latest of them, `Skip` none, `All` every one, oldest first. For
+    /// `Skip` a slot has passed when its run could not be started within two minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_run_policy: Option<MissedRunPolicy>,
-    /// How many missed slots `All` starts at most: the latest ones. Defaults to 10.
+    /// Maximum number of missed slots that `All` starts: the latest ones. Defaults to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_missed_runs: Option<i32>,
-    /// What to do when a slot is due while a run of the same period is unfinished: `Forbid` (the default) skips the slot,
-    /// `Allow` starts another run, `Queue` starts it when the others have ended, `Replace` cancels them and starts it when
-    /// nothing of them is left. Runs of other periods do not matter.
+    /// What to do when a slot is due while a run of the same period is unfinished: `Forbid` (the default) skips the
+    /// slot, `Allow` starts another run, `Queue` starts it when the others have ended, `Replace` cancels them and
+    /// starts it when their last pod is gone. Runs of other periods do not matter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_policy: Option<ConcurrencyPolicy>,
-    /// How many slots `Queue` lets wait; further slots are skipped. Defaults to 10.
+    /// Maximum number of slots that `Queue` lets wait; further slots are skipped. Defaults to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_queued_runs: Option<i32>,
@@ -139,22 +141,22 @@ pub struct WorkflowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 315_360_000))]
     pub ttl_seconds_after_finished: Option<i64>,
-    /// How long a run may wait in a queue that holds its Job back (Kueue and others suspend it), in seconds. Then the run
-    /// is `Blocked` with `QueueTimeout`: retry puts it back. Unlimited if unset.
+    /// How long a run may wait in a queue that suspends its Job (such as Kueue), in seconds. After that the run is
+    /// `Blocked` with `QueueTimeout`; a retry queues it again. Unlimited if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 31_536_000))]
     pub queue_deadline_seconds: Option<i64>,
-    /// How long a pod of a run may take to start, in seconds: for a node, for its image. Then the run is `Blocked` with
-    /// `PendingTimeout`. Defaults to 15 minutes.
+    /// How long a pod of a run may take to start (scheduling, image pull), in seconds. After that the run is `Blocked`
+    /// with `PendingTimeout`. Defaults to 15 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 86_400))]
     pub pending_deadline_seconds: Option<i64>,
-    /// How long a run may execute at a stretch, between two waits, in seconds; neither queues nor gates count. Then the
-    /// run is `Blocked` with `RunDeadlineExceeded`. Unlimited if unset.
+    /// How long a run may execute between two waits, in seconds; time in queues and at gates does not count. After that
+    /// the run is `Blocked` with `RunDeadlineExceeded`. Unlimited if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 2_592_000))]
     pub run_deadline_seconds: Option<i64>,
-    /// Who decides the gates of the runs. Frozen into each run when it starts.
+    /// Who may decide the gates of the runs. Frozen into each run when it is admitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate_policy: Option<GatePolicy>,
     /// Secrets of this namespace that activities may read, as files under `/var/run/ntro/secrets/<name>/`. Their names
@@ -166,7 +168,7 @@ pub struct WorkflowSpec {
         validation = ("self.all(secret, secret.name.startsWith('ntro-run-'))", "names of Secrets that runs may read begin with ntro-run-")
     )]
     pub secret_refs: Option<Vec<LocalRef>>,
-    /// Template of the pods of the runs. What it leaves out is as the installation's values say.
+    /// Template of the pods of the runs. Fields left out default to the values of the installation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_template: Option<RunTemplate>,
 }
@@ -175,16 +177,17 @@ pub struct WorkflowSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunbookRef {
-    /// Name of a Runbook of this namespace. Cannot be changed.
+    /// Name of a Runbook in this namespace. Immutable.
     #[schemars(length(min = 1, max = 30), regex(pattern = schema::SLUG))]
     pub name: String,
-    /// Pins an exact version (`1.4.0`) or digest (`sha256:…`). If unset, every run uses what is current when it starts.
+    /// Pins an exact version (`1.4.0`) or digest (`sha256:…`). If unset, every run uses the version that is current
+    /// when it is admitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = "^(sha256:[0-9a-f]{64}|[0-9A-Za-z.+-]+)$"))]
     pub version: Option<String>,
 }
 
-/// How the accounting period follows from the slot.
+/// How the accounting period is derived from the slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PeriodRule {
@@ -194,7 +197,7 @@ pub struct PeriodRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000, max = 1000))]
     pub offset: Option<i32>,
-    /// IANA name of the time zone in which the slot is read. Defaults to that of the schedule.
+    /// IANA name of the time zone that decides which period contains the slot. Defaults to that of the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
@@ -205,8 +208,8 @@ pub struct PeriodRule {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.businessDays) || !(has(self.holidays) || has(self.weekend))", "holidays and weekend say what a business day is and need businessDays; dates on which nothing starts belong in excludeDates"))]
 pub struct BusinessCalendar {
-    /// Fire only on these business days of the month: 1 is the first, -1 the last, for example `[5]` or `[1, -1]`. Give a
-    /// schedule that is due daily with it: `0 8 * * *`.
+    /// Fire only on these business days of the month: 1 is the first, -1 the last, for example `[5]` or `[1, -1]`.
+    /// Combine it with a daily schedule: `0 8 * * *`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 23), inner(range(min = -23, max = 23)))]
     #[x_kube(merge_strategy = ListMerge::Atomic, validation = ("self.all(n, n != 0)", "business days are counted from 1 or from -1"))]
@@ -301,12 +304,13 @@ pub struct RunTemplate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
-    /// Scheduler of the pod. The cluster's default if unset.
+    /// Scheduler of the pod. Defaults to the cluster's default scheduler.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub scheduler_name: Option<String>,
-    /// Labels for Jobs and pods. Their keys begin with `labels.ntro.dev/`, or with `kueue.x-k8s.io/` for a queue of Kueue:
-    /// `kueue.x-k8s.io/queue-name: month-end`. A run with a queue is `Queued` until Kueue admits it; without Kueue it stays so.
+    /// Labels for Jobs and pods. Their keys begin with `labels.ntro.dev/`, or with `kueue.x-k8s.io/` for a queue of
+    /// Kueue: `kueue.x-k8s.io/queue-name: month-end`. A run with a queue is `Queued` until Kueue admits it; without
+    /// Kueue it stays `Queued`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 16), inner(length(max = 63)))]
     #[x_kube(validation = ("self.all(key, key.startsWith('labels.ntro.dev/') || key.startsWith('kueue.x-k8s.io/'))", "labels of runs begin with labels.ntro.dev/ or kueue.x-k8s.io/"))]
@@ -349,7 +353,7 @@ pub struct WorkflowStatus {
     /// When a run last failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<Time>,
-    /// The schedule as it is now, and since when its slots count.
+    /// The current schedule, and the time from which its slots count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_observed: Option<ScheduleObserved>,
     /// Slots that were skipped.
@@ -376,7 +380,7 @@ pub struct WorkflowStatus {
     pub conditions: Option<Vec<Condition>>,
 }
 
-/// A schedule and since when it holds.
+/// A schedule, and the time from which it applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleObserved {
@@ -391,7 +395,7 @@ pub struct ScheduleObserved {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MissedSlots {
-    /// How many in the life of the workflow. Of those missed in one outage at most a thousand are counted.
+    /// Number of skipped slots since the Workflow was created. At most a thousand of one outage are counted.
     pub count: i64,
     /// The latest of them.
     pub time: Time,
@@ -409,7 +413,7 @@ pub struct QueuedSlot {
     /// Its period.
     #[schemars(length(max = 32))]
     pub period: String,
-    /// The run that holds it; `-` if no run does.
+    /// The run that holds it back; `-` if no run does.
     #[schemars(length(max = 63))]
     pub held_by: String,
     /// `RunUnfinished`, `RunWaiting` (that run waits for a person, a time or a signal), `RunBlocked` (that run needs a person),

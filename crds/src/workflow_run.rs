@@ -71,7 +71,8 @@ pub struct WorkflowRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunContext {
-    /// The accounting period, for example `2026-10`, `2026-Q4`, `2026`: of the length that `period` of the Workflow says.
+    /// The accounting period, for example `2026-10`, `2026-Q4`, `2026`. Its length is that of `spec.period` of the
+    /// Workflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 32),
@@ -88,10 +89,10 @@ pub struct RunContext {
     validation = ("(self.kind == 'Child') == has(self.parent)", "parent belongs to the kind Child, and only to it")
 )]
 pub struct Trigger {
-    /// `Manual` (a person), `Schedule`, `Backfill` (a slot of the past, at a person's request) or `Child`. Only the
-    /// operator creates runs of the kinds Schedule and Child.
+    /// `Manual` (a person), `Schedule`, `Backfill` (a past slot, requested by a person) or `Child`. Only the operator
+    /// creates runs of the kinds Schedule and Child.
     pub kind: TriggerKind,
-    /// Name of the user who started the run; admission demands that it is the user who sends it.
+    /// Name of the user who started the run. Admission requires it to be the requesting user.
     #[schemars(length(min = 1, max = 253))]
     pub initiator: String,
     /// The slot of the schedule.
@@ -159,13 +160,13 @@ pub struct ParentRun {
 pub enum RunPhase {
     /// No Job yet.
     Pending,
-    /// The Job exists, its pod has not reported yet.
+    /// The Job exists, but its pod has not attached yet.
     Queued,
     /// A pod executes the run.
     Running,
-    /// The run waits for a person, a time or a signal; no pod runs.
+    /// The run waits for a person, a time or a signal; its pod exits after a short time.
     Waiting,
-    /// Stopped until a person retries or cancels it; `blocked` says why.
+    /// Stopped until a person retries or cancels the run; `blocked` says why.
     Blocked,
     /// Finished successfully.
     Succeeded,
@@ -197,7 +198,7 @@ pub struct WorkflowRunStatus {
     /// The generation of the spec that this status was computed for; -1 until the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// UUID of the run, which no other run ever has, whatever its name.
+    /// UUID of the run. Unique for ever, even if a name is used again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36), regex(pattern = schema::UUID))]
     pub run_id: Option<String>,
@@ -214,7 +215,7 @@ pub struct WorkflowRunStatus {
     /// The latest Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobRef>,
-    /// The run's steps in order.
+    /// The steps of the run, in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -231,7 +232,7 @@ pub struct WorkflowRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub error_type: Option<String>,
-    /// Attempts since the last progress.
+    /// Number of segments lost since the last progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub attempts: Option<i64>,
@@ -279,17 +280,17 @@ pub struct RunPin {
     /// Configuration with the schema's defaults merged in.
     #[schemars(schema_with = "schema::object")]
     pub config: Object,
-    /// Who decides the gates.
+    /// Who may decide the gates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate_policy: Option<GatePolicy>,
     /// Template of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_template: Option<RunTemplate>,
-    /// Secrets activities may read.
+    /// Secrets that activities may read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub secret_refs: Option<Vec<LocalRef>>,
-    /// What activities do outside and which gates they require.
+    /// The effects of activities, and the gates they require.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub activities: Option<Vec<DeclaredActivity>>,
@@ -297,7 +298,7 @@ pub struct RunPin {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub outputs: Option<Vec<String>>,
-    /// Whether a pod tells workflow code of a cancellation that comes while the run waits.
+    /// Whether a run that is cancelled while it waits gets a pod, so that its code can handle the cancellation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handles_cancel: Option<bool>,
 }
@@ -354,7 +355,7 @@ pub struct StepState {
     /// Identifier of the step.
     #[schemars(length(max = 63))]
     pub id: String,
-    /// Title, from the runbook's manifest.
+    /// Title, from `runbook.md`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub title: Option<String>,
@@ -388,7 +389,7 @@ pub struct WaitingFor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub name: Option<String>,
-    /// When the wait times out.
+    /// When the timer fires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
 }
@@ -400,7 +401,7 @@ pub struct BlockedRun {
     /// Code in CamelCase, for example `CodeError`, `Divergence`, `EffectUnknown`, `AlreadyRan`, `JournalBehind`.
     #[schemars(length(max = 63))]
     pub code: String,
-    /// Place in the bundle, `<file>:<line>`.
+    /// Location in the bundle, `<file>:<line>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub site: Option<String>,
@@ -408,7 +409,7 @@ pub struct BlockedRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub activity: Option<String>,
-    /// Numbers of the effects with unknown outcome; a retry names those that may be repeated.
+    /// Numbers of the effects with unknown outcome. A retry must name all of them in `repeatEffects`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(range(min = 0)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -422,7 +423,7 @@ pub struct JournalHead {
     /// Number of entries.
     #[schemars(range(min = 0))]
     pub length: i64,
-    /// Keyed hash of the last entry.
+    /// Keyed digest of the last entry's hash.
     #[schemars(length(max = 76), regex(pattern = schema::KEYED_DIGEST))]
     pub head: String,
 }
@@ -437,7 +438,7 @@ pub struct Output {
     /// Number of bytes.
     #[schemars(range(min = 0))]
     pub size: i64,
-    /// Digest keyed with the run's key.
+    /// Digest keyed with the run secret.
     #[schemars(length(max = 76), regex(pattern = schema::KEYED_DIGEST))]
     pub digest: String,
 }

@@ -10,7 +10,7 @@ use super::NameArgs;
 pub(crate) enum RunCommand {
     /// List runs, newest first.
     List(RunListArgs),
-    /// Show a run: phase, steps, what it waits for, outputs.
+    /// Show a run: its phase, steps, outputs and what it waits for.
     Get(NameArgs),
     /// Print the logs of a run. Access is recorded in the run's journal with your name.
     Logs(RunLogsArgs),
@@ -18,7 +18,7 @@ pub(crate) enum RunCommand {
     Output(RunOutputArgs),
     /// Cancel a run.
     Cancel(NameArgs),
-    /// Resume a blocked run; approves repeating effects with unknown outcome.
+    /// Resume a blocked run. Allows effects with unknown outcome to be repeated.
     Retry(NameArgs),
 }
 

@@ -5,8 +5,8 @@ use ntro_crds::quantity;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TenantCommand {
-    /// Prepare a namespace for a tenant: service accounts, roles, quota and network policy. Equivalent to the chart `ntro-tenant`.
-    /// What a namespace that is there says of registry, retention and limits stays as it is, unless a flag says otherwise.
+    /// Prepare a namespace for a tenant: service accounts, roles, quota and network policy. Equivalent to the chart
+    /// `ntro-tenant`. Registry, retention and limits of an existing namespace are kept unless a flag sets them.
     ///
     /// Example: ntro tenant create acme-fund-admin --viewer anna@example.com --approver bob@example.com
     Create(TenantCreateArgs),
@@ -16,29 +16,29 @@ pub(crate) enum TenantCommand {
 pub(crate) struct TenantCreateArgs {
     /// Slug of the tenant: lower-case letters, digits and hyphens.
     pub(crate) slug: String,
-    /// Repository prefix that bundles of this tenant are pushed to, e.g. `registry.example.com/acme`.
+    /// Repository prefix to which bundles of this tenant are pushed, e.g. `registry.example.com/acme`.
     #[arg(long, env = "NTRO_REGISTRY", value_name = "PREFIX")]
     pub(crate) registry: Option<String>,
     /// Namespace of the operator.
     #[arg(long, default_value = "ntro-system", value_name = "NAME")]
     pub(crate) operator_namespace: String,
-    /// How long the journal of a run is kept after its end, in days. Of a new namespace: 365d.
+    /// How long to keep the journal of a run after its end, in days [default for a new namespace: 365d].
     #[arg(long, value_name = "DAYS", value_parser = days)]
     pub(crate) retention_journal: Option<String>,
-    /// How long the log of a run is kept after its end, in days. Of a new namespace: 30d.
+    /// How long to keep the log of a run after its end, in days [default for a new namespace: 30d].
     #[arg(long, value_name = "DAYS", value_parser = days)]
     pub(crate) retention_logs: Option<String>,
-    /// How much the journal of a run may have, such as 64Mi; at most the operator's limit, which is that of a new namespace
-    /// and of an empty text.
+    /// Maximum size of a run's journal, e.g. `64Mi`; at most the operator's limit, which also applies if this is empty
+    /// [default for a new namespace: the operator's limit].
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) limits_run_journal: Option<String>,
-    /// How much the blobs of a run (results and files) may have, in the same way.
+    /// Maximum size of a run's blobs (results and files); see `--limits-run-journal`.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) limits_run_blobs: Option<String>,
-    /// How much the log of a run may have, in the same way.
+    /// Maximum size of a run's log; see `--limits-run-journal`.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) limits_run_log: Option<String>,
-    /// How much may be kept of the tenant, everything together, in the same way.
+    /// Maximum size of everything that is kept for the tenant; see `--limits-run-journal`.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) limits_tenant: Option<String>,
     /// User allowed to read gates, outputs and logs; can be repeated.

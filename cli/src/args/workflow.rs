@@ -18,15 +18,15 @@ pub(crate) enum WorkflowCommand {
     Get(NameArgs),
     /// Start a run now.
     Run(WorkflowRunArgs),
-    /// Show upcoming runs of a workflow in the cluster, or of manifests on disk, which need no cluster.
+    /// Show upcoming runs of a workflow in the cluster, or of manifests on disk (without a cluster).
     ///
     /// Example: ntro workflow next examples/manifests/workflow.yaml -n 12
     Next(WorkflowNextArgs),
     /// Start the missing runs of past slots, oldest first.
     ///
-    /// A slot gives one run, however often it is backfilled: rerun the command to resume an interrupted backfill. It waits
-    /// for the runs. Exit code 0: all succeeded or ran before, 3: some failed, were cancelled, refused or are blocked,
-    /// 7: some wait for a person, 124: `--timeout` expired.
+    /// A slot gives one run, however often it is backfilled: rerun the command to resume an interrupted backfill. The
+    /// command waits for the runs. Exit code 0: all succeeded or ran before, 3: some failed, were cancelled or refused,
+    /// or are blocked, 7: some wait for a person, 124: `--timeout` expired.
     ///
     /// Example: ntro workflow backfill nav-monthly --tenant acme-fund-admin --from 2026-01-01 --to 2026-06-30 --dry-run
     Backfill(WorkflowBackfillArgs),
@@ -56,7 +56,7 @@ pub(crate) struct WorkflowCreateArgs {
     /// Pin the workflow to this exact version instead of following the newest stable version.
     #[arg(long, requires = "entity")]
     pub(crate) pin: bool,
-    /// Set a configuration value (JSON, else text); can be repeated.
+    /// Set a configuration value, parsed as JSON if possible, else as text; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "entity")]
     pub(crate) set: Vec<String>,
     /// Configuration file, JSON or YAML.
@@ -83,7 +83,7 @@ pub(crate) struct WorkflowRunArgs {
     /// Accounting period of the run, e.g. `2026-10` [default: the workflow's current period].
     #[arg(long, value_name = "PERIOD")]
     pub(crate) period: Option<String>,
-    /// Name of the run; a run of that name is started only once.
+    /// Name of the run. A run of the same name is started only once.
     #[arg(long = "run-name", value_name = "NAME")]
     pub(crate) run_name: Option<String>,
     /// Wait until the run ends or needs a person. Exit code 0: succeeded, 3: failed, 6: cancelled, 7: waits for a person or is blocked.
@@ -114,10 +114,11 @@ pub(crate) struct WorkflowNextArgs {
 pub(crate) struct WorkflowBackfillArgs {
     /// Name of the workflow.
     pub(crate) name: String,
-    /// Start of the interval: a date (2026-01-31), which counts from its start in the schedule's zone, or a time (2026-01-31T08:00:00Z).
+    /// Start of the interval: a date (2026-01-31), meaning its start in the schedule's time zone, or a time
+    /// (2026-01-31T08:00:00Z).
     #[arg(long, value_name = "TIME")]
     pub(crate) from: String,
-    /// End of the interval, inclusive: a date, which counts to its end in the schedule's zone, or a time [default: now].
+    /// End of the interval, inclusive: a date, meaning its end in the schedule's time zone, or a time [default: now].
     #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
     /// Maximum number of runs in flight, not counting those that wait for a person.

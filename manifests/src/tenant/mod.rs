@@ -39,17 +39,17 @@ pub struct TenantSpec {
     /// Secrets with credentials for registries that the operator may read; named by Runbooks in `spec.source.secretRef`.
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)))]
     pub registry_secrets: Vec<String>,
-    /// How long runs are kept after their end. What ended before that is purged: only the ledger stays.
+    /// How long runs are kept after their end. Older runs are purged: only the ledger stays.
     pub retention: RetentionSpec,
-    /// How much is kept, such as `64Mi`: of one run its journal, its blobs (results and files) and its log, and of the
-    /// tenant everything together. Each is at most the operator's (`limits` of the chart `ntro`); a larger one counts as
-    /// the operator's, and so does an empty one.
+    /// Maximum sizes, such as `64Mi`: of one run's journal, blobs (results and files) and log, and of everything kept
+    /// for the tenant. Each is at most the operator's limit (`limits` of the chart `ntro`), which applies if the value
+    /// is larger or empty.
     pub limits: LimitsSpec,
     /// Who may see runs and gates and read their payload (role `ntro-viewer`).
     pub viewers: People,
-    /// Who may decide every gate of the tenant (role `ntro-approver`), as far as the gate policies let them.
+    /// Who may decide gates of the tenant (role `ntro-approver`), subject to the gate policies.
     pub approvers: People,
-    /// Who may create workflows, start, cancel and retry runs (role `ntro-runner`).
+    /// Who may create workflows, and start, cancel and retry runs (role `ntro-runner`).
     pub runners: People,
     /// Hard limits of the namespace (`ResourceQuota`).
     #[schemars(extend("additionalProperties" = { "type": ["string", "integer"] }))]
@@ -61,8 +61,8 @@ pub struct TenantSpec {
     pub dns_namespace: String,
 }
 
-/// How long what is kept of a run is kept after its end, in days, such as `365d`. Nothing of a run that has the annotation
-/// `ntro.dev/hold`, or whose namespace has it, is purged.
+/// How long data of a run is kept after its end, in days, such as `365d`. Nothing is purged while the run or its
+/// namespace has the annotation `ntro.dev/hold`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RetentionSpec {
@@ -83,20 +83,20 @@ impl Default for RetentionSpec {
     }
 }
 
-/// How much is kept, such as `64Mi`; at most the operator's limit, and that one if it is empty.
+/// Maximum sizes, such as `64Mi`; at most the operator's limit, which applies if the value is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LimitsSpec {
-    /// Of the journal of a run, blobs aside: with so much it is blocked.
+    /// Journal of a run, without blobs. At this size the run is blocked.
     #[schemars(regex(pattern = BYTES))]
     pub run_journal: String,
-    /// Of the blobs of a run: results and files.
+    /// Blobs of a run: results and files.
     #[schemars(regex(pattern = BYTES))]
     pub run_blobs: String,
-    /// Of the log of a run: lines after that are dropped.
+    /// Log of a run. Further lines are dropped.
     #[schemars(regex(pattern = BYTES))]
     pub run_log: String,
-    /// Of all that is kept of the tenant: with so much no run of it begins.
+    /// Everything kept for the tenant. At this size no run of the tenant begins.
     #[schemars(regex(pattern = BYTES))]
     pub tenant: String,
 }

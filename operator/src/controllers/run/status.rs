@@ -221,10 +221,11 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Sour
     let blocked = status.blocked.as_ref();
     let why = blocked.map(|b| b.code.as_str()).unwrap_or_default();
     let site = blocked.and_then(|b| b.site.as_ref()).map(|site| format!(" at {site}")).unwrap_or_default();
-    let cannot = format!("run is blocked: {why}{site}; see `ntro run logs` for details, `ntro run retry` resumes it");
+    let cannot =
+        format!("run is blocked: {why}{site}; see `ntro run logs` for details, and resume it with `ntro run retry`");
     let unreachable = format!(
-        "{} pods in a row left because they could not reach the operator; check the network policies of the namespace and \
-         the pods' logs",
+        "{} pods in a row exited because they could not reach the operator; check the network policies of the namespace \
+         and the pods' logs",
         source.state.unattached
     );
     let (left, cancelled) = was_cancelled(source.state);
@@ -232,11 +233,11 @@ fn set_conditions(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Sour
         RunPhase::Succeeded => (Readiness::Ready, Reason::Succeeded, "run succeeded"),
         RunPhase::Failed => (Readiness::Ready, Reason::Failed, "run failed: its code raised an error"),
         RunPhase::Cancelled => (Readiness::Ready, left, cancelled.as_str()),
-        RunPhase::Waiting => (Readiness::Ready, Reason::Waiting, "run is waiting; no pod is running"),
+        RunPhase::Waiting => (Readiness::Ready, Reason::Waiting, "run is waiting for a person, a time or a signal"),
         RunPhase::Blocked => (Readiness::Stalled, Reason::Blocked, cannot.as_str()),
         _ if source.state.unattached > 0 => (Readiness::Reconciling, Reason::OperatorUnreachable, unreachable.as_str()),
         _ if source.state.cancel_requested.is_some() => {
-            let message = "run is being cancelled: its code may undo what it has done, within its grace";
+            let message = "run is being cancelled: its code may undo what it has done, within the grace period";
             (Readiness::Reconciling, Reason::Progressing, message)
         }
         RunPhase::Pending | RunPhase::Queued | RunPhase::Running => {
@@ -277,7 +278,7 @@ fn set_nearly_full(status: &mut WorkflowRunStatus, phase: RunPhase, source: &Sou
     let (state, limits) = (source.state, source.limits);
     if limits.nearly_full(state) && !phase.is_terminal() {
         let message = format!(
-            "journal has {} of {} entries and {} of {} bytes: the run is blocked when it is full",
+            "journal has {} of {} entries and {} of {} bytes; the run is blocked when the journal is full",
             state.length, limits.entries_max, state.bytes, limits.entry_bytes_max
         );
         let (kind, reason) = (conditions::JOURNAL_NEARLY_FULL, Reason::JournalNearlyFull);
