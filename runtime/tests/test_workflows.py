@@ -695,7 +695,7 @@ def test_a_result_that_cannot_travel_is_misuse(make: Make) -> None:
 def test_an_activity_whose_gate_was_not_approved_is_not_executed(make: Make) -> None:
     run = make("await runbook.execute_activity(flaky, args=[0, ''])", FLAKY)
     run.server.ask("create", name="other", run=(other := "22222222-2222-4222-8222-222222222222"), input={}, requestHash="y",
-                   pin={"activities": {"flaky": {"effect": "external", "requires": "review"}}})  # fmt: skip
+                   pin={"runbook": {"name": "probe"}, "activities": {"flaky": {"effect": "external", "requires": "review"}}})  # fmt: skip
     run.id = other
     assert run.drive() == "Blocked"
     assert run.blocked()[0] == "RequirementNotMet"
@@ -998,9 +998,8 @@ def test_concurrency_is_reproducible(make: Make) -> None:
     results.append((run.result(), run.commands()))
     for seed in (1, 2):
         run.id = f"{seed}" * 8 + "-2222-4222-8222-222222222222"
-        run.server.ask(
-            "create", name=f"n{seed}", run=run.id, input={}, requestHash=str(seed), pin={"activities": {"echo": {"effect": "none"}}}
-        )
+        pin = {"runbook": {"name": "probe"}, "activities": {"echo": {"effect": "none"}}}
+        run.server.ask("create", name=f"n{seed}", run=run.id, input={}, requestHash=str(seed), pin=pin)
         assert run.drive(lambda seed=seed: run.spawn(PYTHONHASHSEED=str(seed))) == "Succeeded"  # type: ignore[misc]
         results.append((run.result(), run.commands()))
     assert results[0] == results[1] == results[2]
