@@ -187,7 +187,9 @@ class Attempts:
 
     def _went_wrong(self, running: Running, error: AttemptError) -> None:
         if running.cancelled:
-            self._failed_unwanted(running, error)
+            # What must not be repeated and has failed, people may want to know.
+            if isinstance(error, Reported) and not running.attempt.repeatable:
+                self._failed(running, error.failure, error.site, error.traceback)
             return
         if isinstance(error, Refused):
             raise error.error
@@ -202,14 +204,6 @@ class Attempts:
             text = f"{error}; activity {name!r} (command {running.attempt.command}) may have had its effect, and a person must allow it to "
             self._halt(Block(BlockCode.EFFECT_UNKNOWN, f"{text}be repeated", call_site, name))
 
-    def _failed_unwanted(self, running: Running, error: AttemptError) -> None:
-        """What nobody wants any more and must not be repeated: people may want to know that it failed."""
-        if isinstance(error, Reported) and not running.attempt.repeatable:
-            attempt, failure = running.attempt, error.failure
-            _log.error("activity %s, attempt %d, failed\n%s", attempt.name, attempt.number, error.traceback)
-            entry = {"target": attempt.command, "attempt": attempt.number, "detail": self._detail(failure, error.site)}
-            self._session.append({**entry, "type": "activityFailed", "error": error_fields(failure)})
-
     def _failed(self, running: Running, failure: Failure, site: SourceLocation | None = None, traceback: str = "") -> None:
         attempt = running.attempt
         site = site or self._locator.of_code(attempt.function)
@@ -218,8 +212,7 @@ class Attempts:
         state = self._session.journal.activities[attempt.command]
         call = running.pending.call
         # Nothing of a cancelled run begins again.
-        cancelled = attempt.command in (self._session.journal.under_way_at_cancel or ())
-        last = cancelled or (running.given_up and running.limit == SCHEDULE_TO_CLOSE)
+        last = attempt.command in self._session.journal.under_way_at_cancel or running.limit_passed(SCHEDULE_TO_CLOSE)
         step = decide_retry(
             failure,
             effect=state.effect,
@@ -229,7 +222,7 @@ class Attempts:
             limit_ms=0 if last else call.limit_ms,
         )
         entry = {"target": attempt.command, "attempt": attempt.number, "detail": self._detail(failure, site)}
-        if step.verdict is Verdict.FAIL:
+        if running.cancelled or step.verdict is Verdict.FAIL:
             self._session.append({**entry, "type": "activityFailed", "error": error_fields(failure)})
             return
         entry |= {"type": "activityAttemptFailed", "error": {"type": failure.type}, "retryAfterMs": step.delay_ms}

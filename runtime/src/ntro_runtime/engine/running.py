@@ -35,6 +35,10 @@ class Running:
     overdue: bool = False
     """It took too long, and must not be repeated: nobody knows whether it has, or will have, its effect."""
 
+    def limit_passed(self, limit: str) -> bool:
+        """Whether it was ended because of this limit."""
+        return self.given_up and self.limit == limit
+
     def silent_at(self) -> float | None:
         """When it has been silent for too long, if it is not heard of before."""
         return None if self.silence_s is None else self.attempt.pulse.at + self.silence_s

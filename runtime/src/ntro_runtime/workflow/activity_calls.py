@@ -64,9 +64,8 @@ class ActivityCalls:
     def cancel_unbegun(self) -> None:
         """The run is cancelled: of what it wanted, nothing begins any more."""
         self._cancelled_at = self._recorder.seen
-        under_way = self.journal.under_way_at_cancel or frozenset()
         for pending in list(self.pending.values()):
-            if pending.command not in under_way and not pending.future.done():
+            if pending.command not in self.journal.under_way_at_cancel and not pending.future.done():
                 pending.future.cancel()
 
     def _must_end(self, pending: PendingActivity) -> bool:
@@ -74,8 +73,8 @@ class ActivityCalls:
         if self._cancelled_at == 0 or self._cancelled_at != self._recorder.seen:
             return False
         state = self.journal.activities.get(pending.command)
-        under_way = self.journal.under_way_at_cancel or frozenset()
-        return state is not None and pending.command in under_way and state.effect not in REPEATABLE
+        under_way = pending.command in self.journal.under_way_at_cancel
+        return state is not None and under_way and state.effect not in REPEATABLE
 
     async def _end_of(self, pending: PendingActivity) -> None:
         """What is to undo an effect must not come before it."""

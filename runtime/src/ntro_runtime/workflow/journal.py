@@ -91,8 +91,8 @@ class Journal:
     ignored_signals: set[int] = field(default_factory=set)
     """`seq` of the deliveries of signals that reached no handler."""
     undelivered: deque[Entry] = field(default_factory=deque)
-    under_way_at_cancel: frozenset[int] | None = None
-    """Activities with an attempt under way when the run was cancelled; None while it is not."""
+    under_way_at_cancel: frozenset[int] = frozenset()
+    """Activities with an attempt under way when the run was cancelled."""
     terminal: Entry | None = None
     blocked: Entry | None = None
     _retried: bool = False
