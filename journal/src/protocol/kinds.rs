@@ -297,6 +297,6 @@ mod tests {
         let codes: Vec<_> = BlockCode::ALL.iter().map(|code| code.as_str()).collect();
         assert!(page.contains(&format!("Codes of `blocked`: `{}`", codes.join(", "))), "{codes:?}");
         let reasons: Vec<_> = RefusalReason::ALL.iter().map(|reason| reason.as_str()).collect();
-        assert!(page.contains(&format!("by the journal: `{}`", reasons.join(", "))), "{reasons:?}");
+        assert!(page.contains(&format!("that the journal gives: `{}`", reasons.join(", "))), "{reasons:?}");
     }
 }
