@@ -235,6 +235,7 @@ def test_a_run_that_waits_is_told_that_it_is_cancelled_if_its_runbook_asks_for_i
     tenant.workflow(BUNDLES / "soak", "soak", "--name", key, "--set", f"url={outside.url}").ok()
     run = tenant.start(key)
     task = run.reach("Waiting")["runId"]
+    wait_for("no pod runs while a person decides", lambda: not run.running_pods())
     tenant.ntro("run", "cancel", run.name, person=tenant.runner).ok()
     status = run.reach("Cancelled")
     assert status["segment"] == 2
