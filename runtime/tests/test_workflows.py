@@ -1194,3 +1194,9 @@ def test_a_step_whose_name_is_no_unicode_blocks_the_run(make: Make) -> None:
     run = make("await self._half()", "", methods)
     assert run.drive() == "Blocked"
     assert len(run.exits) == 1
+
+
+def test_an_import_that_fails_without_words_blocks_the_run(make: Make) -> None:
+    run = make("return 1", "class Wordless(Exception):\n    def __str__(self):\n        raise ValueError('none')\nraise Wordless()\n")
+    assert run.drive() == "Blocked"
+    assert run.blocked() == ("BundleInvalid", "importing the bundle failed: Wordless")

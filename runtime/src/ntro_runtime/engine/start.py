@@ -15,6 +15,7 @@ from ..shared.errors import BlockCode, ExitCode
 from ..workflow import loop
 from ..workflow.block import Block
 from ..workflow.codec import CodecError, Signature, decode_args, signature_of
+from ..workflow.failures import described
 from ..workflow.journal import Entry
 from ..workflow.scope import WorkflowScope
 from ..workflow.source_location import SourceLocator
@@ -37,7 +38,7 @@ class LoadedBundle:
             instance = self.bundle.workflow()
             entry = self.bundle.entry(instance, *self.args)
         except Exception as error:
-            self.exit.halt(Block(BlockCode.CODE_ERROR, _text(error), self.locator.of_exception(error)))
+            self.exit.halt(Block(BlockCode.CODE_ERROR, described(error), self.locator.of_exception(error)))
         scope.start(SdkInstance(instance), entry)
 
 
@@ -54,7 +55,7 @@ def load_bundle(root: Path, created: Entry, envelope: str, runtime: DurableRunti
     except BundleError as error:
         exit.halt(Block(BlockCode.BUNDLE_INVALID, str(error), exit_code=ExitCode.CONFIG))
     except (Exception, SystemExit) as error:
-        message = f"importing the bundle failed: {_text(error)}"
+        message = f"importing the bundle failed: {described(error)}"
         exit.halt(Block(BlockCode.BUNDLE_INVALID, message, locator.of_exception(error), exit_code=ExitCode.CONFIG))
     try:
         args = _args(envelope, signature)
@@ -66,7 +67,3 @@ def load_bundle(root: Path, created: Entry, envelope: str, runtime: DurableRunti
 def _args(envelope: str, signature: Signature) -> list[Any]:
     takes_input = bool(signature.params) or signature.variadic
     return decode_args(f"[{envelope}]" if takes_input else "[]", signature, "the workflow")
-
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

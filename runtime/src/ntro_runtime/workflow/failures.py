@@ -41,6 +41,12 @@ def text_of(error: BaseException) -> str:
         return ""
 
 
+def described(error: BaseException) -> str:
+    """The class of an exception, and its words if it has any."""
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def _writable(text: str) -> str:
     """An entry is UTF-8, which half a surrogate pair is not."""
     return text.encode(errors="backslashreplace").decode()

@@ -21,7 +21,7 @@ from .activity_calls import ActivityCalls
 from .block import Block, SdkMisuse
 from .codec import encode
 from .commands import Command
-from .failures import failure_of, text_of
+from .failures import described, failure_of, text_of
 from .gatekeeper import GateKeeper
 from .instance import Instance
 from .journal import Entry
@@ -195,9 +195,7 @@ class WorkflowScope:
         site = self.recorder.locator.of_exception(error)
         if isinstance(error, SdkMisuse):
             self.recorder.misuse(str(error), site)
-        text = text_of(error)
-        message = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        self.recorder.halt(Block(BlockCode.CODE_ERROR, message, site))
+        self.recorder.halt(Block(BlockCode.CODE_ERROR, described(error), site))
 
 
 PREPARE: dict[str, Callable[[WorkflowScope, Entry], HandOver]] = {
