@@ -309,7 +309,7 @@ impl RunState {
 
     fn cancel_requested(&mut self, it: &entries::CancelRequested, entry: &Entry) {
         self.applied(&it.user_action, entry.seq);
-        self.cancel_requested = Some(CancelRequest { actor: it.actor.clone(), at: entry.time, seq: entry.seq });
+        self.cancel_requested = Some(CancelRequest { actor: it.actor.clone(), seq: entry.seq });
     }
 
     fn retry_requested(&mut self, it: &entries::RetryRequested, seq: u64) {

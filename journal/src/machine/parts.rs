@@ -53,8 +53,6 @@ pub struct Holder {
 pub struct CancelRequest {
     /// Who asked.
     pub actor: String,
-    /// When.
-    pub at: Timestamp,
     /// `seq` of the entry.
     pub seq: u64,
 }
